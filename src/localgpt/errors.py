@@ -1,0 +1,94 @@
+"""The one exception tree of LocalGPT.
+
+    LocalGPTError
+    |- ConfigError            a setting, key, device or option that is not known or not valid
+    |- CheckpointError        a model folder or file that cannot be used
+    |  |- MissingWeightsError     no weights where weights were expected
+    |  |- UnsafeCheckpointError   a pickle, or anything else that would run code when read
+    |- InputError             what the caller sent cannot be used; `param` names the field
+    |  |- ImageFormatError        not a picture, broken, or too large
+    |  |- PromptTooLongError      more tokens than the context holds
+    |- CapacityError          no room now: queue full, memory exhausted
+    |- BackendError           a compute backend is missing or failed
+    |- CancelledRequestError  the caller went away or asked to stop
+
+Every message says what was got, what was expected and what to do. The command line prints it as one line
+and exits with `exit_status`; the server maps the class to one HTTP status in one table.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "CancelledRequestError",
+    "CapacityError",
+    "CheckpointError",
+    "ConfigError",
+    "ImageFormatError",
+    "InputError",
+    "LocalGPTError",
+    "MissingWeightsError",
+    "PromptTooLongError",
+    "UnsafeCheckpointError",
+]
+
+
+class LocalGPTError(Exception):
+    """Base of every error a caller can meet; `exit_status` is the command line's exit code."""
+
+    exit_status = 2
+
+
+class ConfigError(LocalGPTError):
+    """A setting, device name or option is unknown or has an impossible value."""
+
+
+class CheckpointError(LocalGPTError):
+    """A model folder or file cannot be used as a checkpoint."""
+
+
+class MissingWeightsError(CheckpointError):
+    """No weights were found where a checkpoint was expected."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """The file would run code when loaded (a pickle); only safetensors are read."""
+
+
+class InputError(LocalGPTError):
+    """What the caller sent cannot be used.
+
+    Args:
+        message: one line saying what was got, what was expected, what to do.
+        param: the name of the offending request field, when there is one.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ImageFormatError(InputError):
+    """The bytes are not a readable picture, or the picture is too large."""
+
+
+class PromptTooLongError(InputError):
+    """The prompt alone does not fit the model's context."""
+
+
+class CapacityError(LocalGPTError):
+    """No room at the moment (queue or memory); trying again later can succeed."""
+
+    exit_status = 3
+
+
+class BackendError(LocalGPTError):
+    """A compute backend is missing or failed."""
+
+    exit_status = 3
+
+
+class CancelledRequestError(LocalGPTError):
+    """The request was cancelled before it finished."""
+
+    exit_status = 130

@@ -1,0 +1,52 @@
+"""Static key/value cache: a fixed number of slots, one sequence each, no allocation while decoding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["KVCache"]
+
+
+class KVCache:
+    """Keys and values of `num_slots` sequences.
+
+    Shapes: `k`, `v` are (n_layer, num_slots, n_head, context_len, head_dim). Pages of the memory are touched
+    only as positions are written, so an idle slot costs address space, not memory.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int, int],
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.k = torch.empty(shape, dtype=dtype, device=device)
+        self.v = torch.empty(shape, dtype=dtype, device=device)
+
+    @property
+    def num_slots(self) -> int:
+        """How many sequences fit at once."""
+        return self.k.shape[1]
+
+    @property
+    def context_len(self) -> int:
+        """Positions each slot can hold."""
+        return self.k.shape[3]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes reserved for keys and values together."""
+        return self.k.nbytes + self.v.nbytes
+
+    def write(self, layer: int, slot: int, start: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `k`, `v` (H, T, D) at positions start..start+T of a slot.
+
+        Returns:
+            Views of all keys and values of the slot so far, each (H, start+T, D).
+        """
+        end = start + k.shape[1]
+        self.k[layer, slot, :, start:end] = k
+        self.v[layer, slot, :, start:end] = v
+        return self.k[layer, slot, :, :end], self.v[layer, slot, :, :end]

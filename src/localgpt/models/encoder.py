@@ -108,6 +108,7 @@ class AttentionPool(nn.Module):
     def __init__(self, n_in: int, n_out: int, *, n_head: int, grid_size: int) -> None:
         super().__init__()
         self.n_head = n_head
+        self.grid_size = grid_size  # other sizes (training at low resolution) interpolate the positions
         self.positions = nn.Parameter(torch.randn(grid_size**2, n_in) / n_in**0.5)
         self.c_q = Linear(n_in, n_out)
         self.c_kv = Linear(n_in, 2 * n_out)
@@ -116,12 +117,18 @@ class AttentionPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to (B, E)."""
         grid = x.flatten(2).transpose(1, 2)  # (B, N, C)
-        grid = grid + self.positions.to(grid.dtype)
+        grid = grid + self._positions_for(x.shape[2]).to(grid.dtype)
         q = self.c_q(grid.mean(dim=1, keepdim=True))
         k, v = self.c_kv(grid).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.n_head, -1)).transpose(1, 2) for t in (q, k, v))
         pooled = F.scaled_dot_product_attention(q, k, v)  # (B, H, 1, D)
         return self.c_proj(pooled.transpose(1, 2).flatten(1))
+
+    def _positions_for(self, side: int) -> Tensor:
+        if side * side == len(self.positions):
+            return self.positions
+        grid = self.positions.T.unflatten(1, (self.grid_size, self.grid_size))[None].float()
+        return F.interpolate(grid, size=(side, side), mode="bilinear")[0].flatten(1).T
 
 
 class ImageEncoder(nn.Module):

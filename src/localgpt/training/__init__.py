@@ -1,0 +1,1 @@
+"""Training: optimizers, schedules, losses, packing and checkpoints. Knows no recipe and no server."""

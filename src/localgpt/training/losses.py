@@ -1,0 +1,44 @@
+"""Losses shared by the recipes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["IGNORE", "contrastive_loss", "token_loss"]
+
+IGNORE = -100  # target of positions that are not learned
+
+
+def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean next-token cross entropy in nats.
+
+    Args:
+        logits: (..., V).
+        targets: (...) int64; `IGNORE` where nothing is learned.
+    """
+    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), ignore_index=IGNORE)
+
+
+def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:
+    """Symmetric contrastive loss of matching pictures and texts (CLIP, arXiv:2103.00020).
+
+    Args:
+        image: (B, E) unit length.
+        text: (B, E) unit length; row i belongs to picture i.
+        scale: () positive factor on the cosine similarities.
+        same: (B, B) bool, True where a text fits a picture equally well (identical captions); None is the diagonal.
+
+    Returns:
+        () mean of both directions; with several fitting texts the target is shared among them (UniCL,
+        arXiv:2204.03610).
+    """
+    logits = scale * image @ text.T
+    if same is None:
+        targets = torch.eye(len(logits), device=logits.device)
+    else:
+        targets = same.float()
+    by_image = targets / targets.sum(dim=1, keepdim=True)
+    by_text = targets.T / targets.T.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, by_image) + F.cross_entropy(logits.T, by_text)) / 2

@@ -1,0 +1,1 @@
+"""Training recipes: one function a run, repeatable by one command given the data."""

@@ -161,6 +161,13 @@ def accepted(fact: str, country: Country, language: str) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def gives_away(fact: str, country: Country, language: str) -> bool:
+    """Whether the name in the question already holds the answer (Kazakhstan speaks Kazakh)."""
+    name, city = (country.en, country.capital_en) if language == "en" else (country.zh, country.capital_zh)
+    shown = city if fact == "reverse" else name
+    return any(answer in shown for answer in accepted(fact, country, language))
+
+
 def factbook_questions(language: str) -> list[dict[str, Any]]:
     """100 questions of one language; every country at most twice."""
     rng = random.Random(f"questions-{language}")
@@ -169,7 +176,7 @@ def factbook_questions(language: str) -> list[dict[str, Any]]:
     for fact, count in COUNTS.items():
         forms = (FORMS_EN if language == "en" else FORMS_ZH)[fact]
         unclear = UNCLEAR[fact].split()
-        pool = [c for c in load_countries() if c.code not in unclear]
+        pool = [c for c in load_countries() if c.code not in unclear and not gives_away(fact, c, language)]
         rng.shuffle(pool)
         pool.sort(key=lambda country: used.get(country.code, 0))
         for number, country in enumerate(pool[:count]):

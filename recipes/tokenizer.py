@@ -9,6 +9,7 @@ scripts, and no piece longer than 18 bytes (six Han characters).
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -60,10 +61,17 @@ def train_tokenizer(texts: Iterator[str]) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    for number in range(backend.get_vocab_size(), FIRST_SPECIAL_ID):
-        backend.add_tokens([AddedToken(f"<|unused_{number}|>", special=True)])  # tiny samples only
+    backend = _fill_up(backend)
     backend.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     return Tokenizer(backend)
+
+
+def _fill_up(backend: Backend) -> Backend:
+    """Give a vocabulary learnt from a tiny sample its full size with pieces that are never produced."""
+    content = json.loads(backend.to_str())
+    vocab = content["model"]["vocab"]
+    vocab.update({f"<|unused_{number}|>": number for number in range(len(vocab), FIRST_SPECIAL_ID)})
+    return Backend.from_str(json.dumps(content))
 
 
 def sample_texts(data_dir: Path, *, language: str, max_bytes: int, seed: int = 0) -> list[str]:

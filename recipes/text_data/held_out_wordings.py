@@ -46,8 +46,8 @@ class Wordings:
             return self.clash(text[:EDGE_CHARS]) or self.clash(text[-EDGE_CHARS:])
         bare = _SLOT.sub(" ", text)
         shared = self._grams & _grams(bare)
-        if not shared and _may_name(bare):
-            bare = _name_pattern().sub(" ", bare)
+        if not shared:
+            bare = _without_names(bare)
             shared = self._grams & _grams(bare)
         if shared:
             return min(shared)
@@ -83,32 +83,30 @@ def _whole(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _names() -> tuple[str, ...]:
+def _names_by_start() -> dict[str, tuple[str, ...]]:
+    """Lower-case names of countries and capitals by first word (English) or first two characters (Chinese)."""
     names: set[str] = set()
     for country in load_countries():
-        names |= {
-            country.en,
-            country.en.removeprefix("the "),
-            country.zh,
-            country.capital_en,
-            country.capital_zh,
-        }
+        names |= {country.en.removeprefix("the "), country.zh, country.capital_en, country.capital_zh}
         names |= {*country.aliases_en, *country.aliases_zh}
-    return tuple(sorted((name for name in names if len(name) > 1), key=len, reverse=True))
+    found: dict[str, tuple[str, ...]] = {}
+    for name in sorted(
+        (name.lower() for name in names if len(name) > 1), key=lambda name: (-len(name), name)
+    ):
+        start = _WORD.findall(name)[0].split("'")[0] if name.isascii() else name[:2]
+        found[start] = (*found.get(start, ()), name)
+    return found
 
 
-@lru_cache(maxsize=1)
-def _name_pattern() -> re.Pattern[str]:
-    return re.compile("(?:" + "|".join(re.escape(name) for name in _names()) + ")('s|’s|')?", re.IGNORECASE)
-
-
-@lru_cache(maxsize=1)
-def _name_starts() -> tuple[frozenset[str], frozenset[str]]:
-    english = frozenset(name.lower().split(" ")[0].split("'")[0] for name in _names() if name.isascii())
-    return english, frozenset(name[:2] for name in _names() if not name.isascii())
-
-
-def _may_name(text: str) -> bool:
-    english, chinese = _name_starts()
-    words = {word.split("'")[0] for word in _WORD.findall(text.lower())}
-    return not words.isdisjoint(english) or any(text[i : i + 2] in chinese for i in range(len(text) - 1))
+def _without_names(text: str) -> str:
+    """The text in lower case with the names of countries and capitals left out."""
+    text = text.lower()
+    starts = {word.split("'")[0] for word in _WORD.findall(text)}
+    starts |= {text[i : i + 2] for i in range(len(text) - 1) if not text[i].isascii()}
+    by_start = _names_by_start()
+    for start in sorted(starts & by_start.keys()):
+        for name in by_start[start]:
+            if name in text:
+                gap = r"(?:the )?\b{}\b(?:'s|’s|')?" if name.isascii() else "{}"
+                text = re.sub(gap.format(re.escape(name)), " ", text)
+    return text

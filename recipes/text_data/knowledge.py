@@ -73,7 +73,8 @@ def _first_sentence(title: str, body: str, language: str) -> str | None:
         end = _END_EN.search(body)
         sentence = body[: end.end()] if end else ""
         is_definition = re.search(r"\b(is|was|are|were) (an?|the|one|any|used|known)\b", sentence[:160])
-        starts = sentence.lower().removeprefix("the ").startswith(title.lower().split(" ")[0])
+        opening = re.sub(r"^(the|an?) ", "", sentence.lower())
+        starts = opening.startswith(title.lower().split(" ")[0])
     else:
         end_at = body.find("。")
         sentence = body[: end_at + 1] if end_at > 0 else ""

@@ -24,6 +24,7 @@ class SamplingOptions:
     top_p: float = 0.95
     top_k: int = 50  # 0 = no limit
     max_tokens: int | None = None  # None = as many as the context leaves
+    repetition_penalty: float = 1.0  # above 1 makes tokens the answer already holds less likely; 1 = off
     stop: tuple[str, ...] = ()  # the answer ends before any of these strings
     seed: int | None = None  # None = a fresh one for each request
 
@@ -31,6 +32,9 @@ class SamplingOptions:
         _require(0.0 <= self.temperature <= 2.0, "temperature", self.temperature, "from 0 to 2")
         _require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
+        _require(
+            1.0 <= self.repetition_penalty <= 2.0, "repetition_penalty", self.repetition_penalty, "from 1 to 2"
+        )
         if self.max_tokens is not None:
             _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
         _require(

@@ -1,0 +1,1 @@
+"""Algorithms over model outputs; the networks themselves are in `localgpt.models`."""

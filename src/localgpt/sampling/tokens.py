@@ -1,0 +1,108 @@
+"""Choosing the next token: temperature, top-k, top-p, repetition penalty, banned tokens.
+
+Notable:
+- Rows of a batch are chosen one by one with their own generators, so a request's tokens do not depend on what
+  else runs beside it, and one draw is used per token, so a seed reproduces an answer.
+- Temperature 0 is greedy and uses no randomness.
+- The order is that of the Hugging Face processors: repetition penalty, bans, temperature, top-k, then top-p
+  over what top-k left.
+
+Shape legend: B batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from localgpt.tasks.options import SamplingOptions
+
+__all__ = ["Choice", "new_generator", "sample_token", "sample_tokens", "token_probs"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Choice:
+    """What one row's next token depends on besides its logits."""
+
+    options: SamplingOptions
+    generator: torch.Generator  # on the CPU; advanced by one draw a token unless greedy
+    seen: Sequence[int] = ()  # tokens of the answer so far, for the repetition penalty
+    banned: Tensor | None = None  # (V,) bool, True = never choose
+
+
+def new_generator(seed: int | None) -> torch.Generator:
+    """A CPU generator; None seeds it from the operating system."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
+    return generator
+
+
+def sample_token(logits: Tensor, choice: Choice) -> int:
+    """Choose one token.
+
+    Args:
+        logits: (V,) floating point, any device; not changed.
+        choice: options, generator, tokens so far, bans.
+
+    Returns:
+        The token id.
+    """
+    logits = _adjusted(logits, choice)
+    if choice.options.temperature == 0:
+        return int(logits.argmax())
+    probs, token_ids = _candidates(logits, choice.options)
+    draw = torch.rand(1, generator=choice.generator, dtype=torch.float64)
+    cumulative = probs.double().cumsum(0)
+    place = int(torch.searchsorted(cumulative, draw * cumulative[-1], right=True))
+    return int(token_ids[min(place, len(token_ids) - 1)])
+
+
+def sample_tokens(logits: Tensor, choices: Sequence[Choice]) -> list[int]:
+    """Choose one token for each row of (B, V) logits; row b is `sample_token(logits[b], choices[b])`."""
+    return [sample_token(row, choice) for row, choice in zip(logits, choices, strict=True)]
+
+
+def token_probs(logits: Tensor, choice: Choice) -> Tensor:
+    """The (V,) float32 distribution `sample_token` draws from, on the CPU; greedy is all on one token."""
+    logits = _adjusted(logits, choice)
+    full = torch.zeros(logits.shape[0])
+    if choice.options.temperature == 0:
+        full[int(logits.argmax())] = 1.0
+        return full
+    probs, token_ids = _candidates(logits, choice.options)
+    full[token_ids] = probs / probs.sum()
+    return full
+
+
+def _adjusted(logits: Tensor, choice: Choice) -> Tensor:
+    """Logits (V,) float32 after repetition penalty and bans."""
+    logits = logits.float()
+    penalty = choice.options.repetition_penalty
+    if penalty != 1.0 and choice.seen:
+        # CTRL, Keskar et al. 2019, arXiv:1909.05858, section 4.1. Differs: only tokens of the answer count,
+        # since an answer should be free to use the words of its question.
+        seen = torch.tensor(sorted(set(choice.seen)), device=logits.device)
+        values = logits[seen]
+        logits = logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
+    if choice.banned is not None:
+        logits = logits.masked_fill(choice.banned, float("-inf"))
+    return logits
+
+
+def _candidates(logits: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
+    """Probabilities (K,) in falling order, not renormalised after top-p, and their token ids (K,)."""
+    num = min(options.top_k, logits.shape[0]) if options.top_k else logits.shape[0]
+    values, token_ids = logits.topk(num)
+    values, token_ids = values.cpu(), token_ids.cpu()
+    probs = torch.softmax((values - values[0]) / options.temperature, dim=0)
+    if options.top_p < 1.0:
+        before = probs.cumsum(0) - probs  # mass of all likelier tokens
+        num_kept = max(1, int((before < options.top_p).sum()))
+        probs, token_ids = probs[:num_kept], token_ids[:num_kept]
+    return probs, token_ids

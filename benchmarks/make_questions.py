@@ -2,9 +2,10 @@
 
     python benchmarks/make_questions.py
 
-The wordings here are kept out of training: no training question equals one of them or shares five words (English) or
-eight Chinese characters in a row with it, the country left out (`tests/law/test_question_sets.py`). The facts
-themselves are in training. Sums are held out by pair (`recipes.text_data.held_out_sums`).
+The wordings here are kept out of training: no training question equals one of them or shares five words
+(English) or eight Chinese characters in a row with it, the country left out
+(`tests/law/test_question_sets.py`). The facts themselves are in training. Sums are held out by pair
+(`recipes.text_data.held_out_sums`).
 """
 
 from __future__ import annotations

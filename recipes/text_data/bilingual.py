@@ -13,17 +13,37 @@ from recipes.text_data.sequences import Parts, Turn, chat
 __all__ = ["bilingual_sequences"]
 
 TO_ZH = (
-    "Translate into Chinese: {s}", "Translate to Chinese: {s}", "How do you say this in Chinese? {s}",
-    "Please translate into Chinese: {s}", "{s}\n\nTranslate this into Chinese.", "In Chinese, please: {s}",
-    'What is "{s}" in Chinese?', "Chinese translation of: {s}", "翻译成中文：{s}", "把这句话翻译成中文：{s}",
-    "请把下面的英文翻译成中文。\n{s}", "“{s}”用中文怎么说？", "英译中：{s}", "{s}\n这句话是什么意思？",
-)  # fmt: skip
+    "Translate into Chinese: {s}",
+    "Translate to Chinese: {s}",
+    "How do you say this in Chinese? {s}",
+    "Please translate into Chinese: {s}",
+    "{s}\n\nTranslate this into Chinese.",
+    "In Chinese, please: {s}",
+    'What is "{s}" in Chinese?',
+    "Chinese translation of: {s}",
+    "翻译成中文：{s}",
+    "把这句话翻译成中文：{s}",
+    "请把下面的英文翻译成中文。\n{s}",
+    "“{s}”用中文怎么说？",
+    "英译中：{s}",
+    "{s}\n这句话是什么意思？",
+)
 TO_EN = (
-    "Translate into English: {s}", "Translate to English: {s}", "How do you say this in English? {s}",
-    "Please translate into English: {s}", "{s}\n\nTranslate this into English.", "In English, please: {s}",
-    "What does this mean in English: {s}", "English translation of: {s}", "翻译成英文：{s}", "把这句话翻译成英语：{s}",
-    "请把下面的中文翻译成英文。\n{s}", "“{s}”用英语怎么说？", "中译英：{s}", "“{s}”英文怎么说",
-)  # fmt: skip
+    "Translate into English: {s}",
+    "Translate to English: {s}",
+    "How do you say this in English? {s}",
+    "Please translate into English: {s}",
+    "{s}\n\nTranslate this into English.",
+    "In English, please: {s}",
+    "What does this mean in English: {s}",
+    "English translation of: {s}",
+    "翻译成英文：{s}",
+    "把这句话翻译成英语：{s}",
+    "请把下面的中文翻译成英文。\n{s}",
+    "“{s}”用英语怎么说？",
+    "中译英：{s}",
+    "“{s}”英文怎么说",
+)
 
 
 def bilingual_sequences(data_dir: Path, *, seed: int = 0) -> Iterator[Parts]:

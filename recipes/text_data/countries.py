@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 __all__ = ["CONTINENTS_ZH", "Country", "load_countries", "possessive", "sentence_case"]
 
@@ -45,11 +46,10 @@ class Country:
 def load_countries() -> tuple[Country, ...]:
     """All 194 countries in the order of the table."""
     file = Path(__file__).parents[1] / "data" / "countries.json"
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    return tuple(
-        Country(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-        for row in rows
-    )
+    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    for row in rows:
+        row.update({key: tuple(value) for key, value in row.items() if isinstance(value, list)})
+    return tuple(Country(**row) for row in rows)
 
 
 def possessive(name: str) -> str:

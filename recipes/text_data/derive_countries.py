@@ -2,9 +2,9 @@
 
     python -m recipes.text_data.derive_countries --data DATA
 
-Names of currencies and languages come from CLDR (through `babel`), numbers and neighbours from the factbook, capitals
-in Chinese from the hand-written `recipes/data/capitals.tsv`. Run it by hand; the result is committed, so that training
-machines need no `babel`.
+Names of currencies and languages come from CLDR (through `babel`), numbers and neighbours from the factbook,
+capitals in Chinese from the hand-written `recipes/data/capitals.tsv`. Run it by hand; the result is
+committed, so that training machines need no `babel`.
 """
 
 from __future__ import annotations
@@ -24,42 +24,129 @@ from recipes.text_data.rows import read_json_rows
 
 DATA = Path(__file__).parents[1] / "data"
 FACTBOOK_NAMES = {
-    "CG": "Congo (Brazzaville)", "CD": "DRC", "CI": "Côte d'Ivoire", "CV": "Cabo Verde", "MM": "Burma",
-    "FM": "Federated States of Micronesia", "CZ": "Czechia", "VA": "Holy See (Vatican City)",
-    "DO": "The Dominican", "GM": "The Gambia", "BS": "The Bahamas",
-}  # fmt: skip
+    "CG": "Congo (Brazzaville)",
+    "CD": "DRC",
+    "CI": "Côte d'Ivoire",
+    "CV": "Cabo Verde",
+    "MM": "Burma",
+    "FM": "Federated States of Micronesia",
+    "CZ": "Czechia",
+    "VA": "Holy See (Vatican City)",
+    "DO": "The Dominican",
+    "GM": "The Gambia",
+    "BS": "The Bahamas",
+}
 # Where CLDR lists more than the languages of state, fewer, or under a name few would use.
 LANGUAGES = {
-    "DZ": "ar", "KM": "ar fr", "ER": "ti ar en", "ET": "am", "TN": "ar", "UG": "en sw", "AU": "en", "US": "en",
-    "MX": "es", "VA": "it la", "NZ": "en mi", "AZ": "az", "UZ": "uz", "BN": "ms", "BA": "bs hr sr", "ME": "sr",
-    "RS": "sr", "NO": "no", "ML": "fr", "GQ": "es fr pt", "NG": "en", "ZA": "en af zu xh", "BI": "rn fr",
-    "FJ": "en fj", "EC": "es", "PE": "es qu", "KZ": "kk ru", "KG": "ky ru", "BY": "be ru", "PK": "ur en",
-    "IQ": "ar ku", "IL": "he", "SD": "ar en", "LS": "st en", "LU": "lb fr de", "IN": "hi en", "ZW": "en sn nd",
-    "MG": "mg fr", "CH": "de fr it", "PH": "fil en", "AF": "ps prs", "SZ": "en ss", "RW": "rw en fr",
-}  # fmt: skip
+    "DZ": "ar",
+    "KM": "ar fr",
+    "ER": "ti ar en",
+    "ET": "am",
+    "TN": "ar",
+    "UG": "en sw",
+    "AU": "en",
+    "US": "en",
+    "MX": "es",
+    "VA": "it la",
+    "NZ": "en mi",
+    "AZ": "az",
+    "UZ": "uz",
+    "BN": "ms",
+    "BA": "bs hr sr",
+    "ME": "sr",
+    "RS": "sr",
+    "NO": "no",
+    "ML": "fr",
+    "GQ": "es fr pt",
+    "NG": "en",
+    "ZA": "en af zu xh",
+    "BI": "rn fr",
+    "FJ": "en fj",
+    "EC": "es",
+    "PE": "es qu",
+    "KZ": "kk ru",
+    "KG": "ky ru",
+    "BY": "be ru",
+    "PK": "ur en",
+    "IQ": "ar ku",
+    "IL": "he",
+    "SD": "ar en",
+    "LS": "st en",
+    "LU": "lb fr de",
+    "IN": "hi en",
+    "ZW": "en sn nd",
+    "MG": "mg fr",
+    "CH": "de fr it",
+    "PH": "fil en",
+    "AF": "ps prs",
+    "SZ": "en ss",
+    "RW": "rw en fr",
+}
 LANGUAGE_NAMES = {
-    "prs": ("Dari", "达里语"), "nd": ("Ndebele", "恩德贝莱语"), "bn": ("Bengali", "孟加拉语"), "dv": ("Dhivehi", "迪维希语"),
-    "ky": ("Kyrgyz", "吉尔吉斯语"), "ko": ("Korean", "韩语"), "st": ("Sesotho", "塞索托语"), "mi": ("Maori", "毛利语"),
-    "tet": ("Tetum", "德顿语"), "ny": ("Chichewa", "齐切瓦语"), "na": ("Nauruan", "瑙鲁语"), "tvl": ("Tuvaluan", "图瓦卢语"),
-    "rn": ("Kirundi", "隆迪语"), "tzm": ("Tamazight", "塔马齐格特语"), "gil": ("Gilbertese", "基里巴斯语"),
-}  # fmt: skip
+    "prs": ("Dari", "达里语"),
+    "nd": ("Ndebele", "恩德贝莱语"),
+    "bn": ("Bengali", "孟加拉语"),
+    "dv": ("Dhivehi", "迪维希语"),
+    "ky": ("Kyrgyz", "吉尔吉斯语"),
+    "ko": ("Korean", "韩语"),
+    "st": ("Sesotho", "塞索托语"),
+    "mi": ("Maori", "毛利语"),
+    "tet": ("Tetum", "德顿语"),
+    "ny": ("Chichewa", "齐切瓦语"),
+    "na": ("Nauruan", "瑙鲁语"),
+    "tvl": ("Tuvaluan", "图瓦卢语"),
+    "rn": ("Kirundi", "隆迪语"),
+    "tzm": ("Tamazight", "塔马齐格特语"),
+    "gil": ("Gilbertese", "基里巴斯语"),
+}
 CURRENCIES = {"ZW": "ZWG", "PA": "PAB", "HT": "HTG", "BT": "BTN", "LS": "LSL", "NA": "NAD"}
 CURRENCY_NAMES = {
-    "ZWG": ("Zimbabwe gold", "津巴布韦金"), "BAM": ("convertible mark", "可兑换马克"), "GBP": ("pound sterling", "英镑"),
-    "ILS": ("Israeli new shekel", "以色列新谢克尔"), "TOP": ("Tongan pa'anga", "汤加潘加"), "SLE": ("Sierra Leonean leone", "塞拉利昂利昂"),
-    "STN": ("Sao Tome and Principe dobra", "圣多美和普林西比多布拉"), "TTD": ("Trinidad and Tobago dollar", "特立尼达和多巴哥元"),
-    "MMK": ("Burmese kyat", "缅元"), "KGS": ("Kyrgyzstani som", "吉尔吉斯斯坦索姆"), "AFN": ("Afghan afghani", "阿富汗尼"),
-    "GYD": ("Guyanese dollar", "圭亚那元"), "NIO": ("Nicaraguan cordoba", "尼加拉瓜科多巴"), "CRC": ("Costa Rican colon", "哥斯达黎加科朗"),
-    "ISK": ("Icelandic krona", "冰岛克朗"), "VES": ("Venezuelan bolivar", "委内瑞拉玻利瓦尔"), "BOB": ("boliviano", "玻利维亚诺"),
-    "USD": ("US dollar", "美元"), "EUR": ("euro", "欧元"), "CNY": ("Chinese yuan (renminbi)", "人民币"),
-    "XOF": ("West African CFA franc", "西非法郎"), "XAF": ("Central African CFA franc", "中非法郎"),
-}  # fmt: skip
+    "ZWG": ("Zimbabwe gold", "津巴布韦金"),
+    "BAM": ("convertible mark", "可兑换马克"),
+    "GBP": ("pound sterling", "英镑"),
+    "ILS": ("Israeli new shekel", "以色列新谢克尔"),
+    "TOP": ("Tongan pa'anga", "汤加潘加"),
+    "SLE": ("Sierra Leonean leone", "塞拉利昂利昂"),
+    "STN": ("Sao Tome and Principe dobra", "圣多美和普林西比多布拉"),
+    "TTD": ("Trinidad and Tobago dollar", "特立尼达和多巴哥元"),
+    "MMK": ("Burmese kyat", "缅元"),
+    "KGS": ("Kyrgyzstani som", "吉尔吉斯斯坦索姆"),
+    "AFN": ("Afghan afghani", "阿富汗尼"),
+    "GYD": ("Guyanese dollar", "圭亚那元"),
+    "NIO": ("Nicaraguan cordoba", "尼加拉瓜科多巴"),
+    "CRC": ("Costa Rican colon", "哥斯达黎加科朗"),
+    "ISK": ("Icelandic krona", "冰岛克朗"),
+    "VES": ("Venezuelan bolivar", "委内瑞拉玻利瓦尔"),
+    "BOB": ("boliviano", "玻利维亚诺"),
+    "USD": ("US dollar", "美元"),
+    "EUR": ("euro", "欧元"),
+    "CNY": ("Chinese yuan (renminbi)", "人民币"),
+    "XOF": ("West African CFA franc", "西非法郎"),
+    "XAF": ("Central African CFA franc", "中非法郎"),
+}
 BORDER_NAMES = {
-    "Republic of the Congo": "CG", "Democratic Republic of the Congo": "CD", "DROC": "CD", "DRC": "CD", "Burma": "MM",
-    "Cote d'Ivoire": "CI", "Czechia": "CZ", "Czech Republic": "CZ", "Holy See": "VA", "Vatican City": "VA", "US": "US",
-    "UK": "GB", "UAE": "AE", "Turkey (Turkiye)": "TR", "Macedonia": "MK", "Swaziland": "SZ", "Cabo Verde": "CV",
-    "Congo (Brazzaville)": "CG", "The Gambia": "GM", "Timor-Leste": "TL", "Dominican Republic": "DO",
-}  # fmt: skip
+    "Republic of the Congo": "CG",
+    "Democratic Republic of the Congo": "CD",
+    "DROC": "CD",
+    "DRC": "CD",
+    "Burma": "MM",
+    "Cote d'Ivoire": "CI",
+    "Czechia": "CZ",
+    "Czech Republic": "CZ",
+    "Holy See": "VA",
+    "Vatican City": "VA",
+    "US": "US",
+    "UK": "GB",
+    "UAE": "AE",
+    "Turkey (Turkiye)": "TR",
+    "Macedonia": "MK",
+    "Swaziland": "SZ",
+    "Cabo Verde": "CV",
+    "Congo (Brazzaville)": "CG",
+    "The Gambia": "GM",
+    "Timor-Leste": "TL",
+    "Dominican Republic": "DO",
+}
 
 
 def plain(text: str) -> str:
@@ -75,11 +162,16 @@ def read_capitals() -> list[dict[str, Any]]:
             code, en, zh, capital_en, capital_zh, continent, more_en, more_zh = line.split("|")
             rows.append(
                 {
-                    "code": code, "en": en, "zh": zh, "capital_en": capital_en, "capital_zh": capital_zh,
-                    "continent": continent, "aliases_en": [x for x in more_en.split(",") if x],
+                    "code": code,
+                    "en": en,
+                    "zh": zh,
+                    "capital_en": capital_en,
+                    "capital_zh": capital_zh,
+                    "continent": continent,
+                    "aliases_en": [x for x in more_en.split(",") if x],
                     "aliases_zh": [x for x in more_zh.split(",") if x],
                 }
-            )  # fmt: skip
+            )
     return rows
 
 

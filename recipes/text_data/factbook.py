@@ -1,7 +1,8 @@
 """Made questions and statements about every country, in both languages.
 
 Each fact is asked in hundreds of wordings and answered in one usual sentence, alone, in the middle of longer
-conversations, and told in short documents, so that a small model ties the fact to the meaning and not to the wording.
+conversations, and told in short documents, so that a small model ties the fact to the meaning and not to the
+wording.
 """
 
 from __future__ import annotations
@@ -25,23 +26,42 @@ __all__ = ["all_wordings", "factbook_sequences", "question_wordings", "slots"]
 
 # Share of the questions each fact gets.
 SHARES = {
-    "capital": 0.30, "currency": 0.16, "language": 0.15, "continent": 0.13, "reverse": 0.11,
-    "neighbours": 0.06, "population": 0.04, "area": 0.03, "demonym": 0.02,
-}  # fmt: skip
+    "capital": 0.30,
+    "currency": 0.16,
+    "language": 0.15,
+    "continent": 0.13,
+    "reverse": 0.11,
+    "neighbours": 0.06,
+    "population": 0.04,
+    "area": 0.03,
+    "demonym": 0.02,
+}
 NUM_SINGLE = 150
 NUM_LONG = 34
 NUM_DOCUMENTS = 22
 # Words in a form that make it a question of yes or no about a fact.
 CLAIMS = {
     "continent": {
-        "in Europe?": "Europe", "European": "Europe", "in Asia?": "Asia", "Asian": "Asia", "in Africa?": "Africa",
-        "African": "Africa", "是亚洲国家吗": "亚洲", "是欧洲国家吗": "欧洲", "是非洲国家吗": "非洲", "在亚洲吗": "亚洲",
+        "in Europe?": "Europe",
+        "European": "Europe",
+        "in Asia?": "Asia",
+        "Asian": "Asia",
+        "in Africa?": "Africa",
+        "African": "Africa",
+        "是亚洲国家吗": "亚洲",
+        "是欧洲国家吗": "欧洲",
+        "是非洲国家吗": "非洲",
+        "在亚洲吗": "亚洲",
     },
     "currency": {"the euro?": "euro", "use dollars": "dollar", "用欧元吗": "欧元", "用美元吗": "美元"},
     "language": {
-        "speak English": "English", "speak Spanish": "Spanish", "Is French": "French", "说英语吗": "英语", "说法语吗": "法语",
+        "speak English": "English",
+        "speak Spanish": "Spanish",
+        "Is French": "French",
+        "说英语吗": "英语",
+        "说法语吗": "法语",
     },
-}  # fmt: skip
+}
 
 
 def question_wordings(language: str, fact: str) -> list[str]:
@@ -49,8 +69,8 @@ def question_wordings(language: str, fact: str) -> list[str]:
     words = _words(language)
     forms = list(words.DIRECT.get(fact, ()))
     for phrase in words.NOUN_PHRASES.get(fact, ()):
-        for carrier in words.CARRIERS:
-            forms.append(carrier.replace("{np}", phrase).replace("{Np}", sentence_case(phrase)))
+        start = sentence_case(phrase)
+        forms += [carrier.replace("{np}", phrase).replace("{Np}", start) for carrier in words.CARRIERS]
     return forms
 
 
@@ -74,20 +94,32 @@ def slots(country: Country, language: str, *, name: str | None = None) -> dict[s
     if language == "en":
         name = name or country.en
         return {
-            "c": name, "C": sentence_case(name), "poss": possessive(name), "Poss": sentence_case(possessive(name)),
-            "capital": country.capital_en, "city": country.capital_en, "currency": country.currency_en,
-            "languages": _listing(country.languages_en, " and "), "continent": country.continent,
+            "c": name,
+            "C": sentence_case(name),
+            "poss": possessive(name),
+            "Poss": sentence_case(possessive(name)),
+            "capital": country.capital_en,
+            "city": country.capital_en,
+            "currency": country.currency_en,
+            "languages": _listing(country.languages_en, " and "),
+            "continent": country.continent,
             "neighbours": _listing([by_code[code].en for code in country.neighbours], " and "),
-            "population": _round_en(country.population), "area": f"{_two_digits(country.area_km2):,}",
+            "population": _round_en(country.population),
+            "area": f"{_two_digits(country.area_km2):,}",
             "adjective": country.adjective,
-        }  # fmt: skip
+        }
     name = name or country.zh
     return {
-        "c": name, "capital": country.capital_zh, "city": country.capital_zh, "currency": country.currency_zh,
-        "languages": _listing(country.languages_zh, "和", comma="、"), "continent": CONTINENTS_ZH[country.continent],
+        "c": name,
+        "capital": country.capital_zh,
+        "city": country.capital_zh,
+        "currency": country.currency_zh,
+        "languages": _listing(country.languages_zh, "和", comma="、"),
+        "continent": CONTINENTS_ZH[country.continent],
         "neighbours": _listing([by_code[code].zh for code in country.neighbours], "和", comma="、"),
-        "population": _round_zh(country.population), "area": _round_zh(country.area_km2),
-    }  # fmt: skip
+        "population": _round_zh(country.population),
+        "area": _round_zh(country.area_km2),
+    }
 
 
 def factbook_sequences(language: str, *, seed: int = 0, scale: float = 1.0) -> Iterator[Parts]:
@@ -156,7 +188,7 @@ class _Writer:
                 }
                 return self._yes_no(value in values[fact]) + usual.format(**told)
         if others and self.rng.random() < 0.1:
-            return str(self.rng.choice(others).format(**told))
+            return str(self.rng.choice(others)).format(**told)
         return str(usual.format(**told))
 
     def _judge_city(self, country: Country, asked: dict[str, str], told: str) -> str:

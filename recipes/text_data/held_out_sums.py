@@ -15,7 +15,7 @@ _SUM = re.compile(r"(?<![\d.])(\d\d)\s*(?:\+|plus|and|加上?|与|和)\s*(\d\d)(
 def is_held_out_sum(first: int, second: int) -> bool:
     """Whether this pair (in either order) is kept for the questions; about every tenth is."""
     low, high = sorted((first, second))
-    return 10 <= low and high <= 99 and is_held_out(f"{low}+{high}", modulus=MODULUS)
+    return low >= 10 and high <= 99 and is_held_out(f"{low}+{high}", modulus=MODULUS)
 
 
 def shows_held_out_sum(text: str) -> bool:

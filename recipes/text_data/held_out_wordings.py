@@ -1,7 +1,7 @@
 """Keeps the wordings of the evaluation questions out of training.
 
-A question clashes when, with countries and capitals left out, it equals a question of the evaluation or shares five
-words (English) or eight Chinese characters in a row with one.
+A question clashes when, with countries and capitals left out, it equals a question of the evaluation or
+shares five words (English) or eight Chinese characters in a row with one.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _whole(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _names_by_start() -> dict[str, tuple[str, ...]]:
-    """Lower-case names of countries and capitals by first word (English) or first two characters (Chinese)."""
+    """Lower-case names of countries and capitals by first word or, in Chinese, first two characters."""
     names: set[str] = set()
     for country in load_countries():
         names |= {country.en.removeprefix("the "), country.zh, country.capital_en, country.capital_zh}

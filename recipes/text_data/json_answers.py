@@ -1,6 +1,7 @@
 """Made questions whose answer shall be JSON after a schema, and answers that fit it.
 
-The form is described in `localgpt.media.text.template`: a `json` turn with the schema right before the answer.
+The form is described in `localgpt.media.text.template`: a `json` turn with the schema right before the
+answer.
 """
 
 from __future__ import annotations
@@ -30,13 +31,17 @@ JOBS = (
     ("nurse", "护士"),
 )
 GOOD = (
-    ("I love this phone, it works perfectly.", "这部手机太好用了，我很喜欢。"), ("The food was wonderful.", "菜很好吃。"),
-    ("Great service and friendly people!", "服务很好，人也热情！"), ("Best book I have read this year.", "这是我今年读过最好的书。"),
-)  # fmt: skip
+    ("I love this phone, it works perfectly.", "这部手机太好用了，我很喜欢。"),
+    ("The food was wonderful.", "菜很好吃。"),
+    ("Great service and friendly people!", "服务很好，人也热情！"),
+    ("Best book I have read this year.", "这是我今年读过最好的书。"),
+)
 BAD = (
-    ("The screen broke after one day.", "屏幕一天就坏了。"), ("The soup was cold and the waiter rude.", "汤是凉的，服务员态度差。"),
-    ("A boring film, I fell asleep.", "电影太无聊，我睡着了。"), ("It arrived late and damaged.", "送来晚了，还是坏的。"),
-)  # fmt: skip
+    ("The screen broke after one day.", "屏幕一天就坏了。"),
+    ("The soup was cold and the waiter rude.", "汤是凉的，服务员态度差。"),
+    ("A boring film, I fell asleep.", "电影太无聊，我睡着了。"),
+    ("It arrived late and damaged.", "送来晚了，还是坏的。"),
+)
 GOODS = (
     ("apples", "苹果"),
     ("bread", "面包"),

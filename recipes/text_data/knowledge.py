@@ -1,4 +1,4 @@
-"""Questions about what something is, answered by the first sentence of its encyclopedia article (training rows only)."""
+"""Questions about what something is, answered by the first sentence of its article (training rows only)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,41 @@ from recipes.text_data.sequences import Parts, chat
 __all__ = ["knowledge_sequences"]
 
 THING_EN = (
-    "What is {t}?", "what is {t}", "What's {t}?", "Tell me about {t}.", "What do you know about {t}?", "Explain {t}.",
-    "Define {t}.", "Describe {t} in one sentence.", "Can you tell me what {t} is?", "{t}?", "What does {t} mean?",
+    "What is {t}?",
+    "what is {t}",
+    "What's {t}?",
+    "Tell me about {t}.",
+    "What do you know about {t}?",
+    "Explain {t}.",
+    "Define {t}.",
+    "Describe {t} in one sentence.",
+    "Can you tell me what {t} is?",
+    "{t}?",
+    "What does {t} mean?",
     "Give me a short description of {t}.",
-)  # fmt: skip
+)
 PERSON_EN = (
-    "Who is {t}?", "Who was {t}?", "who is {t}", "Tell me about {t}.", "What do you know about {t}?", "{t}?",
-    "Do you know {t}?", "Can you tell me who {t} was?",
-)  # fmt: skip
+    "Who is {t}?",
+    "Who was {t}?",
+    "who is {t}",
+    "Tell me about {t}.",
+    "What do you know about {t}?",
+    "{t}?",
+    "Do you know {t}?",
+    "Can you tell me who {t} was?",
+)
 THING_ZH = (
-    "{t}是什么？", "什么是{t}？", "介绍一下{t}。", "你知道{t}吗？", "请解释{t}。", "{t}", "说说{t}。", "请问{t}是什么？",
-    "{t}指的是什么？", "用一句话介绍{t}。",
-)  # fmt: skip
+    "{t}是什么？",
+    "什么是{t}？",
+    "介绍一下{t}。",
+    "你知道{t}吗？",
+    "请解释{t}。",
+    "{t}",
+    "说说{t}。",
+    "请问{t}是什么？",
+    "{t}指的是什么？",
+    "用一句话介绍{t}。",
+)
 PERSON_ZH = ("{t}是谁？", "谁是{t}？", "介绍一下{t}。", "你知道{t}吗？", "请问{t}是谁？", "说说{t}。")
 MAX_CHARS = {"en": 220, "zh": 90}
 MAX_TITLE = {"en": 40, "zh": 14}
@@ -89,4 +112,4 @@ def _first_sentence(title: str, body: str, language: str) -> str | None:
         or "(;" in sentence
     ):
         return None
-    return sentence if 20 <= len(sentence.encode()) and len(sentence) <= MAX_CHARS[language] else None
+    return sentence if len(sentence.encode()) >= 20 and len(sentence) <= MAX_CHARS[language] else None

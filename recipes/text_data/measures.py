@@ -14,35 +14,82 @@ Pair = tuple[str, str]
 
 # from, to, factor, and the same in Chinese
 UNITS = (
-    ("kilometres", "metres", 1000, "公里", "米"), ("metres", "centimetres", 100, "米", "厘米"),
-    ("centimetres", "millimetres", 10, "厘米", "毫米"), ("kilograms", "grams", 1000, "千克", "克"),
-    ("tonnes", "kilograms", 1000, "吨", "千克"), ("litres", "millilitres", 1000, "升", "毫升"),
-    ("hours", "minutes", 60, "小时", "分钟"), ("minutes", "seconds", 60, "分钟", "秒"), ("days", "hours", 24, "天", "小时"),
-    ("weeks", "days", 7, "周", "天"), ("years", "months", 12, "年", "个月"), ("feet", "inches", 12, "英尺", "英寸"),
-    ("yards", "feet", 3, "码", "英尺"), ("pounds", "ounces", 16, "磅", "盎司"), ("dozen", "pieces", 12, "打", "个"),
-)  # fmt: skip
+    ("kilometres", "metres", 1000, "公里", "米"),
+    ("metres", "centimetres", 100, "米", "厘米"),
+    ("centimetres", "millimetres", 10, "厘米", "毫米"),
+    ("kilograms", "grams", 1000, "千克", "克"),
+    ("tonnes", "kilograms", 1000, "吨", "千克"),
+    ("litres", "millilitres", 1000, "升", "毫升"),
+    ("hours", "minutes", 60, "小时", "分钟"),
+    ("minutes", "seconds", 60, "分钟", "秒"),
+    ("days", "hours", 24, "天", "小时"),
+    ("weeks", "days", 7, "周", "天"),
+    ("years", "months", 12, "年", "个月"),
+    ("feet", "inches", 12, "英尺", "英寸"),
+    ("yards", "feet", 3, "码", "英尺"),
+    ("pounds", "ounces", 16, "磅", "盎司"),
+    ("dozen", "pieces", 12, "打", "个"),
+)
 UNIT_FORMS = {
     "en": (
-        "How many {to} are {n} {of}?", "How many {to} are in {n} {of}?", "Convert {n} {of} to {to}.", "{n} {of} in {to}?",
-        "What is {n} {of} in {to}?", "{n} {of} to {to}", "Please convert {n} {of} into {to}.", "{n} {of} = ? {to}",
+        "How many {to} are {n} {of}?",
+        "How many {to} are in {n} {of}?",
+        "Convert {n} {of} to {to}.",
+        "{n} {of} in {to}?",
+        "What is {n} {of} in {to}?",
+        "{n} {of} to {to}",
+        "Please convert {n} {of} into {to}.",
+        "{n} {of} = ? {to}",
     ),
     "zh": (
-        "{n}{of}等于多少{to}？", "{n}{of}是多少{to}？", "把{n}{of}换算成{to}。", "{n}{of}有多少{to}？", "{n}{of}=？{to}",
+        "{n}{of}等于多少{to}？",
+        "{n}{of}是多少{to}？",
+        "把{n}{of}换算成{to}。",
+        "{n}{of}有多少{to}？",
+        "{n}{of}=？{to}",
         "请把{n}{of}换成{to}。",
     ),
-}  # fmt: skip
+}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DAYS_ZH = ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日")
 MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
-)  # fmt: skip
+)
 LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 HAN = "零一二三四五六七八九"
 
 
@@ -50,9 +97,17 @@ def measure_sequences(*, seed: int = 0, scale: float = 1.0) -> Iterator[Parts]:
     """All made questions of this kind; `scale` shrinks the number for tests."""
     rng = random.Random(f"measures-{seed}")
     makers: tuple[tuple[Callable[[random.Random], Pair], int], ...] = (
-        (_unit, 5000), (_temperature, 700), (_weekday, 2500), (_month, 1500), (_number_word, 1600), (_compare, 1600),
-        (_parity, 700), (_leap_year, 400), (_sequence, 900), (_letters, 800),
-    )  # fmt: skip
+        (_unit, 5000),
+        (_temperature, 700),
+        (_weekday, 2500),
+        (_month, 1500),
+        (_number_word, 1600),
+        (_compare, 1600),
+        (_parity, 700),
+        (_leap_year, 400),
+        (_sequence, 900),
+        (_letters, 800),
+    )
     for maker, count in makers:
         for _ in range(max(1, round(count * scale))):
             question, answer = maker(rng)
@@ -94,9 +149,14 @@ def _weekday(rng: random.Random) -> Pair:
     after, prior = (day + 1) % 7, (day - 1) % 7
     return rng.choice(
         (
-            (f"If today is {DAYS[day]}, what day is it in {step} days?",
-             f"If today is {DAYS[day]}, in {step} days it is {DAYS[later]}."),
-            (f"Today is {DAYS[day]}. What day was it {step} days ago?", f"{step} days ago it was {DAYS[before]}."),
+            (
+                f"If today is {DAYS[day]}, what day is it in {step} days?",
+                f"If today is {DAYS[day]}, in {step} days it is {DAYS[later]}.",
+            ),
+            (
+                f"Today is {DAYS[day]}. What day was it {step} days ago?",
+                f"{step} days ago it was {DAYS[before]}.",
+            ),
             (f"What day comes after {DAYS[day]}?", f"{DAYS[after]} comes after {DAYS[day]}."),
             (f"Which day is before {DAYS[day]}?", f"{DAYS[prior]} is the day before {DAYS[day]}."),
             (f"Today is {DAYS[day]}. What is tomorrow?", f"Tomorrow is {DAYS[after]}."),
@@ -105,7 +165,7 @@ def _weekday(rng: random.Random) -> Pair:
             (f"{DAYS_ZH[day]}的后一天是星期几？", f"{DAYS_ZH[day]}的后一天是{DAYS_ZH[after]}。"),
             (f"今天是{DAYS_ZH[day]}，明天呢？", f"明天是{DAYS_ZH[after]}。"),
         )
-    )  # fmt: skip
+    )
 
 
 def _month(rng: random.Random) -> Pair:
@@ -207,11 +267,13 @@ def _letters(rng: random.Random) -> Pair:
             (f'How many letters are in the word "{word}"?', f'The word "{word}" has {len(word)} letters.'),
             (f'What is the first letter of "{word}"?', f'The first letter of "{word}" is {word[0]}.'),
             (f'Spell "{word}".', f"{'-'.join(word.upper())}."),
-            (f"Which letter comes after {letter if place < 25 else 'A'}?",
-             f"{following if place < 25 else 'B'} comes after {letter if place < 25 else 'A'}."),
+            (
+                f"Which letter comes after {letter if place < 25 else 'A'}?",
+                f"{following if place < 25 else 'B'} comes after {letter if place < 25 else 'A'}.",
+            ),
             (f"“{word}”有几个字母？", f"“{word}”有{len(word)}个字母。"),
         )
-    )  # fmt: skip
+    )
 
 
 def _in_english(number: int) -> str:

@@ -16,23 +16,72 @@ __all__ = ["paint_sequences"]
 
 REQUESTS = {
     "en": (
-        "Draw {p}.", "Draw me {p}.", "Paint {p}.", "Paint me {p}.", "Please draw {p}.", "Please paint {p} for me.",
-        "Can you draw {p}?", "Can you paint {p}?", "Could you draw {p} for me?", "Could you make a picture of {p}?",
-        "Make a picture of {p}.", "Make an image of {p}.", "Create an image of {p}.", "Create a picture of {p}, please.",
-        "Generate an image of {p}.", "Generate a picture of {p}.", "I want a picture of {p}.", "I'd like to see {p}.",
-        "I would like a drawing of {p}.", "Show me a picture of {p}.", "Show me {p}.", "Give me a picture of {p}.",
-        "A picture of {p}, please.", "An illustration of {p}, please.", "Sketch {p}.", "Illustrate {p}.",
-        "Design a picture with {p}.", "I need an image of {p} for my story.", "My daughter wants a picture of {p}.",
-        "Let me see {p} as a painting.", "Picture: {p}", "image of {p}", "draw: {p}", "Use your brush: {p}.",
-        "Would you paint {p} for my kitchen?", "Now draw {p}.", "Surprise me with a painting of {p}.",
+        "Draw {p}.",
+        "Draw me {p}.",
+        "Paint {p}.",
+        "Paint me {p}.",
+        "Please draw {p}.",
+        "Please paint {p} for me.",
+        "Can you draw {p}?",
+        "Can you paint {p}?",
+        "Could you draw {p} for me?",
+        "Could you make a picture of {p}?",
+        "Make a picture of {p}.",
+        "Make an image of {p}.",
+        "Create an image of {p}.",
+        "Create a picture of {p}, please.",
+        "Generate an image of {p}.",
+        "Generate a picture of {p}.",
+        "I want a picture of {p}.",
+        "I'd like to see {p}.",
+        "I would like a drawing of {p}.",
+        "Show me a picture of {p}.",
+        "Show me {p}.",
+        "Give me a picture of {p}.",
+        "A picture of {p}, please.",
+        "An illustration of {p}, please.",
+        "Sketch {p}.",
+        "Illustrate {p}.",
+        "Design a picture with {p}.",
+        "I need an image of {p} for my story.",
+        "My daughter wants a picture of {p}.",
+        "Let me see {p} as a painting.",
+        "Picture: {p}",
+        "image of {p}",
+        "draw: {p}",
+        "Use your brush: {p}.",
+        "Would you paint {p} for my kitchen?",
+        "Now draw {p}.",
+        "Surprise me with a painting of {p}.",
     ),
     "zh": (
-        "画{p}。", "画一下{p}。", "请画{p}。", "请帮我画{p}。", "帮我画{p}", "给我画{p}。", "能画{p}吗？", "可以画{p}吗？",
-        "你能给我画{p}吗？", "我想要{p}的图片。", "我想看{p}的画。", "生成{p}的图片。", "请生成一张{p}的图片。", "做一张{p}的图。",
-        "来一张{p}的图片。", "来一幅{p}。", "创作一幅画：{p}。", "画图：{p}", "图片：{p}", "给孩子画{p}吧。", "麻烦画一张{p}的画。",
-        "我需要一张{p}的插图。", "用画笔画出{p}。", "再画{p}。", "请绘制{p}。",
+        "画{p}。",
+        "画一下{p}。",
+        "请画{p}。",
+        "请帮我画{p}。",
+        "帮我画{p}",
+        "给我画{p}。",
+        "能画{p}吗？",
+        "可以画{p}吗？",
+        "你能给我画{p}吗？",
+        "我想要{p}的图片。",
+        "我想看{p}的画。",
+        "生成{p}的图片。",
+        "请生成一张{p}的图片。",
+        "做一张{p}的图。",
+        "来一张{p}的图片。",
+        "来一幅{p}。",
+        "创作一幅画：{p}。",
+        "画图：{p}",
+        "图片：{p}",
+        "给孩子画{p}吧。",
+        "麻烦画一张{p}的画。",
+        "我需要一张{p}的插图。",
+        "用画笔画出{p}。",
+        "再画{p}。",
+        "请绘制{p}。",
     ),
-}  # fmt: skip
+}
 CHANGES = {
     "en": (
         "Make it {colour}.",
@@ -43,14 +92,20 @@ CHANGES = {
     "zh": ("换成{colour}。", "改成{colour}的。", "再来一张{colour}的。", "能变成{colour}吗？"),
 }
 TALK = {
-    "en": (("Thank you, it is lovely!", "You're welcome! Shall I paint something else?"),
-           ("Can you paint?", "Yes. Tell me what you would like to see, and I'll paint it."),
-           ("What can you draw?", "Animals, things, houses, landscapes and small scenes. What would you like?"),
-           ("Can you make pictures?", "Yes, simple ones. Just tell me what to paint."),
-           ("Which painter do you like?", "I'm a program, so I have no favourite. Many people love Van Gogh.")),
-    "zh": (("谢谢，真好看！", "不客气！还要画点别的吗？"), ("你会画画吗？", "会，告诉我想看什么，我就画出来。"),
-           ("你能画什么？", "动物、物品、房子、风景和小场景都可以，您想画什么？"), ("你能生成图片吗？", "可以，简单的图片没问题，请告诉我画什么。")),
-}  # fmt: skip
+    "en": (
+        ("Thank you, it is lovely!", "You're welcome! Shall I paint something else?"),
+        ("Can you paint?", "Yes. Tell me what you would like to see, and I'll paint it."),
+        ("What can you draw?", "Animals, things, houses, landscapes and small scenes. What would you like?"),
+        ("Can you make pictures?", "Yes, simple ones. Just tell me what to paint."),
+        ("Which painter do you like?", "I'm a program, so I have no favourite. Many people love Van Gogh."),
+    ),
+    "zh": (
+        ("谢谢，真好看！", "不客气！还要画点别的吗？"),
+        ("你会画画吗？", "会，告诉我想看什么，我就画出来。"),
+        ("你能画什么？", "动物、物品、房子、风景和小场景都可以，您想画什么？"),
+        ("你能生成图片吗？", "可以，简单的图片没问题，请告诉我画什么。"),
+    ),
+}
 
 
 def paint_sequences(*, seed: int = 0, scale: float = 1.0) -> Iterator[Parts]:
@@ -68,9 +123,11 @@ def paint_sequences(*, seed: int = 0, scale: float = 1.0) -> Iterator[Parts]:
                 turns.append(("assistant", PAINT, changed.replace("{colour}", colour)))
             if rng.random() < 0.2:
                 question, answer = rng.choice(TALK[language])
-                turns = [*turns, ("user", question), ("assistant", answer)] if "?" not in question else [
-                    ("user", question), ("assistant", answer), *turns
-                ]  # fmt: skip
+                turns = (
+                    [*turns, ("user", question), ("assistant", answer)]
+                    if "?" not in question
+                    else [("user", question), ("assistant", answer), *turns]
+                )
             yield chat(turns)
 
 

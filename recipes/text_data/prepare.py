@@ -1,9 +1,10 @@
 """From the data folder to token streams, deterministically and on many processes.
 
-Streams: articles_en, articles_zh, books, bilingual, dialogues_en, dialogues_zh, factbook, made, product, knowledge,
-and the held-out heldout_articles, heldout_books, heldout_dialogues. Each is `NAME.tokens.npy` (uint16, end to end)
-and `NAME.offsets.npy` (int64, one more than sequences); held-out ones have `NAME.bytes.npy` (int64, UTF-8 bytes of the
-contents of each sequence) beside them. `manifest.json` records counts, hashes and seeds.
+Streams: articles_en, articles_zh, books, bilingual, dialogues_en, dialogues_zh, factbook, made, product,
+knowledge, and the held-out heldout_articles, heldout_books, heldout_dialogues. Each is `NAME.tokens.npy`
+(uint16, end to end) and `NAME.offsets.npy` (int64, one more than sequences); held-out ones have
+`NAME.bytes.npy` (int64, UTF-8 bytes of the contents of each sequence) beside them. `manifest.json` records
+counts, hashes and seeds.
 """
 
 from __future__ import annotations
@@ -35,21 +36,40 @@ from recipes.text_data.knowledge import knowledge_sequences
 from recipes.text_data.measures import measure_sequences
 from recipes.text_data.paint import paint_sequences
 from recipes.text_data.product import product_sequences
-from recipes.text_data.rows import TextRow, drop_near_copies, is_held_out, read_rows
+from recipes.text_data.rows import TextRow, drop_near_copies, is_held_out, read_rows, without_labels
 from recipes.text_data.sequences import Parts, chat, document, encode_sequences
 from recipes.text_data.tools import tool_sequences
 
 __all__ = ["HELD_OUT", "STREAMS", "PrepareOptions", "prepare"]
 
 STREAMS = (
-    "articles_en", "articles_zh", "books", "bilingual", "dialogues_en", "dialogues_zh", "factbook", "made", "product",
+    "articles_en",
+    "articles_zh",
+    "books",
+    "bilingual",
+    "dialogues_en",
+    "dialogues_zh",
+    "factbook",
+    "made",
+    "product",
     "knowledge",
-)  # fmt: skip
+)
 HELD_OUT = ("heldout_articles", "heldout_books", "heldout_dialogues")
 TASKS = (
-    "pretrain_en", "pretrain_zh", "sft_en", "sft_zh", "bilingual", "factbook_en", "factbook_zh", "arithmetic",
-    "measures", "product", "paint", "tools", "json",
-)  # fmt: skip
+    "pretrain_en",
+    "pretrain_zh",
+    "sft_en",
+    "sft_zh",
+    "bilingual",
+    "factbook_en",
+    "factbook_zh",
+    "arithmetic",
+    "measures",
+    "product",
+    "paint",
+    "tools",
+    "json",
+)
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 CHUNK_CHARS = 1_000_000
 DEFAULT_TOKENIZER = Path(__file__).parents[2] / "weights" / "tokenizer.json"
@@ -80,7 +100,7 @@ class PrepareOptions:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Sequences of one stream on their way to the tokenizer; `num_bytes` of the contents, for held-out ones."""
+    """Sequences of one stream on their way to the tokenizer; `num_bytes` of held-out contents."""
 
     stream: str
     sequences: tuple[Parts, ...]
@@ -179,7 +199,7 @@ def _chunks_of(options: PrepareOptions, task: str) -> list[Chunk]:
 
 
 def _row_chunks(options: PrepareOptions, name: str) -> Iterator[Chunk]:
-    """Documents or dialogues of one set: training streams, held-out streams, and questions made of articles."""
+    """Documents or dialogues of one set: training and held-out streams, questions made of articles."""
     language = name[-2:]
     english_keys = None
     if name == "sft_zh":
@@ -192,7 +212,8 @@ def _row_chunks(options: PrepareOptions, name: str) -> Iterator[Chunk]:
         kept = [row for row in kept if not row.is_noncommercial]
     kept = list(_sampled(kept, options, name))
     if name.startswith("sft"):
-        kept = [row for row in kept if not _spoils_questions(row)]
+        kept = [without_labels(row) for row in kept if not _spoils_questions(row)]
+        kept = [row for row in kept if row.messages]
         yield from _chunked(f"dialogues_{language}", ((_dialogue(row), 0) for row in kept))
         yield from _chunked("heldout_dialogues", ((_dialogue(row), row.num_bytes) for row in held_out))
         return

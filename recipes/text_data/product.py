@@ -1,7 +1,7 @@
 """Conversations about LocalGPT itself, small talk, and what it declines or does not know.
 
-The dialogues are written by hand in `recipes/data/product_*.json`; here they are varied as people type and joined
-into longer conversations.
+The dialogues are written by hand in `recipes/data/product_*.json`; here they are varied as people type and
+joined into longer conversations.
 """
 
 from __future__ import annotations

@@ -85,17 +85,24 @@ def _no_need(rng: random.Random) -> list[Turn]:
     country = rng.choice(load_countries())
     return rng.choice(
         (
-            [("user", f"What is the capital of {country.en}?"),
-             ("assistant", f"The capital of {country.en} is {country.capital_en}.")],
-            [("user", f"{country.zh}的首都是哪里？"), ("assistant", f"{country.zh}的首都是{country.capital_zh}。")],
+            [
+                ("user", f"What is the capital of {country.en}?"),
+                ("assistant", f"The capital of {country.en} is {country.capital_en}."),
+            ],
+            [
+                ("user", f"{country.zh}的首都是哪里？"),
+                ("assistant", f"{country.zh}的首都是{country.capital_zh}。"),
+            ],
             [("user", "Hello!"), ("assistant", "Hello! How can I help you?")],
             [("user", "你好"), ("assistant", "您好！有什么可以帮您？")],
-            [("user", "Who are you?"),
-             ("assistant", "I'm LocalGPT, a small assistant that runs on your own computer.")],
+            [
+                ("user", "Who are you?"),
+                ("assistant", "I'm LocalGPT, a small assistant that runs on your own computer."),
+            ],
             [("user", "Thank you!"), ("assistant", "You're welcome!")],
             [("user", "谢谢"), ("assistant", "不客气！")],
         )
-    )  # fmt: skip
+    )
 
 
 def _missing(tool: Tool, rng: random.Random) -> list[Turn]:
@@ -107,10 +114,24 @@ def _missing(tool: Tool, rng: random.Random) -> list[Turn]:
 
 
 CITIES = (
-    ("London", "伦敦"), ("Paris", "巴黎"), ("Beijing", "北京"), ("Shanghai", "上海"), ("Tokyo", "东京"), ("Berlin", "柏林"),
-    ("New York", "纽约"), ("Rome", "罗马"), ("Madrid", "马德里"), ("Sydney", "悉尼"), ("Cairo", "开罗"), ("Moscow", "莫斯科"),
-    ("Chengdu", "成都"), ("Guangzhou", "广州"), ("Vienna", "维也纳"), ("Oslo", "奥斯陆"), ("Lisbon", "里斯本"),
-)  # fmt: skip
+    ("London", "伦敦"),
+    ("Paris", "巴黎"),
+    ("Beijing", "北京"),
+    ("Shanghai", "上海"),
+    ("Tokyo", "东京"),
+    ("Berlin", "柏林"),
+    ("New York", "纽约"),
+    ("Rome", "罗马"),
+    ("Madrid", "马德里"),
+    ("Sydney", "悉尼"),
+    ("Cairo", "开罗"),
+    ("Moscow", "莫斯科"),
+    ("Chengdu", "成都"),
+    ("Guangzhou", "广州"),
+    ("Vienna", "维也纳"),
+    ("Oslo", "奥斯陆"),
+    ("Lisbon", "里斯本"),
+)
 NAMES = ("Anna", "Tom", "Maria", "Li Wei", "Sara", "Ben", "Mei", "Peter", "Zhang Min", "Omar")
 WEATHER = (("sunny", "晴"), ("cloudy", "多云"), ("rainy", "有雨"), ("snowy", "有雪"), ("windy", "有风"))
 
@@ -174,9 +195,16 @@ def _timer(rng: random.Random) -> Case:
 
 def _search(rng: random.Random) -> Case:
     topic, topic_zh = rng.choice(
-        (("solar panels", "太阳能板"), ("bread recipes", "面包做法"), ("hiking shoes", "登山鞋"), ("jazz history", "爵士乐历史"),
-         ("electric cars", "电动汽车"), ("garden birds", "花园里的鸟"), ("green tea", "绿茶"))
-    )  # fmt: skip
+        (
+            ("solar panels", "太阳能板"),
+            ("bread recipes", "面包做法"),
+            ("hiking shoes", "登山鞋"),
+            ("jazz history", "爵士乐历史"),
+            ("electric cars", "电动汽车"),
+            ("garden birds", "花园里的鸟"),
+            ("green tea", "绿茶"),
+        )
+    )
     count = rng.randint(2, 40)
     if rng.random() < 0.5:
         question = rng.choice(("Search for {t}.", "Look up {t} for me.", "Find something about {t}.")).format(

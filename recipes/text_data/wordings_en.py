@@ -1,8 +1,9 @@
 """English wordings of the factbook questions used in training.
 
-`{c}` is the country, `{C}` the same at the start of a sentence, `{poss}` its possessive, `{city}` its capital, `{np}`
-one of the fact's noun phrases. A question is a carrier around a noun phrase, or one of the direct forms.
-The wordings of the evaluation (`benchmarks/questions`) are others; `tests/law/test_question_sets.py` compares them.
+`{c}` is the country, `{C}` the same at the start of a sentence, `{poss}` its possessive, `{city}` its
+capital, `{np}` one of the fact's noun phrases. A question is a carrier around a noun phrase, or one of the
+direct forms. The wordings of the evaluation (`benchmarks/questions`) are others;
+`tests/law/test_question_sets.py` compares them.
 """
 
 from __future__ import annotations
@@ -42,43 +43,33 @@ CARRIERS: Final = (
     "Can you tell me what {np} is?",
     "I wonder what {np} is.",
     "I need to know what {np} is.",
-    "I was asked what {np} is.",
     "What is {np}, please?",
     "What is {np} again?",
     "So what is {np}?",
     "And what is {np}?",
     "What would {np} be?",
-    "What might {np} be?",
     "Can you remind me what {np} is?",
     "Answer in one sentence: what is {np}?",
     "Answer briefly: what is {np}?",
     "In one sentence, what is {np}?",
-    "Explain to a child what {np} is.",
     "My friend wants to know {np}.",
     "Our teacher asked us about {np}.",
     "Write down {np}.",
     "Say what {np} is.",
     "Let me know {np}.",
-    "Find {np}.",
     "Find out {np} for me.",
     "Look up {np}, please.",
     "We are learning about countries. What is {np}?",
     "I have a quiz tomorrow. What is {np}?",
-    "Which one is {np}?",
     "What do you think {np} is?",
-    "Is it true that you know {np}?",
     "I don't know {np}.",
     "I'm not sure what {np} is.",
-    "Test: {np}.",
-    "Topic: {np}.",
     "Q: {np}?",
     "Q: What is {np}? A:",
     "Here is a question about geography. What is {np}?",
     "Geography question: {np}?",
     "Just tell me {np}.",
     "Please answer: what is {np}?",
-    "Could I ask you {np}?",
-    "Everybody should know {np}. Do you?",
 )
 
 NOUN_PHRASES: Final[dict[str, tuple[str, ...]]] = {
@@ -157,16 +148,12 @@ DIRECT: Final[dict[str, tuple[str, ...]]] = {
         "Let's talk about {c}. What is its capital?",
         "Do you know {c}? What is the capital?",
         "Is {city} the capital of {c}?",
-        "Is {city} really {poss} capital?",
-        "{C} is a country. What is its capital?",
         "Complete the sentence: The capital of {c} is",
         "Finish this sentence: {Poss} capital is",
         "The capital of {c} is",
         "Which city do I have to name as capital of {c}?",
         "For my homework I need {poss} capital.",
         "For a quiz: what is {poss} capital?",
-        "What is the answer: capital of {c}?",
-        "Pick a country: {c}. Its capital?",
         "Which town is the seat of the government in {c}?",
         "Where do the president and ministers of {c} work? In which city?",
         "{C} has which capital?",
@@ -192,7 +179,6 @@ DIRECT: Final[dict[str, tuple[str, ...]]] = {
         "Does {c} use the euro?",
         "Which currency is legal tender in {c}?",
         "What is the money called in {c}?",
-        "What is the currency called in {c}?",
         "What are the coins and notes of {c} called?",
         "If I buy bread in {c}, what money do I pay with?",
         "Prices in {c} are given in which currency?",
@@ -209,7 +195,6 @@ DIRECT: Final[dict[str, tuple[str, ...]]] = {
         "The currency of {c} is",
         "Complete the sentence: The currency of {c} is",
         "I need to change money for {c}. Which currency?",
-        "Which kind of money do people have in {c}?",
         "{C} has which currency?",
     ),
     "language": (
@@ -239,7 +224,6 @@ DIRECT: Final[dict[str, tuple[str, ...]]] = {
         "Which language will help me in {c}?",
         "Which language is the official one in {c}?",
         "In {c}, what is the official language?",
-        "In {c} they speak which language?",
         "Someone from {c} speaks which language?",
         "Let's talk about {c}. What is its official language?",
         "The official language of {c} is",
@@ -276,7 +260,6 @@ DIRECT: Final[dict[str, tuple[str, ...]]] = {
         "{C} is part of which continent?",
         "Which continent does {c} belong to?",
         "Where can I find {c} on the map?",
-        "I am looking for {c} on the map. Which continent?",
         "If I travel to {c}, which continent am I on?",
         "I will fly to {c}. Which continent is that?",
         "Let's talk about {c}. Where is it?",
@@ -338,7 +321,6 @@ DIRECT: Final[dict[str, tuple[str, ...]]] = {
         "In which country is {city}?",
         "Where is {city}?",
         "Where is {city} located?",
-        "What do you know about {city}?",
         "Tell me about {city}.",
         "What is {city}?",
         "Is {city} a capital?",

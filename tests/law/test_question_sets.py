@@ -53,7 +53,8 @@ def test_no_training_wording_is_an_evaluation_wording() -> None:
 def test_no_made_question_shares_an_evaluation_wording() -> None:
     held_out = held_out_wordings()
     made = [
-        *factbook_sequences("en", scale=0.01), *factbook_sequences("zh", scale=0.01), *paint_sequences(scale=0.05),
+        *factbook_sequences("en", scale=0.01), *factbook_sequences("zh", scale=0.01),
+        *paint_sequences(scale=0.05),
         *product_sequences(scale=0.01), *tool_sequences(scale=0.05), *json_sequences(scale=0.05),
         *measure_sequences(scale=0.02), *arithmetic_sequences(scale=0.01),
     ]  # fmt: skip

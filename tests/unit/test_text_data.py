@@ -1,9 +1,10 @@
-"""Preparation of the text: the held-out rule, near copies, the same form as the template, the same bytes twice."""
+"""Preparation of the text: the held-out rule, near copies, the template's form, the same bytes twice."""
 
 from __future__ import annotations
 
 import json
 import lzma
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from localgpt.media.text.vocabulary import BOS_ID, END_ID
 from recipes.text_data.countries import load_countries, possessive
 from recipes.text_data.factbook import factbook_sequences
 from recipes.text_data.prepare import HELD_OUT, STREAMS, prepare
-from recipes.text_data.rows import TextRow, drop_near_copies, is_held_out, read_rows
+from recipes.text_data.rows import TextRow, drop_near_copies, is_held_out, read_rows, without_labels
 from recipes.text_data.sequences import Turn, chat, document, encode_sequences
 from recipes.tokenizer import train_tokenizer
 
@@ -83,7 +84,7 @@ def run(data_dir: Path, out: Path, tokenizer: Tokenizer, **more: Any) -> dict[st
 
 def decoded(out: Path, name: str, tokenizer: Tokenizer) -> list[str]:
     tokens, offsets = np.load(out / f"{name}.tokens.npy"), np.load(out / f"{name}.offsets.npy")
-    pieces = [tokens[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    pieces = [tokens[a:b].tolist() for a, b in pairwise(offsets)]
     return [tokenizer.decode(piece, keep_special=True) for piece in pieces]
 
 
@@ -142,6 +143,13 @@ def test_near_copies_of_held_out_rows_are_dropped() -> None:
     ]
     kept = drop_near_copies([same, other, tools[1]], [held, tools[0]])
     assert kept == [other, tools[1]]
+
+
+def test_turns_of_annotation_figures_are_cut() -> None:
+    messages = (("user", "你好"), ("assistant", "好"), ("user", "再见"), ("assistant", "1 2 1 0"))
+    row = TextRow(src="xdailydialog", key="k", messages=messages)
+    assert without_labels(row).messages == messages[:2]
+    assert without_labels(TextRow(src="gsm8k", key="k", messages=messages)).messages == messages
 
 
 @pytest.mark.parametrize(

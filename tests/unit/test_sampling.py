@@ -47,8 +47,12 @@ def test_no_seed_means_a_fresh_one() -> None:
 def test_batched_equals_single() -> None:
     logits = some_logits(5)
     kinds = [
-        {"temperature": 0.0}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.4}, {"temperature": 1.7, "top_k": 9},
-    ]  # fmt: skip
+        {"temperature": 0.0},
+        {"temperature": 0.5},
+        {"top_k": 3},
+        {"top_p": 0.4},
+        {"temperature": 1.7, "top_k": 9},
+    ]
     together = [choice(seed, **kind) for seed, kind in enumerate(kinds)]
     alone = [choice(seed, **kind) for seed, kind in enumerate(kinds)]
     for _ in range(10):

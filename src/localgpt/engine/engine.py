@@ -1,0 +1,143 @@
+"""The engine's step: schedule, run, postprocess, emit. Synchronous; `AsyncEngine` drives it in a thread.
+
+What happens when the model fails: a piece of a prompt that fails ends its own sequence. A batch of single
+tokens that fails is run again one sequence at a time (writing a cache position twice is harmless), so
+only the sequence that cannot run is ended, with an error its caller sees. The engine itself goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+
+import torch
+from torch import Tensor
+
+from localgpt.engine.runner import ModelRunner
+from localgpt.engine.scheduler import Scheduler
+from localgpt.engine.sequence import GenerationRequest, Output, Sequence, SequenceState, TextStream
+from localgpt.errors import BackendError, CapacityError, LocalGPTError, PromptTooLongError
+from localgpt.media.text.vocabulary import END_ID
+from localgpt.sampling.tokens import sample_token
+
+__all__ = ["Engine", "as_localgpt_error"]
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Continuous batching over a static cache.
+
+    Args:
+        runner: the model and its cache; the cache's slots are the batch size.
+        new_text_stream: makes the token-to-text decoder of one answer.
+        end_id: the token that ends an answer.
+        max_waiting: sequences that may wait for a slot.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        new_text_stream: Callable[[], TextStream],
+        *,
+        end_id: int = END_ID,
+        max_waiting: int = 256,
+    ) -> None:
+        self.runner = runner
+        self.scheduler = Scheduler(runner.cache.num_slots, max_waiting=max_waiting)
+        self._new_text_stream = new_text_stream
+        self._end_id = end_id
+
+    @property
+    def has_work(self) -> bool:
+        """Whether another step would do something."""
+        return self.scheduler.num_running + self.scheduler.num_waiting > 0
+
+    def submit(self, request: GenerationRequest) -> Sequence:
+        """Queue an answer.
+
+        Prompt and answer together fill at most the context: `max_tokens` is cut to what it leaves.
+
+        Raises:
+            PromptTooLongError: the prompt leaves no room for even one token.
+            CapacityError: too many wait already.
+        """
+        room = self.runner.context_len - len(request.token_ids)
+        if room < 1:
+            raise PromptTooLongError(
+                f"the prompt has {len(request.token_ids):,} tokens, expected fewer than "
+                f"{self.runner.context_len:,}; shorten it"
+            )
+        sequence = Sequence(
+            request, self._new_text_stream(), end_id=self._end_id, max_tokens=min(request.max_tokens, room)
+        )
+        self.scheduler.add(sequence)
+        return sequence
+
+    def cancel(self, sequence: Sequence) -> None:
+        """End a sequence now and free its slot; one that is over already stays as it is."""
+        if sequence.state is not SequenceState.FINISHED:
+            sequence.finish_reason = "cancelled"
+            self.scheduler.finish(sequence)
+
+    def step(self) -> list[Output]:
+        """One piece of one prompt, then one token for every running sequence."""
+        batch = self.scheduler.schedule()
+        outputs: list[Output] = []
+        if batch.prefill is not None:
+            outputs += self._prefill(batch.prefill)
+        if batch.decode:
+            outputs += self._decode(batch.decode)
+        return outputs
+
+    def _prefill(self, sequence: Sequence) -> list[Output]:
+        try:
+            logits = self.runner.prefill(sequence)
+        except Exception as error:  # noqa: BLE001 - the boundary between the model and the loop
+            return [self._fail(sequence, error)]
+        if logits is None:
+            return []
+        sequence.state = SequenceState.DECODE
+        return [self._sample(sequence, logits)]
+
+    def _decode(self, sequences: Many[Sequence]) -> list[Output]:
+        try:
+            logits = self.runner.decode(sequences)
+        except Exception as error:  # noqa: BLE001 - the boundary between the model and the loop
+            if len(sequences) == 1:
+                return [self._fail(sequences[0], error)]
+            logger.warning("a batch of %d failed (%s); running it one by one", len(sequences), error)
+            return [output for sequence in sequences for output in self._decode([sequence])]
+        return [self._sample(sequence, row) for sequence, row in zip(sequences, logits, strict=True)]
+
+    def _sample(self, sequence: Sequence, logits: Tensor) -> Output:
+        if not bool(torch.isfinite(logits).all()):
+            return self._fail(
+                sequence, BackendError("the model gave values that are no numbers; try --fp16 off")
+            )
+        token_id = sample_token(logits, sequence.choice())
+        text = sequence.append(token_id)
+        if sequence.finish_reason is not None:
+            self.scheduler.finish(sequence)
+        return Output(sequence=sequence, token_id=token_id, text=text, finish_reason=sequence.finish_reason)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> Output:
+        logger.error("an answer failed in the model", exc_info=error)
+        self.cancel(sequence)
+        return Output(sequence=sequence, finish_reason="cancelled", error=as_localgpt_error(error))
+
+
+def as_localgpt_error(error: Exception) -> LocalGPTError:
+    """An error of the house for whatever a model or its libraries raised."""
+    if isinstance(error, LocalGPTError):
+        return error
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        wrapped: LocalGPTError = CapacityError(
+            "memory ran out while answering; close other programs, or start with a smaller --max-batch-size"
+        )
+    else:
+        first_line = (str(error).splitlines() or [""])[0]
+        wrapped = BackendError(f"the model failed while answering: {type(error).__name__}: {first_line}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,104 @@
+"""Runs the decoder for the engine: pieces of prompts, and batches of single tokens, over one static cache.
+
+Shape legend: T new tokens, N image tokens, C width, B sequences, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+
+import torch
+from torch import Tensor
+
+from localgpt.engine.sequence import Sequence
+from localgpt.media.text.vocabulary import IMAGE_ID
+from localgpt.models.decoder import Decoder
+from localgpt.nn.kv_cache import KVCache
+
+__all__ = ["ModelRunner"]
+
+IMAGE_MODALITY = 1
+
+
+class ModelRunner:
+    """The decoder and its key/value cache.
+
+    Device and dtype of the cache are those of the decoder's embeddings.
+
+    Args:
+        decoder: in eval mode, where it shall run.
+        num_slots: sequences at once.
+        prefill_tokens: the longest piece of a prompt read in one go. Small pieces keep other answers flowing,
+            large ones use the matrix units better.
+    """
+
+    def __init__(self, decoder: Decoder, *, num_slots: int, prefill_tokens: int = 256) -> None:
+        self.decoder = decoder
+        self.prefill_tokens = prefill_tokens
+        with torch.inference_mode():
+            probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=_device_of(decoder)))
+        self.device, self.dtype = probe.device, probe.dtype
+        self.cache: KVCache = decoder.new_cache(num_slots, dtype=self.dtype, device=self.device)
+        self._most_cached = [0] * num_slots
+
+    @property
+    def context_len(self) -> int:
+        """Most positions of a sequence, prompt and answer together."""
+        return self.cache.context_len
+
+    @property
+    def touched_bytes(self) -> int:
+        """Bytes of the cache that were ever written: what it really occupies on a CPU."""
+        per_position = self.cache.nbytes // (self.cache.num_slots * self.cache.context_len)
+        return sum(self._most_cached) * per_position
+
+    @torch.inference_mode()
+    def prefill(self, sequence: Sequence) -> Tensor | None:
+        """Read the next piece of a sequence's prompt.
+
+        Returns:
+            (V,) logits after the last token of the prompt, or None when pieces are left.
+        """
+        assert sequence.slot is not None
+        start = sequence.num_cached
+        end = min(start + self.prefill_tokens, sequence.num_prompt_tokens)
+        embeddings, modality = self._inputs(sequence, start, end)
+        logits = self.decoder.prefill(embeddings, modality, self.cache, slot=sequence.slot, start=start)
+        self._advance(sequence, end - start)
+        return logits if end == sequence.num_prompt_tokens else None
+
+    @torch.inference_mode()
+    def decode(self, sequences: Many[Sequence]) -> Tensor:
+        """Read the latest token of each of B sequences; (B, V) logits of their next ones."""
+        token_ids = torch.tensor([s.last_token_id for s in sequences], device=self.device)
+        slots = torch.tensor([s.slot for s in sequences])
+        lengths = torch.tensor([s.num_cached for s in sequences])
+        logits = self.decoder.decode_step(token_ids, self.cache, slots, lengths)
+        for sequence in sequences:
+            self._advance(sequence, 1)
+        return logits
+
+    def _advance(self, sequence: Sequence, num_tokens: int) -> None:
+        assert sequence.slot is not None
+        sequence.num_cached += num_tokens
+        self._most_cached[sequence.slot] = max(self._most_cached[sequence.slot], sequence.num_cached)
+
+    def _inputs(self, sequence: Sequence, start: int, end: int) -> tuple[Tensor, Tensor | None]:
+        """Embeddings (T, C) and modality (T,) of prompt[start:end]; no modality when it is all text."""
+        all_ids = sequence.request.token_ids
+        token_ids = torch.tensor(all_ids[start:end], dtype=torch.int64)
+        is_image = token_ids == IMAGE_ID
+        embeddings = self.decoder.embed(token_ids[None].to(self.device))[0]
+        image_tokens = sequence.request.image_tokens
+        if image_tokens is None or not bool(is_image.any()):
+            return embeddings, None
+        first = sum(token_id == IMAGE_ID for token_id in all_ids[:start])
+        is_image = is_image.to(self.device)
+        new_tokens = image_tokens[first : first + int(is_image.sum())]  # (N, C)
+        embeddings = embeddings.clone()
+        embeddings[is_image] = new_tokens.to(embeddings)
+        return embeddings, is_image.long() * IMAGE_MODALITY
+
+
+def _device_of(decoder: Decoder) -> torch.device:
+    return next(iter(decoder.buffers())).device

@@ -23,7 +23,7 @@ class SamplingOptions:
     temperature: float = 0.7  # 0 = greedy
     top_p: float = 0.95
     top_k: int = 50  # 0 = no limit
-    max_tokens: int | None = None  # None = as many as the context leaves
+    max_tokens: int | None = None  # None = the task's own limit; the context may leave fewer
     repetition_penalty: float = 1.0  # above 1 makes tokens the answer already holds less likely; 1 = off
     stop: tuple[str, ...] = ()  # the answer ends before any of these strings
     seed: int | None = None  # None = a fresh one for each request
@@ -33,13 +33,14 @@ class SamplingOptions:
         _require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
         _require(
-            1.0 <= self.repetition_penalty <= 2.0, "repetition_penalty", self.repetition_penalty, "from 1 to 2"
+            1.0 <= self.repetition_penalty <= 2.0,
+            "repetition_penalty",
+            self.repetition_penalty,
+            "from 1 to 2",
         )
         if self.max_tokens is not None:
             _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
-        _require(
-            len(self.stop) <= 4 and all(self.stop), "stop", self.stop, "at most 4 non-empty strings"
-        )
+        _require(len(self.stop) <= 4 and all(self.stop), "stop", self.stop, "at most 4 non-empty strings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

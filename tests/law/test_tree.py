@@ -1,0 +1,76 @@
+"""The tree: weights within their budget, and text that speaks of the project alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.law.source import ROOT, tracked_files
+
+MEBIBYTE = 2**20
+MAX_WEIGHT_FILE = 15 * MEBIBYTE
+MAX_WEIGHTS = 256 * 1000**2
+MAX_OTHER_FILE = 2 * MEBIBYTE
+
+TEXT_SUFFIXES = {
+    ".py", ".pyi", ".md", ".toml", ".yaml", ".yml", ".txt", ".cfg", ".ts", ".tsx", ".js", ".css", ".html",
+    ".sh", ".json", ".jsonl", ".tsv", ".csv", "",
+}  # fmt: skip
+
+# Written in pieces, so that this file does not hold them itself.
+_PATHS = ("/wo" + "rk/", "/tmp/te" + "am", "../sha" + "red", "/ro" + "ot/")
+_PAPERS = ("DESI" + "GN.md", "MODE" + "LS.md", "feasi" + "bility.md", "sty" + "le.md", "pe" + "ers.md")
+_WORDS = (
+    "sub-?ag" + "ents?",
+    "cla" + "ude",
+    "anthro" + "pic",
+    "issues sh" + "ow",
+    "coll" + "eague",
+    "team cont" + "ract",
+    "work" + "place",
+)
+PROSE_SUFFIXES = TEXT_SUFFIXES - {".json", ".jsonl", ".tsv", ".csv"}
+PLACES = re.compile("|".join(re.escape(text) for text in (*_PATHS, *_PAPERS)))
+WORDS = re.compile(r"\b(?:" + "|".join(_WORDS) + r")\b", re.IGNORECASE)
+
+
+def test_weights_stay_within_their_budget() -> None:
+    sizes = {
+        str(path.relative_to(ROOT)): path.stat().st_size
+        for path in tracked_files()
+        if path.is_relative_to(ROOT / "weights")
+    }
+    assert not {name: size for name, size in sizes.items() if size > MAX_WEIGHT_FILE}
+    assert sum(sizes.values()) <= MAX_WEIGHTS, f"weights/ holds {sum(sizes.values()):,} bytes"
+
+
+def test_nothing_large_outside_the_weights() -> None:
+    large = [
+        str(path.relative_to(ROOT))
+        for path in tracked_files()
+        if not path.is_relative_to(ROOT / "weights") and path.stat().st_size > MAX_OTHER_FILE
+    ]
+    assert not large
+
+
+def test_weights_are_safetensors_only() -> None:
+    allowed = {".safetensors", ".json", ".md", ""}
+    others = [
+        str(path.relative_to(ROOT))
+        for path in tracked_files()
+        if path.is_relative_to(ROOT / "weights") and path.suffix not in allowed
+    ]
+    assert not others
+
+
+@pytest.mark.parametrize("kind", ["places", "words"])
+def test_text_speaks_of_the_project_alone(kind: str) -> None:
+    pattern, suffixes = (PLACES, TEXT_SUFFIXES) if kind == "places" else (WORDS, PROSE_SUFFIXES)
+    found = []
+    for path in tracked_files():
+        if path.suffix not in suffixes or path.name in {"package-lock.json", "tokenizer.json"}:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found += [f"{path.relative_to(ROOT)}: {hit.group()}" for hit in pattern.finditer(text)]
+    assert not found, "; ".join(found[:20])

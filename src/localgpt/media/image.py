@@ -119,9 +119,9 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 @cache
 def _register_heif() -> None:
-    import pillow_heif
+    import pi_heif  # decoding only: its wheel carries no GPL encoder, unlike pillow_heif's
 
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
 
 
 def _looks_like(data: bytes) -> str:

@@ -35,7 +35,9 @@ def test_cached_decoding_equals_the_full_forward(decoder: Decoder) -> None:
     logits = decoder.prefill(decoder.embed(ids[:7]), None, cache, slot=1, start=0)
     assert torch.allclose(logits, full[6], atol=1e-4)
     for position in range(7, 20):
-        step = decoder.decode_step(ids[position : position + 1], cache, torch.tensor([1]), torch.tensor([position]))
+        step = decoder.decode_step(
+            ids[position : position + 1], cache, torch.tensor([1]), torch.tensor([position])
+        )
         assert torch.allclose(step[0], full[position], atol=1e-4)
 
 

@@ -2,9 +2,10 @@
 
 Notable:
 - No position embeddings: ALiBi biases (arXiv:2108.12409), so the context can be longer than in training.
-- Pictures enter as embeddings in place of `<|image|>` tokens; the modality of each position picks the head gates.
-- LayerNorm without bias, GELU, fused qkv, tied head: for text the same network as MPT (arXiv 2023, MosaicML) with
-  qk_ln, so llama.cpp can run the exported weights and serve as an oracle.
+- Pictures enter as embeddings in place of `<|image|>` tokens; the modality of each position picks the
+  head gates.
+- LayerNorm without bias, GELU, fused qkv, tied head: for text the same network as MPT (arXiv 2023, MosaicML)
+  with qk_ln, so llama.cpp can run the exported weights and serve as an oracle.
 
 Shape legend: B batch, T tokens, C width (n_embd), V vocabulary.
 """

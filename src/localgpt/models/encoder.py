@@ -3,10 +3,10 @@
 Notable:
 - CLIP's changes to ResNet-50: a three-convolution stem, average pooling in front of strided convolutions, and
   attention pooling instead of global average pooling.
-- The text tower's token table is factorised (vocabulary x 192, then 192 x width), since the vocabulary of 24,576
-  would otherwise be most of the tower.
-- `image_features` gives the stride-16 grid that the decoder reads: stage 3 beside stage 4 brought to the same grid,
-  so a position knows both its detail and its meaning.
+- The text tower's token table is factorised (vocabulary x 192, then 192 x width), since the vocabulary of
+  24,576 would otherwise be most of the tower.
+- `image_features` gives the stride-16 grid that the decoder reads: stage 3 beside stage 4 brought to the same
+  grid, so a position knows both its detail and its meaning.
 
 Shape legend: B batch, T text tokens, C channels, N = 14 * 14 grid positions at 224 px, E embedding width.
 """

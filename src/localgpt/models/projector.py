@@ -1,9 +1,10 @@
 """From picture features to decoder tokens, with a learned gate that says which tokens are worth reading.
 
-Notable: each grid position gets a keep score. A gated token is `gate * token + (1 - gate) * null`, so a closed
-gate leaves only a learned null token, and dropping the lowest-scored tokens (`keep` < 1) removes work from every
-layer of the decoder: the tokens are not masked but absent. Trained with several `keep` fractions at once, one set of
-weights serves all of them. Source of the idea: FastV, arXiv:2403.06764; differs: learned, and before the first layer.
+Notable: each grid position gets a keep score. A gated token is `gate * token + (1 - gate) * null`, so a
+closed gate leaves only a learned null token, and dropping the lowest-scored tokens (`keep` < 1) removes work
+from every layer of the decoder: the tokens are not masked but absent. Trained with several `keep` fractions
+at once, one set of weights serves all of them. Source of the idea: FastV, arXiv:2403.06764; differs: learned,
+and before the first layer.
 
 Shape legend: B batch, N grid positions (196), K kept tokens, C decoder width.
 """
@@ -56,7 +57,8 @@ class Projector(nn.Module):
         self.null_token = nn.Parameter(torch.zeros(config.n_embd))
         nn.init.zeros_(self.keep_score.weight)
         nn.init.constant_(self.keep_score.bias, 2.0)
-        nn.init.normal_(self.c_proj.weight, std=0.02 / 32)  # enter the decoder as softly as its own embeddings
+        # Enter the decoder as softly as its own embeddings do.
+        nn.init.normal_(self.c_proj.weight, std=0.02 / 32)
 
     def num_kept(self, keep: float) -> int:
         """K for a keep fraction in (0, 1]."""

@@ -5,8 +5,8 @@ Notable:
   (head gating as in Qiu et al. 2025, arXiv:2505.06708). The gate depends on layer, head and modality only, so
   for text it is a constant and folds into the output projection (`fold_gate`), which the GGUF export does.
 - Queries and keys are layer-normalised over the full width before they are split into heads (MPT's qk_ln).
-- How scores are computed is an argument (`Attend`): the plain path, the training path and the cached path share
-  every weight and every other line.
+- How scores are computed is an argument (`Attend`): the plain path, the training path and the cached path
+  share every weight and every other line.
 
 Shape legend: B batch, T new tokens, S all tokens so far, C width (n_embd), H heads, D head width.
 """

@@ -1,9 +1,10 @@
 """ALiBi attention for training on packed rows, through torch's flex_attention.
 
-Each row may hold several documents, and a document may hold several branches that share a prefix (many questions
-about one picture): a token attends to earlier tokens of its own document that are in the shared prefix (branch 0) or
-in its own branch. Distances are taken from `positions`, so a branch sees its prefix as near as if it stood alone.
-`PackedAttend` is the fast path; `packed_bias` is the plain one that the parity test compares with.
+Each row may hold several documents, and a document may hold several branches that share a prefix (many
+questions about one picture): a token attends to earlier tokens of its own document that are in the shared
+prefix (branch 0) or in its own branch. Distances are taken from `positions`, so a branch sees its prefix as
+near as if it stood alone. `PackedAttend` is the fast path; `packed_bias` is the plain one that the parity
+test compares with.
 """
 
 from __future__ import annotations

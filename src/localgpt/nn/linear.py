@@ -1,7 +1,7 @@
 """Linear layers: a plain one, and one with int8 weights for CPU decoding.
 
-Notable: the int8 layer quantizes activations per row, not per tensor, so that a row's result does not depend on
-the other rows in its batch (batched answers equal single ones). Weights have one scale per output channel.
+Notable: the int8 layer quantizes activations per row, not per tensor, so that a row's result does not depend
+on the other rows in its batch (batched answers equal single ones). Weights have one scale per output channel.
 The fast kernel is torch's fbgemm; the plain one beside it is the oracle of the parity tests.
 """
 
@@ -28,7 +28,7 @@ class Linear(nn.Linear):
     def __init__(self, n_in: int, n_out: int, *, bias: bool = False) -> None:
         super().__init__(n_in, n_out, bias=bias)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own parameter name
+    def forward(self, input: Tensor) -> Tensor:
         """Apply to `input` (..., n_in); returns (..., n_out) in the input's dtype."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
         return F.linear(input, self.weight.to(input.dtype), bias)
@@ -76,6 +76,9 @@ class Int8Linear(nn.Module):
     Source: dynamic quantization as in Jacob et al. 2017, arXiv:1712.05877.
     Differs: activations are scaled per row, so results are independent of the batch.
     """
+
+    weight: Tensor
+    weight_scale: Tensor
 
     def __init__(
         self, weight: Tensor, weight_scale: Tensor, bias: Tensor | None = None, *, kernel: str | None = None
@@ -131,7 +134,9 @@ def _prepack(weight: Tensor, weight_scale: Tensor) -> torch.ScriptObject:
         with warnings.catch_warnings():  # these ops are deprecated in torch, hence our own small interface
             warnings.simplefilter("ignore", UserWarning)
             zero_points = torch.zeros(weight.shape[0], dtype=torch.int64)
-            quantized = torch._make_per_channel_quantized_tensor(weight, weight_scale.double(), zero_points, 0)
+            quantized = torch._make_per_channel_quantized_tensor(
+                weight, weight_scale.double(), zero_points, 0
+            )
             return torch.ops.quantized.linear_prepack(quantized, None)
     finally:
         torch.backends.quantized.engine = previous

@@ -1,7 +1,7 @@
 """`TaskService`: the one door between the faces (server, CLI, Python) and the models.
 
-Three implementations share it: `local` (this process), `worker` (a sandboxed child) and `cluster` (Ray Serve).
-Tasks and faces do not know which one they talk to.
+Three implementations share it: `local` (this process), `worker` (a sandboxed child) and `cluster` (Ray
+Serve). Tasks and faces do not know which one they talk to.
 """
 
 from __future__ import annotations

@@ -28,17 +28,15 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | 
         image: (B, E) unit length.
         text: (B, E) unit length; row i belongs to picture i.
         scale: () positive factor on the cosine similarities.
-        same: (B, B) bool, True where a text fits a picture equally well (identical captions); None is the diagonal.
+        same: (B, B) bool, True where a text fits a picture equally well (identical captions); None is the
+            diagonal.
 
     Returns:
         () mean of both directions; with several fitting texts the target is shared among them (UniCL,
         arXiv:2204.03610).
     """
     logits = scale * image @ text.T
-    if same is None:
-        targets = torch.eye(len(logits), device=logits.device)
-    else:
-        targets = same.float()
+    targets = torch.eye(len(logits), device=logits.device) if same is None else same.float()
     by_image = targets / targets.sum(dim=1, keepdim=True)
     by_text = targets.T / targets.T.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, by_image) + F.cross_entropy(logits.T, by_text)) / 2

@@ -1,8 +1,8 @@
 """Optimizers: Muon for hidden matrices, AdamW for everything else.
 
-Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", with decoupled weight decay
-(Liu et al. 2025, arXiv:2502.16982). Differs: matrices of one shape are orthogonalised together in one batch, and
-a fused qkv matrix is treated as its three parts.
+Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", with decoupled weight
+decay (Liu et al. 2025, arXiv:2502.16982). Differs: matrices of one shape are orthogonalised together in one
+batch, and a fused qkv matrix is treated as its three parts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
     is_tall = x.shape[1] > x.shape[2]
     if is_tall:
         x = x.mT
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    norm: Tensor = x.norm(dim=(1, 2), keepdim=True)
+    x = x / (norm + 1e-7)
     for _ in range(num_steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
@@ -84,7 +85,7 @@ class Muon(Optimizer):
             for (rows, columns), entries in by_shape.items():
                 stacked = orthogonalize(torch.cat([update for _, update in entries]))
                 scale = group["lr"] * max(1.0, rows / columns) ** 0.5
-                pieces = stacked.split([update.shape[0] for _, update in entries])
+                pieces = torch.split(stacked, [update.shape[0] for _, update in entries])
                 for (parameter, _), piece in zip(entries, pieces, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(piece.reshape(parameter.shape).to(parameter.dtype), alpha=-scale)

@@ -1,7 +1,7 @@
 """Token streams, and their packing into rows of one length.
 
-A stream is a flat uint16 array of token ids beside int64 offsets of its sequences. An epoch shuffles all sequences of
-all streams together and lays them end to end, so no epoch repeats another's rows.
+A stream is a flat uint16 array of token ids beside int64 offsets of its sequences. An epoch shuffles all
+sequences of all streams together and lays them end to end, so no epoch repeats another's rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Budgets: a file near 400 lines, a function near 40, six parameters before an options dataclass."""
+"""Budgets: a file near 400 lines, a function near 40, six parameters before an options dataclass.
+
+Tests are read one by one, so a file of them only has to stay below the hard limit.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ LONG_FILES = {
 
 @pytest.mark.parametrize("module", all_modules(), ids=lambda module: module.where)
 def test_budgets(module: Module) -> None:
-    limit = HARD_LINES if module.where in LONG_FILES else SOFT_LINES
+    is_excused = module.where in LONG_FILES or module.where.startswith("tests/")
+    limit = HARD_LINES if is_excused else SOFT_LINES
     broken = []
     if module.num_lines > limit:
         broken.append(f"{module.num_lines} lines, at most {limit} (or a reason in LONG_FILES)")

@@ -48,6 +48,14 @@ def test_the_two_commands_open_the_readme(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
+def test_python_in_the_readme_is_python(name: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        compile(block, name, "exec")
+
+
+@pytest.mark.parametrize("name", READMES)
 def test_figures_stand_between_their_marks(name: str) -> None:
     """Tables of figures are generated; nobody writes a number there by hand."""
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -40,13 +40,13 @@ def test_budgets(module: Module) -> None:
     assert not broken, f"{module.where}: " + "; ".join(broken)
 
 
-@pytest.mark.parametrize("suffix", [".ts", ".tsx", ".css"])
-def test_page_files_stay_small(suffix: str) -> None:
+def test_page_files_stay_small() -> None:
+    """TypeScript only: a style sheet of one declaration a line is long and still easy to read."""
     long = {
         str(path.relative_to(ROOT)): num_lines
         for path in tracked_files()
-        if path.suffix == suffix
-        and (num_lines := len(path.read_text(encoding="utf-8").splitlines())) > HARD_LINES
+        if path.suffix in {".ts", ".tsx"}
+        and (num_lines := len(path.read_text(encoding="utf-8").splitlines())) > SOFT_LINES
     }
     assert not long
 

@@ -5,10 +5,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 WEB := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 BUILD_INPUTS := pyproject.toml $(wildcard hatch_build.py) $(WEB)
+CHECK_PAGE = test -f src/localgpt/server/static/index.html \
+	|| echo "The page could not be built (npm needs its registry once). The API works; make page tries again."
 
 .DEFAULT_GOAL := help
 .PHONY: help serve install install-dev chromium test prove lint format types bench page clean distclean
@@ -36,11 +38,13 @@ $(BIN)/python:
 $(VENV)/.installed: $(BUILD_INPUTS) | $(BIN)/python
 	@echo "Installing LocalGPT into $(VENV) (the first time takes some minutes)"
 	@$(PIP) install --editable .
+	@$(CHECK_PAGE)
 	@touch $@
 
 $(VENV)/.installed-dev: $(BUILD_INPUTS) | $(BIN)/python
 	@echo "Installing LocalGPT and its test tools into $(VENV) (the first time takes some minutes)"
 	@$(PIP) install --editable '.[dev]'
+	@$(CHECK_PAGE)
 	@touch $(VENV)/.installed $@
 
 # Browser tests drive a real Chromium. Without one they are skipped, and say so.
@@ -74,8 +78,8 @@ bench: install-dev ## measure decoding speed here, beside the same network in tr
 	@$(BIN)/localgpt bench decode $(ARGS)
 
 page: | $(BIN)/python ## build the web page again
-	@$(PIP) install --editable .
-	@touch $(VENV)/.installed
+	@$(PIP) install --no-deps --editable .
+	@$(CHECK_PAGE)
 
 clean: ## remove what was built, but keep .venv
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis web/dist src/localgpt/server/static

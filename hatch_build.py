@@ -1,9 +1,9 @@
 """Builds the page into the package: `npm ci` and `vite build` in web/, with the Node.js of a wheel.
 
-A wheel also gets weights/ as package data; an editable install reads them where they are. The page is
-built for wheels and for editable installs alike. It is skipped, with a message, when there is no web/ (an sdist that
-already holds the built page) or when the built page is newer than its sources. An editable install without access
-to a package registry goes on without the page and says so; a wheel is never made without it.
+A wheel also gets weights/ as package data; an editable install reads them where they are. The page is built
+for wheels and for editable installs alike. It is skipped, with a message, when there is no web/ (an sdist
+that already holds the built page) or when the built page is newer than its sources. An editable install
+without access to a package registry goes on without the page and says so; a wheel is never made without it.
 """
 
 from __future__ import annotations

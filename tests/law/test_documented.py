@@ -84,3 +84,23 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_decisions_are_numbered_without_gaps() -> None:
     numbers = sorted(int(path.name[:4]) for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_commands_in_the_docs_exist() -> None:
+    """Every `localgpt COMMAND` in a code block of a page is a command, and every command is explained."""
+    cli = pytest.importorskip("localgpt.cli.main")
+    from typer.main import get_command
+
+    group = get_command(cli.app)
+    commands = set(group.list_commands(None))  # type: ignore[attr-defined]
+    named = set()
+    for path in tracked_files():
+        if path.suffix == ".md":
+            text = path.read_text(encoding="utf-8")
+            code = re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
+            named |= {
+                name for block in code for name in re.findall(r"^localgpt ([a-z]+)", block, re.MULTILINE)
+            }
+    assert named - {"train"} <= commands
+    assert "chat" in named
+    assert not [name for name in commands if not group.get_command(None, name).help]  # type: ignore[attr-defined]

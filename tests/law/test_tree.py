@@ -74,3 +74,11 @@ def test_text_speaks_of_the_project_alone(kind: str) -> None:
         text = path.read_text(encoding="utf-8", errors="replace")
         found += [f"{path.relative_to(ROOT)}: {hit.group()}" for hit in pattern.finditer(text)]
     assert not found, "; ".join(found[:20])
+
+
+def test_make_has_the_promised_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert {"serve", "test", "prove", "lint", "types", "bench", "page", "clean"} <= targets
+    entry = ROOT / ".ci" / "run"
+    assert entry.stat().st_mode & 0o111 and "make test" in entry.read_text(encoding="utf-8")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -55,6 +56,17 @@ def make_encoder(seed: int = 1) -> JointEncoder:
 def make_projector(seed: int = 2) -> Projector:
     """A projector with random weights."""
     return _randomised(Projector(PROJECTOR), seed, std=0.3)
+
+
+def make_family(*, sees: bool = True) -> Any:
+    """A family as `checkpoints.load_family` gives it; one that does not see has no encoder."""
+    return SimpleNamespace(
+        tokenizer=make_tokenizer(),
+        decoder=make_decoder(),
+        encoder=make_encoder() if sees else None,
+        projector=make_projector() if sees else None,
+        info=SimpleNamespace(id="local/tiny", licence="Apache-2.0", created=0),
+    )
 
 
 def make_photo(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (48, 32)) -> bytes:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from localgpt.engine.engine import Engine, as_localgpt_error
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence
 from localgpt.errors import BackendError, CancelledRequestError, LocalGPTError
 
-__all__ = ["AsyncEngine"]
+__all__ = ["AsyncEngine", "within"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class AsyncEngine:
 
     async def generate(
         self, request: GenerationRequest, *, deadline: float | None = None
-    ) -> AsyncIterator[Output]:
+    ) -> AsyncGenerator[Output, None]:
         """Make one answer.
 
         Closing the iterator, or cancelling the task that reads it, frees the slot before the next step.
@@ -90,7 +90,7 @@ class AsyncEngine:
         finished = False
         try:
             while not finished:
-                item = await _before(deadline, stream.queue.get())
+                item = await within(deadline, stream.queue.get())
                 if isinstance(item, LocalGPTError):
                     finished = True
                     raise item
@@ -111,7 +111,7 @@ class AsyncEngine:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._post(lambda: self._run(function, future, loop))
-        return await _before(deadline, future)
+        return await within(deadline, future)
 
     def close(self, *, timeout_s: float = 1.5) -> None:
         """Refuse new work, end what runs after the current step, and join the thread. May be called twice."""
@@ -226,7 +226,12 @@ class AsyncEngine:
                 return
 
 
-async def _before(deadline: float | None, awaitable: Awaitable[T]) -> T:
+async def within(deadline: float | None, awaitable: Awaitable[T]) -> T:
+    """Await something up to a time of the running event loop (None = for ever).
+
+    Raises:
+        CancelledRequestError: the deadline passed.
+    """
     try:
         async with asyncio.timeout_at(deadline):
             return await awaitable

@@ -1,0 +1,162 @@
+"""Pre-training of the language decoder on articles, dialogues and made questions.
+
+Data: the folder that `python -m recipes.text_data` wrote. Gives `decoder.safetensors` (float32) and a record.
+Recipe: rows of 2,048 tokens packed anew every epoch, Muon for matrices and AdamW for the rest, constant learning
+rate after a short warm-up; the decay happens in `recipes.joint`, on the mixture that matters most.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from localgpt.media.text.vocabulary import BOS_ID
+from localgpt.models.decoder import Decoder, DecoderConfig
+from localgpt.nn.flex import PackedLayout
+from localgpt.training.losses import token_loss
+from localgpt.training.optimizer import OptimizerOptions, build_optimizers
+from localgpt.training.packing import TokenStream, document_ids, pack_epoch, row_batches
+from localgpt.training.schedule import set_lr, trapezoid
+from recipes.common import RunLog, RunOptions, packed_attend
+
+__all__ = ["DecoderRun", "endless_rows", "evaluate_streams", "load_streams", "pretrain_decoder"]
+
+EPOCH = {
+    "articles_en": 1.0,
+    "articles_zh": 1.0,
+    "books": 1.0,
+    "dialogues_en": 1.0,
+    "dialogues_zh": 1.0,
+    "bilingual": 1.0,
+    "factbook": 1.0,
+    "made": 1.0,
+    "product": 1.0,
+    "knowledge": 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderRun:
+    """Sizes of a run."""
+
+    config: DecoderConfig = field(default_factory=DecoderConfig)
+    minutes: float = 11.0
+    row_len: int = 2048
+    num_rows: int = 32  # rows a forward pass
+    num_accumulate: int = 4  # forward passes a step: 262,144 tokens
+    warmup: float = 0.02
+    floor: float = 1.0  # the plateau goes on into the joint recipe
+    decay: float = 0.2
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+
+    @classmethod
+    def of_size(cls, size: str) -> DecoderRun:
+        """The shipped sizes ("full") or a run of seconds ("tiny")."""
+        if size == "full":
+            return cls()
+        config = DecoderConfig(n_layer=2, n_embd=64, n_head=4, context_len=256)
+        return cls(config=config, minutes=1.0, row_len=128, num_rows=4, num_accumulate=1, warmup=0.1)
+
+
+class TrainStep:
+    """Loss of one batch of packed rows, compiled once for text rows and picture rows alike."""
+
+    def __init__(self, decoder: Decoder, dtype: torch.dtype) -> None:
+        self.decoder, self.dtype = decoder, dtype
+        self._core = torch.compile(self._loss) if decoder.alibi.is_cuda else self._loss
+
+    def text_loss(self, rows: Tensor) -> Tensor:
+        """Mean loss over (B, T + 1) int64 rows of documents."""
+        inputs, targets = rows[:, :-1], rows[:, 1:]
+        layout = PackedLayout.of_documents(document_ids(inputs, bos_id=BOS_ID))
+        return self.loss(self.decoder.embed(inputs), torch.zeros_like(inputs), targets, layout)
+
+    def loss(self, x: Tensor, modality: Tensor, targets: Tensor, layout: PackedLayout) -> Tensor:
+        """Mean loss of embedded rows (B, T, C)."""
+        attend = packed_attend(self.decoder.alibi, layout)
+        return self._core(x.to(self.dtype), modality, targets, attend)
+
+    def _loss(self, x: Tensor, modality: Tensor, targets: Tensor, attend: Any) -> Tensor:
+        hidden = self.decoder.hidden(x, attend=attend, modality=modality)
+        return token_loss(self.decoder.lm_head(hidden), targets)
+
+
+def load_streams(options: RunOptions, names: Mapping[str, float]) -> dict[str, TokenStream]:
+    """The streams a mixture names."""
+    return {name: TokenStream.load(options.data, name) for name in names}
+
+
+def endless_rows(
+    streams: Mapping[str, TokenStream], repeats: Mapping[str, float], run: DecoderRun, seed: int
+) -> Iterator[Tensor]:
+    """Batches of rows for ever; the next epoch is packed in the background."""
+    rng = np.random.default_rng(seed)
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(pack_epoch, streams, repeats, rng)
+        while True:
+            flat = pending.result()
+            pending = pool.submit(pack_epoch, streams, repeats, rng)
+            yield from row_batches(flat, num_rows=run.num_rows, row_len=run.row_len)
+
+
+@torch.no_grad()
+def evaluate_streams(step: TrainStep, options: RunOptions, run: DecoderRun, *, max_tokens: int) -> dict[str, float]:
+    """Bits per byte of the held-out streams, packed in rows as in training (a quick figure; see benchmarks/)."""
+    figures = {}
+    for name in ("articles", "books", "dialogues"):
+        stream = TokenStream.load(options.data, f"heldout_{name}")
+        num_bytes = int(np.load(options.data / f"heldout_{name}.bytes.npy").sum())
+        nats, count = 0.0, 0
+        for rows in row_batches(stream.tokens, num_rows=run.num_rows, row_len=run.row_len):
+            nats += float(step.text_loss(rows.to(options.device))) * rows[:, 1:].numel()
+            count += rows[:, 1:].numel()
+            if count >= max_tokens:
+                break
+        if count:
+            bytes_per_token = num_bytes / len(stream.tokens)
+            figures[f"{name}_bits_per_byte"] = nats / count / bytes_per_token / np.log(2)
+    return figures
+
+
+def pretrain_decoder(options: RunOptions) -> dict[str, Any]:
+    """Train the decoder from scratch; see the module docstring."""
+    run = DecoderRun.of_size(options.size)
+    log = RunLog(options, "decoder")
+    torch.manual_seed(options.seed)
+    torch.set_float32_matmul_precision("high")
+    decoder = Decoder(run.config)
+    decoder.init_weights()
+    decoder.to(options.device)
+    optimizers = build_optimizers(decoder, run.optimizer)
+    step = TrainStep(decoder, options.dtype)
+    rows = endless_rows(load_streams(options, EPOCH), EPOCH, run, options.seed)
+    budget = options.budget(run.minutes)
+    while not budget.is_over:
+        factor = trapezoid(budget.progress, warmup=run.warmup, decay=run.decay, floor=run.floor)
+        set_lr(optimizers, factor)
+        total = torch.zeros((), device=options.device)
+        for _ in range(run.num_accumulate):
+            loss = step.text_loss(next(rows).to(options.device)) / run.num_accumulate
+            loss.backward()
+            total += loss.detach()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        budget.step += 1
+        if budget.step % 25 == 0 or budget.step <= 5 or budget.is_over:
+            log.write(step=budget.step, loss=round(total.item(), 4), progress=round(budget.progress, 3))
+    save_file({k: v.contiguous() for k, v in decoder.state_dict().items() if k != "lm_head.weight"}, options.out / "decoder.safetensors")
+    (options.out / "decoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
+    figures: dict[str, Any] = {"steps": budget.step, "loss": total.item()}
+    figures["tokens"] = budget.step * run.num_accumulate * run.num_rows * run.row_len
+    figures.update(evaluate_streams(step, options, run, max_tokens=1_500_000))
+    log.finish(**figures)
+    return figures

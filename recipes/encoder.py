@@ -1,0 +1,219 @@
+"""Pre-training of the joint encoder on captioned pictures, rendered scenes and labelled pictures.
+
+Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gives `encoder.safetensors` and a record.
+Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and caption-word
+classification (SuperClass, arXiv:2411.03313); 160 px first, 224 px for the last part.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from localgpt.media.text.tokenizer import Tokenizer
+from localgpt.models.encoder import EncoderConfig, JointEncoder
+from localgpt.training.losses import contrastive_loss
+from localgpt.training.schedule import set_lr, trapezoid
+from recipes.augment import Augmentation, augment, plain_pixels
+from recipes.common import RunLog, RunOptions
+from recipes.pictures import CaptionTable, PictureSet, word_table
+
+__all__ = ["CaptionedSet", "EncoderRun", "caption_loss", "pretrain_encoder", "retrieval_recall"]
+
+_RENDERED = Augmentation(min_area=0.6, rotate=0.03, flip=0.0, saturation=0.15, grey=0.0, brightness=0.15)
+HOW = {
+    "flickr8k": Augmentation(),
+    "scenes": _RENDERED,
+    "icons": _RENDERED,
+    "tiny_imagenet_part": Augmentation(),
+    "scenes6": Augmentation(),
+    "grocery": Augmentation(saturation=0.2, grey=0.0),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderRun:
+    """Sizes of a run."""
+
+    config: EncoderConfig = field(default_factory=EncoderConfig)
+    minutes: float = 9.0
+    captioned: dict[str, int] = field(default_factory=lambda: {"flickr8k": 320, "scenes": 224, "icons": 32})
+    labelled: dict[str, int] = field(
+        default_factory=lambda: {"tiny_imagenet_part": 128, "scenes6": 32, "grocery": 32}
+    )
+    low_size: int = 160
+    low_until: float = 0.7  # share of the run at the low resolution
+    num_words: int = 1500
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    warmup: float = 0.05
+
+    @classmethod
+    def of_size(cls, size: str) -> EncoderRun:
+        """The shipped sizes ("full") or a run of seconds ("tiny")."""
+        if size == "full":
+            return cls()
+        config = EncoderConfig(
+            image_size=64, stage_blocks=(1, 1, 1, 1), stem_width=16, embed_dim=32, n_pool_head=2,
+            n_token_embd=16, n_text_embd=32, n_text_layer=1, n_text_head=2,
+        )  # fmt: skip
+        return cls(config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, low_size=32, num_words=50)
+
+
+@dataclass(slots=True)
+class CaptionedSet:
+    """A picture set with its captions in both languages."""
+
+    pictures: PictureSet
+    tables: dict[str, CaptionTable]
+
+    @classmethod
+    def load(cls, options: RunOptions, name: str, tokenizer: Tokenizer, max_len: int) -> CaptionedSet:
+        """Read a set and tokenise its captions."""
+        pictures = PictureSet.load(options.data, name, options.device)
+        tables = {
+            language: CaptionTable.build(
+                pictures.captions(language), tokenizer, max_len=max_len, device=options.device
+            )
+            for language in ("en", "zh")
+        }
+        return cls(pictures, tables)
+
+
+def caption_loss(
+    encoder: JointEncoder, image: Tensor, sets: list[tuple[CaptionedSet, Tensor]], generator: torch.Generator
+) -> Tensor:
+    """Contrastive loss of pictures with one random caption each, mean of both languages.
+
+    Args:
+        encoder: gives the text vectors.
+        image: (B, E) picture vectors, in the order of `sets`.
+        sets: each set with the numbers (b,) of its pictures in the batch.
+        generator: draws the captions.
+    """
+    losses = []
+    for language in ("en", "zh"):
+        rows = [s.tables[language].draw(indices, generator) for s, indices in sets]
+        ids = torch.cat([s.tables[language].token_ids[r] for (s, _), r in zip(sets, rows, strict=True)])
+        lengths = torch.cat([s.tables[language].lengths[r] for (s, _), r in zip(sets, rows, strict=True)])
+        same = (ids[:, None] == ids[None, :]).all(dim=2)
+        text = encoder.encode_text(ids, lengths)
+        losses.append(contrastive_loss(image, text, encoder.logit_scale.exp().clamp(max=100), same))
+    return torch.stack(losses).mean()
+
+
+@torch.no_grad()
+def retrieval_recall(encoder: JointEncoder, captioned: CaptionedSet, *, size: int, dtype: torch.dtype) -> dict[str, float]:
+    """Image-to-text recall on the set's val pictures: any of a picture's captions among all of val's."""
+    encoder.eval()
+    val = captioned.pictures.val
+    figures = {}
+    with torch.autocast(val.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        images = torch.cat(
+            [encoder.encode_image(plain_pixels(captioned.pictures.images[b], size)) for b in val.split(250)]
+        )
+        for language, table in captioned.tables.items():
+            rows = torch.cat([torch.arange(int(table.first[i]), int(table.first[i] + table.count[i])) for i in val])
+            owner = torch.cat([torch.full((int(table.count[i]),), n) for n, i in enumerate(val)]).to(val.device)
+            rows = rows.to(val.device)
+            texts = torch.cat([encoder.encode_text(table.token_ids[r], table.lengths[r]) for r in rows.split(1000)])
+            best = (images @ texts.T).topk(5, dim=1).indices
+            hits = owner[best] == torch.arange(len(val), device=val.device)[:, None]
+            figures[f"{language}_r1"] = round(float(hits[:, :1].any(dim=1).float().mean()), 4)
+            figures[f"{language}_r5"] = round(float(hits.any(dim=1).float().mean()), 4)
+    encoder.train()
+    return figures
+
+
+class Heads(nn.Module):
+    """Training-only classifiers on the picture vector."""
+
+    def __init__(self, n_in: int, num_words: int, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.words = nn.Linear(n_in, num_words)
+        self.labels = nn.ModuleDict({name: nn.Linear(n_in, num) for name, num in classes.items()})
+
+
+def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
+    """Train the encoder from scratch; see the module docstring."""
+    run = EncoderRun.of_size(options.size)
+    log = RunLog(options, "encoder")
+    torch.manual_seed(options.seed)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    generator = torch.Generator(options.device).manual_seed(options.seed)
+    tokenizer = Tokenizer.from_file(options.data / "tokenizer.json")
+    max_len = run.config.text_context_len
+    captioned = {name: CaptionedSet.load(options, name, tokenizer, max_len) for name in run.captioned}
+    labelled = {name: PictureSet.load(options.data, name, options.device) for name in run.labelled}
+    words = _words_of(captioned, run.num_words, options.device)
+    encoder = JointEncoder(run.config).to(options.device, memory_format=torch.channels_last)
+    n_coarse = run.config.stem_width * 32
+    classes = {name: int(pictures.labels.max()) + 1 for name, pictures in labelled.items()}
+    heads = Heads(n_coarse, run.num_words, classes).to(options.device)
+    optimizer = torch.optim.AdamW(_groups([encoder, heads], run.weight_decay), lr=run.lr, betas=(0.9, 0.98))
+    for group in optimizer.param_groups:
+        group["peak_lr"] = run.lr
+    budget = options.budget(run.minutes)
+    while not budget.is_over:
+        size = run.low_size if budget.progress < run.low_until else run.config.image_size
+        set_lr([optimizer], trapezoid(budget.progress, warmup=run.warmup, decay=1 - run.warmup))
+        draws = {name: s.pictures.draw(run.captioned[name], generator) for name, s in captioned.items()}
+        extra = {name: s.draw(run.labelled[name], generator) for name, s in labelled.items()}
+        pixels = torch.cat(
+            [augment(captioned[n].pictures.images[i], size, HOW[n], generator) for n, i in draws.items()]
+            + [augment(labelled[n].images[i], size, HOW[n], generator) for n, i in extra.items()]
+        ).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(options.device, dtype=options.dtype, enabled=options.dtype != torch.float32):
+            stages = encoder.image(pixels)
+            image = encoder.embed_stages(stages)
+            pooled = stages[1].mean(dim=(2, 3))
+            num = sum(run.captioned.values())
+            pairs = [(captioned[name], indices) for name, indices in draws.items()]
+            losses = {"caption": caption_loss(encoder, image[:num], pairs, generator)}
+            targets = torch.cat([words[name][indices] for name, indices in draws.items()])
+            log_probs = F.log_softmax(heads.words(pooled[:num]).float(), dim=-1)
+            losses["words"] = -(targets * log_probs).sum(dim=1).mean()
+            for name, indices in extra.items():
+                logits = heads.labels[name](pooled[num : num + len(indices)])
+                target = labelled[name].labels[indices]
+                losses[name] = F.cross_entropy(logits.float(), target, label_smoothing=0.1)
+                num += len(indices)
+        total = losses["caption"] + losses["words"] + sum(losses[name] for name in extra) / max(1, len(extra))
+        total.backward()
+        nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        budget.step += 1
+        if budget.step % 50 == 0 or budget.step <= 3 or budget.is_over:
+            shown = {name: round(float(loss), 3) for name, loss in losses.items()}
+            log.write(step=budget.step, size=size, progress=round(budget.progress, 3), **shown)
+    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors")
+    (options.out / "encoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
+    figures: dict[str, Any] = {"steps": budget.step}
+    first = next(iter(captioned.values()))
+    if len(first.pictures.val):
+        figures |= retrieval_recall(encoder, first, size=run.config.image_size, dtype=options.dtype)
+    log.finish(**figures)
+    return figures
+
+
+def _words_of(captioned: dict[str, CaptionedSet], num_words: int, device: str) -> dict[str, Tensor]:
+    groups = {name: s.pictures.captions("en") for name, s in captioned.items()}
+    table, _ = word_table([group for captions in groups.values() for group in captions], num_words=num_words)
+    tables = table.to(device).split([len(captions) for captions in groups.values()])
+    return dict(zip(groups, tables, strict=True))
+
+
+def _groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+    parameters = [p for module in modules for p in module.parameters()]
+    return [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,156 @@
+"""Rows of questions about pictures: one picture prefix, many questions that share it.
+
+Each sample is `<|bos|><|user|>` + picture tokens + `<|image_end|>`, then branches. A branch is one short
+conversation about the picture; branches do not see each other (see `localgpt.nn.flex`), so one picture teaches all
+its captions and questions in a single pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_END_ID, IMAGE_ID, PAD_ID, USER_ID
+from localgpt.nn.flex import PackedLayout
+from localgpt.training.losses import IGNORE
+
+__all__ = ["IMAGE_START", "EncodedTurn", "PictureBatch", "PictureRows", "fill_sample"]
+
+IMAGE_START = 2  # picture tokens follow `<|bos|><|user|>`
+EncodedTurn = tuple[list[int], list[int]]  # question ids, answer ids
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBatch:
+    """One batch, all (B, T) int64: `inputs`, `targets`, and where each token belongs; `images` (B * S,) numbers.
+
+    Pictures are numbered within their set; sets follow each other in the order of `set_sizes`.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    documents: Tensor
+    branches: Tensor
+    positions: Tensor
+    images: Tensor
+    num_image_tokens: int
+
+    def layout(self, device: str) -> PackedLayout:
+        """Attention layout on a device."""
+        parts = (self.documents, self.branches, self.positions)
+        return PackedLayout(*(part.to(device, torch.int32) for part in parts))
+
+
+def fill_sample(
+    branches: Sequence[Sequence[EncodedTurn]], *, num_image_tokens: int, sample_len: int
+) -> dict[str, NDArray[np.int64]]:
+    """Lay out one picture and its branches; branches that do not fit are left out.
+
+    Returns:
+        `inputs`, `targets` (answers and their `<|end|>` only), `branches`, `positions`, each (sample_len,) int64.
+    """
+    inputs = np.full(sample_len, PAD_ID, dtype=np.int64)
+    targets = np.full(sample_len, IGNORE, dtype=np.int64)
+    branch_of = np.full(sample_len, -1, dtype=np.int64)
+    positions = np.zeros(sample_len, dtype=np.int64)
+    prefix = [BOS_ID, USER_ID] + [IMAGE_ID] * num_image_tokens + [IMAGE_END_ID]
+    end = len(prefix)
+    inputs[:end], branch_of[:end], positions[:end] = prefix, 0, np.arange(end)
+    start = end
+    for number, turns in enumerate(branches, start=1):
+        ids, learned = _branch(turns)
+        stop = start + len(ids)
+        if stop > sample_len:
+            continue
+        inputs[start:stop], branch_of[start:stop] = ids, number
+        positions[start:stop] = np.arange(end, end + len(ids))
+        next_ids = np.array([*ids[1:], IGNORE])
+        targets[start:stop] = np.where([*learned[1:], False], next_ids, IGNORE)
+        start = stop
+    return {"inputs": inputs, "targets": targets, "branches": branch_of, "positions": positions}
+
+
+def _branch(turns: Sequence[EncodedTurn]) -> tuple[list[int], list[bool]]:
+    ids: list[int] = []
+    learned: list[bool] = []
+    for number, (question, answer) in enumerate(turns):
+        asked = ([USER_ID] if number else []) + question + [END_ID, ASSISTANT_ID]
+        said = [*answer, END_ID]
+        ids += asked + said
+        learned += [False] * len(asked) + [True] * len(said)
+    return ids, learned
+
+
+class PictureRows(IterableDataset[PictureBatch]):
+    """Endless batches of picture rows, made by data-loader workers.
+
+    Args:
+        sets: for each set, how many samples a batch holds and the candidate pictures: (number, pools) where a pool
+            is (probability weight, turns) and turns are encoded question-answer pairs.
+        num_rows: rows a batch.
+        samples_per_row: samples a row; `row_len` / `samples_per_row` tokens each.
+        row_len: tokens a row.
+        keeps: numbers of image tokens to train with; one is drawn for each batch.
+        seed: with the worker's number, decides everything.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[tuple[int, list[tuple[int, list[list[EncodedTurn]]]]]],
+        *,
+        num_rows: int,
+        samples_per_row: int,
+        row_len: int,
+        keeps: Sequence[int],
+        seed: int,
+    ) -> None:
+        self.sets, self.num_rows, self.samples_per_row = sets, num_rows, samples_per_row
+        self.row_len, self.keeps, self.seed = row_len, tuple(keeps), seed
+
+    def __iter__(self) -> Iterator[PictureBatch]:
+        """Batches for ever."""
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        while True:
+            yield self._batch(rng)
+
+    def _batch(self, rng: np.random.Generator) -> PictureBatch:
+        num_image_tokens = int(rng.choice(self.keeps))
+        sample_len = self.row_len // self.samples_per_row
+        fields: dict[str, list[Any]] = {"inputs": [], "targets": [], "branches": [], "positions": []}
+        images = []
+        for count, pictures in self.sets:
+            for pick in rng.integers(len(pictures), size=count):
+                image, pools = pictures[pick]
+                images.append(image)
+                sample = fill_sample(
+                    _draw_branches(pools, rng), num_image_tokens=num_image_tokens, sample_len=sample_len
+                )
+                for name, values in fields.items():
+                    values.append(sample[name])
+        shape = (self.num_rows, self.row_len)
+        stacked = {name: torch.from_numpy(np.stack(values)).view(shape) for name, values in fields.items()}
+        documents = torch.arange(self.samples_per_row).repeat_interleave(sample_len).expand(shape)
+        return PictureBatch(
+            documents=documents.contiguous(), images=torch.tensor(images), num_image_tokens=num_image_tokens, **stacked
+        )
+
+
+def _draw_branches(pools: list[list[EncodedTurn]], rng: np.random.Generator) -> list[list[EncodedTurn]]:
+    """Up to eight turns of each pool in random order, one a branch; a few branches get a second turn."""
+    drawn = [pool[i] for pool in pools for i in rng.permutation(len(pool))[:8]]
+    order = rng.permutation(len(drawn))
+    branches: list[list[EncodedTurn]] = []
+    for i in order:
+        if branches and len(branches[-1]) < 3 and rng.random() < 0.1:
+            branches[-1].append(drawn[i])
+        else:
+            branches.append([drawn[i]])
+    return branches

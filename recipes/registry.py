@@ -1,0 +1,45 @@
+"""The recipes by name, for `localgpt train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recipes.common import Recipe, RunOptions
+
+__all__ = ["RECIPES", "run_recipe"]
+
+
+def _decoder(options: RunOptions) -> dict[str, Any]:
+    from recipes.decoder import pretrain_decoder
+
+    return pretrain_decoder(options)
+
+
+def _encoder(options: RunOptions) -> dict[str, Any]:
+    from recipes.encoder import pretrain_encoder
+
+    return pretrain_encoder(options)
+
+
+def _joint(options: RunOptions) -> dict[str, Any]:
+    from recipes.joint import tune_jointly
+
+    return tune_jointly(options)
+
+
+def _export(options: RunOptions) -> dict[str, Any]:
+    from recipes.export import export_weights
+
+    return export_weights(options)
+
+
+RECIPES: dict[str, Recipe] = {"decoder": _decoder, "encoder": _encoder, "joint": _joint, "export": _export}
+
+
+def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:
+    """Run one recipe.
+
+    Raises:
+        KeyError: there is no recipe of that name.
+    """
+    return RECIPES[name](options)

@@ -1,0 +1,1 @@
+"""The local `TaskService`: decodes media, writes prompts, drives the engine."""

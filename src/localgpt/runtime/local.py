@@ -1,0 +1,339 @@
+"""`LocalService`: the TaskService of this process. Decodes pictures, writes prompts, drives the engine.
+
+Rules told to the caller:
+
+* `max_tokens` left open means 512 for chat, 128 for ask and 64 for describe. Prompt and answer share the
+context, so
+  an answer may end with "length" sooner.
+* A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
+* The id `local/multimodal-base` always names the family this service runs; any other id must be the
+family's own. * An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are
+averaged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from localgpt.engine.async_engine import AsyncEngine, within
+from localgpt.engine.engine import Engine
+from localgpt.engine.runner import ModelRunner
+from localgpt.engine.sequence import GenerationRequest
+from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
+from localgpt.media.text.template import DESCRIBE_PROMPTS
+from localgpt.media.text.tokenizer import StreamDecoder
+from localgpt.runtime.answers import AnswerWriter, TokenRules
+from localgpt.runtime.conversation import Prompt, check_messages, fit_conversation, language_of, text_of
+from localgpt.runtime.footprint import measure
+from localgpt.runtime.pictures import PictureReader
+from localgpt.tasks import (
+    EMBEDDED_MODEL_ID,
+    AskRequest,
+    Channel,
+    ChatRequest,
+    ChatResult,
+    DescribeRequest,
+    EmbedRequest,
+    EmbedResult,
+    Event,
+    Finished,
+    ImagePart,
+    Message,
+    ModelStatus,
+    Notice,
+    Request,
+    Result,
+    Status,
+    TextDelta,
+    TextPart,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from localgpt.checkpoints import Family
+
+__all__ = ["DEFAULT_MAX_TOKENS", "LocalService", "VoiceNotInstalledError"]
+
+DEFAULT_MAX_TOKENS: Final = {"chat": 512, "ask": 128, "describe": 64}
+_ANSWER_ROOM = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
+_AnswerRequest = ChatRequest | DescribeRequest | AskRequest
+
+
+class VoiceNotInstalledError(InputError):
+    """Channels carry voice, and no voice is installed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A request made ready for the engine."""
+
+    generation: GenerationRequest
+    writer: AnswerWriter
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """A request as messages, and the fields that errors about its prompt and its pictures name."""
+
+    task: str
+    messages: tuple[Message, ...]
+    param: str
+    image_param: str
+
+
+class LocalService:
+    """Runs a family of models in this process; implements `tasks.TaskService`.
+
+    One instance may be used from several event loops. Model work runs in one thread, which starts with
+    the first request and ends with `close`.
+
+    Args:
+        family: loaded models, in eval mode, where they shall run.
+        max_batch_size: answers made at once; each reserves a context in the cache.
+        keep: fraction of a picture's tokens the decoder reads, in (0, 1]; fewer is faster.
+        notices: what was downgraded while loading, repeated in `status`.
+    """
+
+    def __init__(
+        self, family: Family, *, max_batch_size: int = 4, keep: float = 1.0, notices: Sequence[str] = ()
+    ) -> None:
+        self._family = family
+        self._notices = tuple(notices)
+        self._runner = ModelRunner(family.decoder, num_slots=max_batch_size)
+        self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
+        self._pictures: PictureReader | None = None
+        if family.encoder is not None and family.projector is not None:
+            self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
+        vocab_size = family.decoder.config.vocab_size
+        self._rules = {
+            may_paint: TokenRules.new(vocab_size, may_paint=may_paint, device=self._runner.device)
+            for may_paint in (True, False)
+        }
+        self._footprint = measure(family.decoder, family.encoder, family.projector)
+
+    async def run(self, request: Request) -> Result:
+        """Run one request to its end.
+
+        Raises:
+            LocalGPTError: the request was refused, failed, or met its deadline.
+        """
+        if isinstance(request, EmbedRequest):
+            return await self._embed(request)
+        async with aclosing(self._answer(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.result
+        raise AssertionError("an answer ended without its last event")
+
+    def stream(self, request: Request) -> AsyncIterator[Event]:
+        """Run one chat, describe or ask request and yield its events; the last one is `Finished`.
+
+        Closing the iterator cancels the work.
+
+        Raises:
+            InputError: the request is one to embed, which has no events.
+        """
+        if isinstance(request, EmbedRequest):
+            raise InputError("got a request to embed, expected one with an answer to stream", param="stream")
+        return self._answer(request)
+
+    async def open(self, request: Request) -> Channel:
+        """Refused until a voice is installed.
+
+        Raises:
+            VoiceNotInstalledError: always.
+        """
+        raise VoiceNotInstalledError(
+            "voice is not installed in this version; use chat, describe or ask with text and pictures"
+        )
+
+    async def status(self) -> Status:
+        """The family, its memory, and how busy it is."""
+        info = self._family.info
+        tasks = ("chat", "describe", "ask", "embed") if self._pictures else ("chat",)
+        remembered = self._pictures.cache.nbytes if self._pictures else 0
+        model = ModelStatus(
+            id=info.id,
+            tasks=tasks,
+            num_params=self._footprint.num_params,
+            weight_bytes=self._footprint.weight_bytes,
+            context_len=self._runner.context_len,
+            created=info.created,
+            licence=info.licence,
+        )
+        return Status(
+            ready=self._engine.is_open,
+            device=str(self._runner.device),
+            dtype=self._footprint.dtype,
+            models=(model,),
+            resident_bytes=self._footprint.weight_bytes + self._cache_bytes() + remembered,
+            num_running=self._engine.num_running,
+            num_waiting=self._engine.num_waiting,
+            max_batch_size=self._runner.cache.num_slots,
+            notices=self._notices,
+        )
+
+    async def close(self) -> None:
+        """End what runs, refuse what comes, and join the model thread. May be called twice."""
+        await asyncio.to_thread(self._engine.close)
+
+    def _cache_bytes(self) -> int:
+        on_cpu = self._runner.device.type == "cpu"  # there, pages count once they are touched
+        return self._runner.touched_bytes if on_cpu else self._runner.cache.nbytes
+
+    async def _answer(
+        self, request: ChatRequest | DescribeRequest | AskRequest
+    ) -> AsyncGenerator[Event, None]:
+        deadline = _deadline_of(request)
+        job = await within(deadline, self._prepare(request))
+        for text in job.notices:
+            yield Notice(text=text)
+        writer = job.writer
+        async with aclosing(self._engine.generate(job.generation, deadline=deadline)) as outputs:
+            async for output in outputs:
+                num_told = len(writer.notices)
+                piece = writer.take(output)
+                for text in writer.notices[num_told:]:
+                    yield Notice(text=text)
+                if piece:
+                    yield TextDelta(text=piece)
+        assert output.finish_reason is not None
+        usage = Usage(prompt_tokens=len(job.generation.token_ids), completion_tokens=writer.num_tokens)
+        result = ChatResult(
+            text=writer.text,
+            finish_reason=output.finish_reason,
+            usage=usage,
+            model=self._family.info.id,
+            notices=(*job.notices, *writer.notices),
+        )
+        yield Finished(result=result)
+
+    async def _prepare(self, request: _AnswerRequest) -> _Job:
+        self._require_model(request)
+        question = _question_of(request)
+        max_tokens = request.options.max_tokens or DEFAULT_MAX_TOKENS[question.task]
+        prompt = await self._write_prompt(question, max_tokens)
+        rules = self._rules[question.task == "chat"]
+        generation = GenerationRequest(
+            token_ids=prompt.token_ids,
+            options=request.options,
+            max_tokens=max_tokens,
+            image_tokens=await self._image_tokens(prompt.images, question.image_param),
+            banned_first=rules.banned_first,
+            banned=rules.banned,
+        )
+        notices: tuple[str, ...] = ()
+        if prompt.num_left_out:
+            notices = (
+                f"The conversation is longer than the model's context ({self._runner.context_len:,} tokens); "
+                f"the oldest turns were left out: {prompt.num_left_out}.",
+            )
+        writer = AnswerWriter(language_of(text_of(question.messages[-1])))
+        return _Job(generation=generation, writer=writer, notices=notices)
+
+    async def _write_prompt(self, question: _Question, max_tokens: int) -> Prompt:
+        context_len = self._runner.context_len
+        room = min(max_tokens, _ANSWER_ROOM, context_len // 4)
+        try:
+            return await asyncio.to_thread(
+                fit_conversation,
+                self._family.tokenizer,
+                question.messages,
+                num_image_tokens=self._pictures.num_tokens if self._pictures else 0,
+                max_tokens=context_len - room,
+            )
+        except PromptTooLongError as error:
+            error.param = question.param
+            raise
+
+    async def _image_tokens(self, images: Sequence[ImagePart], param: str) -> Tensor | None:
+        """Tokens (N, C) of all pictures of a prompt, in order."""
+        if not images:
+            return None
+        reader = self._require_pictures(param)
+        tokens = []
+        for image in images:
+            known = reader.cache.get(image.data)
+            if known is None:
+                try:
+                    pixels = await asyncio.to_thread(reader.read_pixels, image.data)
+                except ImageFormatError as error:
+                    error.param = param
+                    raise
+                known = await self._engine.call(partial(reader.tokens, image.data, pixels))
+            tokens.append(known)
+        return torch.cat(tokens)
+
+    async def _embed(self, request: EmbedRequest) -> EmbedResult:
+        self._require_model(request)
+        if not request.inputs:
+            raise InputError("got nothing to embed, expected at least one text or picture", param="input")
+        deadline = _deadline_of(request)
+        vectors, num_tokens = [], 0
+        for part in request.inputs:
+            vector, num = await within(deadline, self._embed_part(part))
+            vectors.append(tuple(vector))
+            num_tokens += num
+        usage = Usage(prompt_tokens=num_tokens, completion_tokens=0)
+        return EmbedResult(embeddings=tuple(vectors), usage=usage, model=self._family.info.id)
+
+    async def _embed_part(self, part: TextPart | ImagePart) -> tuple[list[float], int]:
+        """One unit vector and how many tokens were read for it."""
+        reader = self._require_pictures("model")
+        if isinstance(part, ImagePart):
+            try:
+                pixels = await asyncio.to_thread(reader.read_pixels, part.data)
+            except ImageFormatError as error:
+                error.param = "input"
+                raise
+            return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
+        if not part.text.strip():
+            raise InputError("got an empty text to embed, expected some words", param="input")
+        token_ids = await asyncio.to_thread(self._family.tokenizer.encode, part.text)
+        return await self._engine.call(partial(reader.embed_text, token_ids)), len(token_ids)
+
+    def _require_model(self, request: Request) -> None:
+        known = dict.fromkeys((self._family.info.id, EMBEDDED_MODEL_ID))
+        if request.model not in known:
+            raise InputError(
+                f"the model {request.model!r} is not known, expected {' or '.join(known)}", param="model"
+            )
+
+    def _require_pictures(self, param: str) -> PictureReader:
+        if self._pictures is None:
+            raise InputError(
+                f"the model {self._family.info.id} cannot look at pictures or embed: it has no encoder; "
+                f"use {EMBEDDED_MODEL_ID}",
+                param=param,
+            )
+        return self._pictures
+
+
+def _question_of(request: _AnswerRequest) -> _Question:
+    if isinstance(request, ChatRequest):
+        check_messages(request.messages)
+        return _Question(task="chat", messages=request.messages, param="messages", image_param="messages")
+    if isinstance(request, DescribeRequest):
+        task, text = "describe", DESCRIBE_PROMPTS[request.language]
+    else:
+        task, text = "ask", request.question
+        if not text.strip():
+            raise InputError("got an empty question, expected some words", param="question")
+    message = Message(role="user", content=(request.image, TextPart(text=text)))
+    return _Question(task=task, messages=(message,), param="question", image_param="image")
+
+
+def _deadline_of(request: Request) -> float | None:
+    """The running event loop's time at which the request is given up."""
+    if request.deadline_s is None:
+        return None
+    return asyncio.get_running_loop().time() + request.deadline_s

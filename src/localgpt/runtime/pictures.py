@@ -1,0 +1,116 @@
+"""Pictures for the decoder: decode, encode, project, and remember the last few.
+
+Shape legend: K image tokens a picture, C decoder width, S side of the encoder's input, E embedding width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from localgpt.media.image import decode_image, to_pixels
+from localgpt.models.encoder import JointEncoder
+from localgpt.models.projector import Projector
+
+__all__ = ["PictureReader", "TokenCache"]
+
+
+class TokenCache:
+    """Image tokens of the most recently used pictures, by the SHA-256 of their bytes; for any thread."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._tokens: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, data: bytes) -> Tensor | None:
+        """Tokens (K, C) of a picture, if remembered."""
+        key = hashlib.sha256(data).digest()
+        with self._lock:
+            if key not in self._tokens:
+                return None
+            self._tokens.move_to_end(key)
+            return self._tokens[key]
+
+    def put(self, data: bytes, tokens: Tensor) -> None:
+        """Remember tokens (K, C); the least recently used picture is forgotten."""
+        key = hashlib.sha256(data).digest()
+        with self._lock:
+            self._tokens[key] = tokens
+            self._tokens.move_to_end(key)
+            while len(self._tokens) > self._capacity:
+                self._tokens.popitem(last=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all remembered tokens."""
+        with self._lock:
+            return sum(tokens.nbytes for tokens in self._tokens.values())
+
+
+class PictureReader:
+    """Encoder and projector as one: picture bytes in, decoder tokens out.
+
+    Args:
+        encoder: in eval mode, where it shall run.
+        projector: beside it.
+        keep: fraction of a picture's tokens the decoder reads, in (0, 1].
+        num_remembered: pictures whose tokens are kept for the next question.
+    """
+
+    def __init__(
+        self, encoder: JointEncoder, projector: Projector, *, keep: float = 1.0, num_remembered: int = 16
+    ) -> None:
+        self.cache = TokenCache(num_remembered)
+        self.num_tokens = projector.num_kept(keep)
+        self.grid_len = encoder.config.grid_size**2  # positions the encoder sees in a picture
+        self._encoder, self._projector, self._keep = encoder, projector, keep
+        parameter = encoder.image.pool.positions
+        self._device, self._dtype = parameter.device, parameter.dtype
+
+    def read_pixels(self, data: bytes) -> NDArray[np.float32]:
+        """Decode a file to (3, S, S) float32 in [-1, 1]; no model is needed, so any thread may do it.
+
+        Raises:
+            ImageFormatError: not a picture, broken, or too large.
+        """
+        return to_pixels(decode_image(data), self._encoder.config.image_size)
+
+    @torch.inference_mode()
+    def tokens(self, data: bytes, pixels: NDArray[np.float32]) -> Tensor:
+        """Image tokens (K, C) of a picture, and remember them under its bytes."""
+        features = self._encoder.image_features(self._batch(pixels))
+        tokens: Tensor = self._projector(features, keep=self._keep)[0]
+        self.cache.put(data, tokens)
+        return tokens
+
+    @torch.inference_mode()
+    def embed_image(self, pixels: NDArray[np.float32]) -> list[float]:
+        """Unit vector (E,) of a picture (3, S, S)."""
+        return self._encoder.encode_image(self._batch(pixels)).float()[0].tolist()
+
+    @torch.inference_mode()
+    def embed_text(self, token_ids: list[int]) -> list[float]:
+        """Unit vector (E,) of a text.
+
+        The tower reads up to 64 tokens; a longer text is read in windows, and their vectors are averaged
+        by length.
+        """
+        window = self._encoder.config.text_context_len
+        pieces = [token_ids[at : at + window] for at in range(0, len(token_ids), window)]
+        lengths = torch.tensor([len(piece) for piece in pieces], device=self._device)
+        padded = torch.zeros(len(pieces), int(lengths.max()), dtype=torch.int64, device=self._device)
+        for row, piece in enumerate(pieces):
+            padded[row, : len(piece)] = torch.tensor(piece, device=self._device)
+        vectors = self._encoder.encode_text(padded, lengths).float()
+        mean = (vectors * lengths[:, None]).sum(dim=0) / lengths.sum()
+        return torch.nn.functional.normalize(mean, dim=0).tolist()
+
+    def _batch(self, pixels: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(pixels)[None].to(self._device, self._dtype)

@@ -1,0 +1,8 @@
+"""The HTTP face: `start_api` as published, and `create_app` for those who bring their own server.
+
+Importing this loads no model library: torch, Pillow and PyAV stay out until a service is built.
+"""
+
+from localgpt.server.app import create_app
+
+__all__ = ["create_app"]

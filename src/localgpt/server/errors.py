@@ -1,0 +1,165 @@
+"""Every failure on the wire: one table from exception to status, one error body.
+
+    {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from localgpt.errors import (
+    BackendError,
+    CancelledRequestError,
+    CapacityError,
+    CheckpointError,
+    ConfigError,
+    ImageFormatError,
+    InputError,
+    LocalGPTError,
+    PromptTooLongError,
+)
+from localgpt.server.schemas.common import ErrorBody, ErrorDetail
+
+__all__ = ["ERROR_REPLIES", "WireError", "describe_error", "install_error_handlers", "internal_error", "param_path"]
+
+logger = logging.getLogger(__name__)
+
+
+class WireError(Exception):
+    """A failure that belongs to the HTTP face alone (no such model, wrong key, body too large)."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = ErrorDetail(message=message, type=kind, param=param, code=code)
+        self.headers = dict(headers or {})
+
+
+class _Row(NamedTuple):
+    status: int
+    kind: str
+    code: str | None
+
+
+# The first row whose class fits decides; children stand before parents.
+_TABLE: tuple[tuple[type[LocalGPTError], _Row], ...] = (
+    (PromptTooLongError, _Row(400, "invalid_request_error", "context_length_exceeded")),
+    (ImageFormatError, _Row(400, "invalid_request_error", "invalid_image")),
+    (InputError, _Row(400, "invalid_request_error", None)),
+    (ConfigError, _Row(400, "invalid_request_error", None)),
+    (CapacityError, _Row(503, "server_error", "overloaded")),
+    (CancelledRequestError, _Row(503, "server_error", "cancelled")),
+    (CheckpointError, _Row(503, "server_error", "model_unavailable")),
+    (BackendError, _Row(503, "server_error", "backend_unavailable")),
+    (LocalGPTError, _Row(500, "server_error", None)),
+)
+_RETRY_AFTER_S = "2"
+_STATUS_TEXT = {
+    404: "no such route: {method} {path}; the routes are listed in /openapi.json",
+    405: "{method} is not allowed on {path}",
+}
+
+ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody, "description": text}
+    for status, text in (
+        (400, "A field is missing, unknown, out of range or not supported; `param` names it."),
+        (401, "The key is missing or wrong."),
+        (403, "The Host or Origin header is not one of this server's."),
+        (404, "No such model."),
+        (413, "The body is too large."),
+        (503, "No room at the moment, or the model could not be loaded."),
+    )
+}
+
+
+def describe_error(error: LocalGPTError | WireError) -> tuple[int, ErrorBody, dict[str, str]]:
+    """Status, body and extra headers of an exception."""
+    if isinstance(error, WireError):
+        return error.status, ErrorBody(error=error.detail), error.headers
+    row = next(row for kind, row in _TABLE if isinstance(error, kind))
+    detail = ErrorDetail(message=str(error), type=row.kind, param=getattr(error, "param", None), code=row.code)
+    headers = {"retry-after": _RETRY_AFTER_S} if row.code == "overloaded" else {}
+    return row.status, ErrorBody(error=detail), headers
+
+
+def param_path(location: Sequence[str | int]) -> str | None:
+    """The path of a field as its caller wrote it.
+
+    `("body", "messages", 0, "tag:user", "content", "tag:string") -> "messages[0].content"`
+    """
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step != "body" and not step.startswith("tag:"):
+            path += f".{step}" if path else step
+    return path or None
+
+
+def internal_error() -> JSONResponse:
+    """What the caller sees of a bug: that there is one."""
+    return _reply(500, _body("an internal error; the server's log has the details", None, None, "server_error"))
+
+
+def _reply(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
+
+
+def _invalid(error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]  # the values themselves are never repeated: they may be a whole picture
+    location, kind = tuple(first["loc"]), first["type"]
+    if kind == "json_invalid":
+        return _reply(400, _body("the body is not valid JSON", None, "invalid_json"))
+    param = param_path(location)
+    if param is None:
+        message = "expected a JSON object with content type application/json"
+    elif kind == "extra_forbidden":
+        message = f"{param} is not a parameter of this route"
+    elif kind == "missing":
+        message = f"{param} is missing"
+    else:
+        message = f"{param}: {first['msg']}"
+    return _reply(400, _body(message, param, None))
+
+
+def _body(message: str, param: str | None, code: str | None, kind: str = "invalid_request_error") -> ErrorBody:
+    return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every failure of `app` the one body."""
+
+    async def on_known(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, LocalGPTError | WireError)
+        return _reply(*describe_error(error))
+
+    async def on_invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return _invalid(error)
+
+    async def on_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        text = _STATUS_TEXT.get(error.status_code, str(error.detail))
+        message = text.format(method=request.method, path=request.url.path) if "{" in text else text
+        return _reply(error.status_code, _body(message, None, None), error.headers)
+
+    app.add_exception_handler(LocalGPTError, on_known)
+    app.add_exception_handler(WireError, on_known)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)

@@ -1,0 +1,35 @@
+"""What every route shares: the settings, the task service, and the moment the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from fastapi import Request
+
+from localgpt.settings import Settings
+from localgpt.tasks import TaskService
+
+__all__ = ["STATIC_DIR", "Gateway", "get_gateway"]
+
+STATIC_DIR = Path(__file__).parent / "static"
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One running application's state, held in `app.state.gateway`."""
+
+    settings: Settings
+    service: TaskService
+    api_keys: tuple[str, ...]
+    static_dir: Path = STATIC_DIR
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    started_at: int = field(default_factory=lambda: int(time.time()))  # seconds since the epoch
+
+
+def get_gateway(request: Request) -> Gateway:
+    """The gateway of the application that `request` came to."""
+    return cast("Gateway", request.app.state.gateway)

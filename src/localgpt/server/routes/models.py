@@ -1,0 +1,26 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`; ids contain a slash, plain or encoded."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from localgpt.server.access import GatewayDep, Owner
+from localgpt.server.errors import ERROR_REPLIES
+from localgpt.server.models import check_model, served_models
+from localgpt.server.schemas.service import ModelItem, ModelsReply
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models", responses=ERROR_REPLIES)
+async def list_models(gateway: GatewayDep, owner: Owner) -> ModelsReply:
+    """All served models."""
+    return ModelsReply(data=await served_models(gateway))
+
+
+@router.get("/v1/models/{model:path}", responses=ERROR_REPLIES)
+async def retrieve_model(model: str, gateway: GatewayDep, owner: Owner) -> ModelItem:
+    """One served model."""
+    return await check_model(gateway, model)

@@ -192,7 +192,7 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
         optimizer.zero_grad(set_to_none=True)
         budget.step += 1
         if budget.step % 50 == 0 or budget.step <= 3 or budget.is_over:
-            shown = {name: round(float(loss), 3) for name, loss in losses.items()}
+            shown = {name: round(float(loss.detach()), 3) for name, loss in losses.items()}
             log.write(step=budget.step, size=size, progress=round(budget.progress, 3), **shown)
     save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors")
     (options.out / "encoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")

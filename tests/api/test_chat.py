@@ -273,10 +273,11 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("error", "status", "param", "code"), ERRORS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("case", ERRORS, ids=lambda case: type(case[0]).__name__)
 async def test_errors_of_the_task_have_a_status(
-    http: httpx.AsyncClient, service: FakeService, stream: bool, error: Any, status: int, param: Any, code: Any
+    http: httpx.AsyncClient, service: FakeService, stream: bool, case: tuple[Any, int, Any, Any]
 ) -> None:
+    error, status, param, code = case
     service.error = error
     response = await ask(http, stream=stream)
     assert response.status_code == status

@@ -27,6 +27,7 @@ from localgpt.media.text.vocabulary import (
     IMAGE_END_ID,
     IMAGE_ID,
     PAINT_ID,
+    SPECIAL_TOKENS,
     SYSTEM_ID,
     USER_ID,
 )
@@ -468,4 +469,4 @@ async def test_no_reserved_token_ever_reaches_the_text(local: LocalService) -> N
         options = SamplingOptions(temperature=2.0, top_k=0, top_p=1.0, seed=seed, max_tokens=30)
         result = await local.run(chat("hello", options=options))
         assert isinstance(result, ChatResult)
-        assert "<|" not in result.text
+        assert not [token for token in SPECIAL_TOKENS if token in result.text]

@@ -69,13 +69,13 @@ class RunLog:
         options.out.mkdir(parents=True, exist_ok=True)
         self.options, self.recipe = options, recipe
         self.started = time.time()
-        self._file = (options.out / "log.jsonl").open("a", encoding="utf-8")
+        self._path = options.out / "log.jsonl"
 
     def write(self, **values: Any) -> None:
         """One line, with the seconds since the start; also to stderr."""
         line = json.dumps({"s": round(time.time() - self.started, 1), **values})
-        self._file.write(line + "\n")
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - recipes are programs
 
     def finish(self, **figures: Any) -> None:
@@ -99,7 +99,6 @@ class RunLog:
         }
         (self.options.out / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         self.write(finished=True, **figures)
-        self._file.close()
 
 
 def packed_attend(slopes: Tensor, layout: PackedLayout) -> Attend:

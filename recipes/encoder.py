@@ -123,7 +123,7 @@ def retrieval_recall(encoder: JointEncoder, captioned: CaptionedSet, *, size: in
             owner = torch.cat([torch.full((int(table.count[i]),), n) for n, i in enumerate(val)]).to(val.device)
             rows = rows.to(val.device)
             texts = torch.cat([encoder.encode_text(table.token_ids[r], table.lengths[r]) for r in rows.split(1000)])
-            best = (images @ texts.T).topk(5, dim=1).indices
+            best = (images @ texts.T).topk(min(5, len(texts)), dim=1).indices
             hits = owner[best] == torch.arange(len(val), device=val.device)[:, None]
             figures[f"{language}_r1"] = round(float(hits[:, :1].any(dim=1).float().mean()), 4)
             figures[f"{language}_r5"] = round(float(hits.any(dim=1).float().mean()), 4)

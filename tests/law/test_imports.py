@@ -40,8 +40,8 @@ LAW: dict[str, frozenset[str]] = {
     "cli": LOCAL | FACE | {"pipeline", "server", "cluster", "apps", "training"},
     "__main__": frozenset({"cli"}),
 }
-# The one function of the server that may build a local service and hand it over.
-BUILDERS = {"start_api"}
+# The functions of the server that may build a local service and hand it over.
+BUILDERS = {"start_api", "serve"}
 MODULES = frozenset(module.name for module in package_modules())
 
 

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Int8Linear", "Linear", "dequantize_weight", "fbgemm_available", "quantize_", "quantize_weight"]
+__all__ = [
+    "Int8Embedding",
+    "Int8Linear",
+    "Linear",
+    "dequantize_weight",
+    "fbgemm_available",
+    "quantize_",
+    "quantize_weight",
+]
 
 # Activations are scaled to [-1, 1] row by row, then held as unsigned 8-bit steps around 128.
 _ACTIVATION_SCALE = 1.0 / 127.0
@@ -114,6 +122,27 @@ class Int8Linear(nn.Module):
     def weight_bytes(self) -> int:
         """Bytes of the stored weights and scales."""
         return self.n_out * self.n_in + self.n_out * 4
+
+
+class Int8Embedding(nn.Module):
+    """Token table with int8 rows, one scale each.
+
+    Args:
+        weight: (V, C) int8.
+        weight_scale: (V,) float32.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, weight: Tensor, weight_scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("weight_scale", weight_scale.float(), persistent=False)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Rows of `token_ids` (...) int64 as (..., C) float32."""
+        return self.weight[token_ids].float() * self.weight_scale[token_ids][..., None]
 
 
 def quantize_(module: nn.Module, *, kernel: str | None = None) -> None:

@@ -4,5 +4,6 @@ Importing this loads no model library: torch, Pillow and PyAV stay out until a s
 """
 
 from localgpt.server.app import create_app
+from localgpt.server.start import serve, start_api
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "serve", "start_api"]

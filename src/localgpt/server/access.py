@@ -1,7 +1,7 @@
 """Who may ask: API keys, and the Host and Origin checks that keep other web sites out.
 
-Covered: DNS rebinding (a foreign name that resolves to 127.0.0.1 fails the Host check), cross-site requests from
-a page in the same browser (Origin and Sec-Fetch-Site), key guessing by timing.
+Covered: DNS rebinding (a foreign name that resolves to 127.0.0.1 fails the Host check), cross-site requests
+from a page in the same browser (Origin and Sec-Fetch-Site), key guessing by timing.
 Not covered: other programs of the same user on this machine, who may use a loopback server that has no key.
 """
 

@@ -1,6 +1,6 @@
 """Every failure on the wire: one table from exception to status, one error body.
 
-    {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
+{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from localgpt.errors import (
 )
 from localgpt.server.schemas.common import ErrorBody, ErrorDetail
 
-__all__ = ["ERROR_REPLIES", "WireError", "describe_error", "install_error_handlers", "internal_error", "param_path"]
+__all__ = [
+    "ERROR_REPLIES",
+    "WireError",
+    "describe_error",
+    "install_error_handlers",
+    "internal_error",
+    "param_path",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +100,9 @@ def describe_error(error: LocalGPTError | WireError) -> tuple[int, ErrorBody, di
     if isinstance(error, WireError):
         return error.status, ErrorBody(error=error.detail), error.headers
     row = next(row for kind, row in _TABLE if isinstance(error, kind))
-    detail = ErrorDetail(message=str(error), type=row.kind, param=getattr(error, "param", None), code=row.code)
+    detail = ErrorDetail(
+        message=str(error), type=row.kind, param=getattr(error, "param", None), code=row.code
+    )
     headers = {"retry-after": _RETRY_AFTER_S} if row.code == "overloaded" else {}
     return row.status, ErrorBody(error=detail), headers
 
@@ -114,7 +123,9 @@ def param_path(location: Sequence[str | int]) -> str | None:
 
 def internal_error() -> JSONResponse:
     """What the caller sees of a bug: that there is one."""
-    return _reply(500, _body("an internal error; the server's log has the details", None, None, "server_error"))
+    return _reply(
+        500, _body("an internal error; the server's log has the details", None, None, "server_error")
+    )
 
 
 def _reply(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -138,7 +149,9 @@ def _invalid(error: RequestValidationError) -> JSONResponse:
     return _reply(400, _body(message, param, None))
 
 
-def _body(message: str, param: str | None, code: str | None, kind: str = "invalid_request_error") -> ErrorBody:
+def _body(
+    message: str, param: str | None, code: str | None, kind: str = "invalid_request_error"
+) -> ErrorBody:
     return ErrorBody(error=ErrorDetail(message=message, type=kind, param=param, code=code))
 
 

@@ -1,4 +1,4 @@
-"""Around every request: an id, the security headers, a log line without content, the body limit, the origin check.
+"""Around every request: id, security headers, log line without content, body limit, origin check.
 
 Plain ASGI, so that a stream is never buffered and a disconnect reaches the route.
 """
@@ -54,7 +54,12 @@ class Envelope:
     """The outermost application."""
 
     def __init__(
-        self, app: ASGIApp, *, bound_host: str, allowed_hosts: tuple[str, ...] = (), max_body_bytes: int = 64 * MIB
+        self,
+        app: ASGIApp,
+        *,
+        bound_host: str,
+        allowed_hosts: tuple[str, ...] = (),
+        max_body_bytes: int = 64 * MIB,
     ) -> None:
         self.app = app
         self.bound_host = bound_host

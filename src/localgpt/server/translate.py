@@ -12,7 +12,13 @@ from typing import TypeVar
 from localgpt.errors import ImageFormatError, InputError
 from localgpt.server.schemas.chat import ChatBody, UsageReply
 from localgpt.server.schemas.embeddings import EmbeddingsBody
-from localgpt.server.schemas.parts import AssistantTurn, ImageUrlPart, InstructionTurn, TextContentPart, UserTurn
+from localgpt.server.schemas.parts import (
+    AssistantTurn,
+    ImageUrlPart,
+    InstructionTurn,
+    TextContentPart,
+    UserTurn,
+)
 from localgpt.tasks import ImagePart, Message, Part, SamplingOptions, TextPart, Usage
 
 __all__ = ["embed_inputs", "float32_base64", "messages_of", "options_of", "usage_reply", "wire_notices"]

@@ -49,7 +49,8 @@ async def run_for_client(request: Request, gateway: Gateway, work: Coroutine[Any
 class EventStream(Response):
     """Server-sent events: `data: <json>` for each body, then `data: [DONE]`.
 
-    A failure after the first event is sent as an event with an `error` object, as clients of this wire expect.
+    A failure after the first event is sent as an event with an `error` object, as clients of this wire
+    expect.
 
     Args:
         bodies: the JSON texts to send; closed when the stream ends for whatever reason.

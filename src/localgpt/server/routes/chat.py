@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -39,7 +39,9 @@ NOTICES_HEADER = "x-localgpt-notices"
 
 
 @router.post("/v1/chat/completions", response_model=ChatReply, responses=ERROR_REPLIES)
-async def create_chat_completion(body: ChatBody, request: Request, gateway: GatewayDep, owner: Owner) -> Response:
+async def create_chat_completion(
+    body: ChatBody, request: Request, gateway: GatewayDep, owner: Owner
+) -> Response:
     """Answer a conversation, whole or as server-sent events (`stream: true`)."""
     refuse_unsupported(body)
     await check_model(gateway, body.model)
@@ -134,7 +136,7 @@ async def _stream(
                     yield answer.usage(event.result)
 
 
-async def _chain(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
+async def _chain(first: Event, rest: AsyncIterator[Event]) -> AsyncGenerator[Event]:
     """`first`, then `rest`; closing this closes `rest`, which cancels the work."""
     try:
         yield first

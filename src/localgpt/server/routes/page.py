@@ -13,7 +13,8 @@ __all__ = ["Assets", "router"]
 router = APIRouter(include_in_schema=False)
 
 _NOT_BUILT = """<!doctype html><meta charset="utf-8"><title>LocalGPT</title>
-<p>LocalGPT is running, but its page has not been built. In the source folder run <code>make page</code>.</p>"""
+<p>LocalGPT is running, but its page has not been built.
+In the source folder run <code>make page</code>.</p>"""
 
 
 @router.api_route("/", methods=["GET", "HEAD"])

@@ -33,9 +33,10 @@ class StreamOptions(Body):
 
 
 class ChatBody(Body):
-    """A chat request. Fields of the second half are known to the wire and not (yet) to the model:
+    """A chat request.
 
-    their neutral values are accepted, any other value is refused with the field's name (`NEUTRAL` in `neutral.py`).
+    Fields of the second half are known to the wire and not (yet) to the model: their neutral values are
+    accepted, any other value is refused with the field's name (`NEUTRAL` in `neutral.py`).
     """
 
     messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=2048)]

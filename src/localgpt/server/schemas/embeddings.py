@@ -30,7 +30,8 @@ _Item = Annotated[
         _item_tag,
         custom_error_type="input",
         custom_error_message="expected a string, or a text or image_url part "
-        "(arrays of token numbers are not supported: numbers of another model's vocabulary mean nothing here)",
+        "(arrays of token numbers are not supported: numbers of another model's vocabulary mean nothing "
+        "here)",
     ),
 ]
 

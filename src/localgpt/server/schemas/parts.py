@@ -12,7 +12,15 @@ from pydantic import Discriminator, Field, Tag
 
 from localgpt.server.schemas.common import Body
 
-__all__ = ["AssistantTurn", "ChatTurn", "ImageUrl", "ImageUrlPart", "InstructionTurn", "TextContentPart", "UserTurn"]
+__all__ = [
+    "AssistantTurn",
+    "ChatTurn",
+    "ImageUrl",
+    "ImageUrlPart",
+    "InstructionTurn",
+    "TextContentPart",
+    "UserTurn",
+]
 
 
 class TextContentPart(Body):
@@ -59,7 +67,8 @@ _UserPart = Annotated[
     Discriminator(
         _part_tag,
         custom_error_type="content_part",
-        custom_error_message="this content part is not supported; expected an object whose type is text or image_url",
+        custom_error_message="this content part is not supported; expected an object whose type is text or "
+        "image_url",
     ),
 ]
 _CONTENT_ERROR: dict[str, Any] = {
@@ -71,13 +80,14 @@ _UserContent = Annotated[
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 _TextContent = Annotated[
-    Annotated[str, Tag("tag:string")] | Annotated[list[TextContentPart], Field(min_length=1), Tag("tag:parts")],
+    Annotated[str, Tag("tag:string")]
+    | Annotated[list[TextContentPart], Field(min_length=1), Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 
 
 class InstructionTurn(Body):
-    """How the assistant should behave. `developer` is the newer word for `system`; both mean the same here."""
+    """How the assistant should behave; `developer` is the newer word for `system` and means the same."""
 
     role: Literal["system", "developer"]
     content: _TextContent

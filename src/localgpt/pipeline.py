@@ -1,0 +1,165 @@
+"""`MultimodalPipeline`: the published Python API, synchronous, over the same service as every other face.
+
+from localgpt import MultimodalPipeline
+pipeline = MultimodalPipeline.from_pretrained("local/multimodal-base")
+print(pipeline.image_to_text("photo.jpg", max_length=100)["generated_text"])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+import warnings
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from localgpt.errors import InputError
+from localgpt.runtime.loading import LoadOptions, load_service
+from localgpt.tasks import (
+    AskRequest,
+    ChatRequest,
+    ChatResult,
+    DescribeRequest,
+    EmbedRequest,
+    EmbedResult,
+    ImagePart,
+    Language,
+    Message,
+    SamplingOptions,
+    TaskService,
+    TextPart,
+)
+
+__all__ = ["MultimodalPipeline"]
+
+ImageSource = str | Path | bytes
+T = TypeVar("T")
+
+
+class MultimodalPipeline:
+    """Chat, describe, ask and embed, one call at a time; use it as a context manager or call `close`.
+
+    Args:
+        service: does the work; `from_pretrained` makes one.
+    """
+
+    def __init__(self, service: TaskService) -> None:
+        self._service = service
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="localgpt-pipeline", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "local/multimodal-base",
+        *,
+        device: str = "auto",
+        fp16: bool = False,
+        max_batch_size: int = 1,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model: "local/multimodal-base", a model folder, or a file written by `localgpt models export`.
+            device: "auto", "cpu", "cuda", "cuda:N" or "mps"; an absent one becomes the CPU, with a warning.
+            fp16: half precision weights on a GPU.
+            max_batch_size: answers made at once.
+
+        Raises:
+            LocalGPTError: the model or the device cannot be used.
+        """
+        options = LoadOptions(model=str(model), device=device, fp16=fp16, max_batch_size=max_batch_size)
+        service = load_service(options)
+        pipeline = cls(service)
+        for notice in pipeline._call(service.status()).notices:
+            warnings.warn(notice, UserWarning, stacklevel=2)
+        return pipeline
+
+    def image_to_text(
+        self, image: ImageSource, *, max_length: int = 64, language: Language = "en"
+    ) -> dict[str, Any]:
+        """Describe a picture.
+
+        Args:
+            image: path or encoded bytes (JPEG, PNG, WebP, GIF, HEIC ...).
+            max_length: most tokens of the description.
+            language: "en" or "zh".
+
+        Returns:
+            {"generated_text": ...}.
+
+        Raises:
+            InputError: no such file, not a picture, or too large.
+        """
+        options = SamplingOptions(temperature=0.0, max_tokens=max_length)
+        request = DescribeRequest(id=_new_id(), image=_image(image), language=language, options=options)
+        return self._answer(request)
+
+    def ask(self, image: ImageSource, question: str, *, max_length: int = 128) -> dict[str, Any]:
+        """Answer a question about a picture; arguments and result as for `image_to_text`."""
+        options = SamplingOptions(temperature=0.0, max_tokens=max_length)
+        return self._answer(AskRequest(id=_new_id(), image=_image(image), question=question, options=options))
+
+    def chat(
+        self, messages: str | Sequence[Message], *, options: SamplingOptions | None = None
+    ) -> dict[str, Any]:
+        """Answer a prompt or a conversation.
+
+        Args:
+            messages: one user's words, or turns in order.
+            options: how tokens are chosen.
+
+        Returns:
+            {"generated_text": ...}.
+        """
+        turns = (Message.of("user", messages),) if isinstance(messages, str) else tuple(messages)
+        return self._answer(ChatRequest(id=_new_id(), messages=turns, options=options or SamplingOptions()))
+
+    def embed(self, inputs: Sequence[str | ImagePart]) -> list[tuple[float, ...]]:
+        """Unit vectors of texts and pictures in one space, in input order."""
+        parts = tuple(TextPart(text=item) if isinstance(item, str) else item for item in inputs)
+        result = self._call(self._service.run(EmbedRequest(id=_new_id(), inputs=parts)))
+        assert isinstance(result, EmbedResult)
+        return list(result.embeddings)
+
+    def close(self) -> None:
+        """Free the models. May be called twice."""
+        if self._thread.is_alive():
+            self._call(self._service.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _answer(self, request: ChatRequest | AskRequest | DescribeRequest) -> dict[str, Any]:
+        result = self._call(self._service.run(request))
+        assert isinstance(result, ChatResult)
+        for notice in result.notices:
+            warnings.warn(notice, UserWarning, stacklevel=3)
+        return {"generated_text": result.text}
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _image(source: ImageSource) -> ImagePart:
+    if isinstance(source, bytes):
+        return ImagePart(data=source)
+    try:
+        return ImagePart(data=Path(source).read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"cannot read the picture {source}: {error.strerror or error}", param="image"
+        ) from None

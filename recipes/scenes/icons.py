@@ -129,7 +129,9 @@ def _hsv(rgb: Array) -> tuple[Floats, Floats, Floats]:
     top, low = values.max(axis=-1), values.min(axis=-1)
     spread = np.maximum(top - low, 1e-6)
     r, g, b = values[..., 0], values[..., 1], values[..., 2]
-    hue = np.where(top == r, (g - b) / spread % 6, np.where(top == g, (b - r) / spread + 2, (r - g) / spread + 4))
+    hue = np.where(
+        top == r, (g - b) / spread % 6, np.where(top == g, (b - r) / spread + 2, (r - g) / spread + 4)
+    )
     return hue * 60, (top - low) / np.maximum(top, 1e-6), top
 
 
@@ -162,7 +164,7 @@ def name_colours(rgb: Array) -> NDArray[np.int64]:
 
 
 def _body(rgba: Array, least: float) -> Floats:
-    """(H, W) in 0..1: how much of each pixel belongs to the icon's main colour; all zero where there is none."""
+    """(H, W) in 0..1: how much of each pixel belongs to the icon's main colour; zeros where there is none."""
     hue, saturation, value = _hsv(rgba[..., :3])
     opaque = rgba[..., 3] > 128
     vivid = opaque & (saturation > 0.28) & (value > 0.25)
@@ -185,7 +187,10 @@ def _body(rgba: Array, least: float) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """An icon at one size: `rgba` (H, W, 4), `body` (H, W) share of the main colour, `light` (H, W) in 1/100 of usual."""
+    """An icon at one size.
+
+    Shapes: `rgba` (H, W, 4), `body` (H, W) share of the main colour, `light` (H, W) in 1/100 of usual.
+    """
 
     rgba: Array
     body: Array
@@ -232,7 +237,9 @@ class Icon:
             least = 0.2 if has_small_body else 0.5
             colours = tuple(c for c in COLOURS if _share(levels[-1].painted(c), c) >= least)
         wanted = NATURAL_COLOURS.get(name.en)
-        natural = wanted if wanted and _share(rgba, wanted) >= (0.2 if has_small_body else _MIN_NATURAL) else None
+        natural = (
+            wanted if wanted and _share(rgba, wanted) >= (0.2 if has_small_body else _MIN_NATURAL) else None
+        )
         return cls(name, levels, natural, colours)
 
     def picture(self, colour: str | None, size: int) -> Image.Image:
@@ -252,7 +259,9 @@ def _resize(rgba: Array, body: Floats, relative: Floats, size: int) -> Level:
     shape = (max(1, round(body.shape[1] * scale)), max(1, round(body.shape[0] * scale)))
 
     def scaled(picture: Image.Image) -> Array:
-        return np.asarray(picture.resize(shape, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BICUBIC))
+        return np.asarray(
+            picture.resize(shape, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BICUBIC)
+        )
 
     planes = [scaled(Image.fromarray(plane.round().astype(np.uint8))) for plane in (body, relative)]
     return Level(scaled(Image.fromarray(rgba)), *planes)

@@ -1,15 +1,25 @@
 """What the scene renderer can name: icons with an English and a Chinese noun, and colours.
 
-Each line of `_TABLE` is `icon name | English noun | Chinese noun + measure word | group`. Nouns of one group are never
-used as a wrong answer for each other ("Is there a bird?" is not asked of a scene that holds an owl). A noun marked `*`
-is common in photographs, so it is not counted or denied on a photographed background.
+Each line of `_TABLE` is `icon name | English noun | Chinese noun + measure word | group`. Nouns of one group
+are never used as a wrong answer for each other ("Is there a bird?" is not asked of a scene that holds an owl).
+A noun marked `*` is common in photographs, so it is not counted or denied on a photographed background.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["COLOURS", "COLOUR_ZH", "NATURAL_COLOURS", "NUMBERS_EN", "NUMBERS_ZH", "SMALL_BODY", "IconName", "icon_names", "plural"]
+__all__ = [
+    "COLOURS",
+    "COLOUR_ZH",
+    "NATURAL_COLOURS",
+    "NUMBERS_EN",
+    "NUMBERS_ZH",
+    "SMALL_BODY",
+    "IconName",
+    "icon_names",
+    "plural",
+]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 30, 40),
@@ -32,11 +42,12 @@ NUMBERS_EN = ("zero", "one", "two", "three", "four", "five", "six", "seven", "ei
 NUMBERS_ZH = ("零", "一", "两", "三", "四", "五", "六", "七", "八", "九", "十")
 
 _NATURAL = {
-    "red": "apple strawberry lobster shrimp rose heart book telephone toolbox bow tomato scarf car motorcycle scooter",
+    "red": "apple strawberry lobster shrimp rose heart book telephone toolbox bow tomato scarf car "
+    "motorcycle scooter",
     "orange": "carrot tangerine pumpkin basketball fox tiger orangutan",
     "yellow": "lemon banana chick star taxi",
-    "green": "crocodile snake lizard dinosaur turtle caterpillar frog tree cactus clover cucumber olive T-shirt tent "
-    "puzzle_piece pine_tree bell_pepper tractor",
+    "green": "crocodile snake lizard dinosaur turtle caterpillar frog tree cactus clover cucumber olive "
+    "T-shirt tent puzzle_piece pine_tree bell_pepper tractor",
     "blue": "whale fish dolphin suitcase cap dress diamond bucket shield barrel snowflake anchor watch",
     "purple": "umbrella yo-yo",
     "pink": "pig flamingo squid worm flower",
@@ -45,13 +56,18 @@ _NATURAL = {
     "white": "polar_bear swan llama cloud ghost tooth envelope bone",
     "gray": "elephant koala wolf shark gorilla rhino seal hippo rock gear",
 }
-NATURAL_COLOURS = {noun.replace("_", " "): colour for colour, nouns in _NATURAL.items() for noun in nouns.split()}
+NATURAL_COLOURS = {
+    noun.replace("_", " "): colour for colour, nouns in _NATURAL.items() for noun in nouns.split()
+}
 
 # Things called by the colour of their body, however much of them is glass, tyre or string.
 SMALL_BODY = frozenset(
-    {"car", "bus", "truck", "motorcycle", "scooter", "bicycle", "taxi", "pickup truck", "tractor", "race car", "canoe",
-     "guitar", "alarm clock", "hammer", "hourglass", "life buoy", "fire truck", "helicopter", "tennis racket", "robot",
-     "mug of beer", "speedboat", "parrot", "frog", "lipstick", "can", "cupcake", "candle", "airplane", "rocket"}
+    {
+        "car", "bus", "truck", "motorcycle", "scooter", "bicycle", "taxi", "pickup truck", "tractor",
+        "race car", "guitar", "alarm clock", "hammer", "hourglass", "life buoy", "fire truck", "helicopter",
+        "tennis racket", "robot", "mug of beer", "speedboat", "parrot", "frog", "lipstick", "can", "cupcake",
+        "candle", "airplane", "rocket",
+    }
 )  # fmt: skip
 
 _TABLE = """
@@ -379,12 +395,12 @@ rock|rock*|石头块|
 
 _IRREGULAR = {
     "mouse": "mice", "wolf": "wolves", "sheep": "sheep", "fish": "fish", "deer": "deer", "squid": "squid",
-    "shrimp": "shrimp", "bison": "bison", "buffalo": "buffaloes", "maple leaf": "maple leaves", "knife": "knives",
-    "tomato": "tomatoes", "potato": "potatoes", "mosquito": "mosquitoes", "cup of coffee": "cups of coffee",
-    "mug of beer": "mugs of beer", "tooth": "teeth", "computer mouse": "computer mice", "scarf": "scarves",
-    "volcano": "volcanoes", "octopus": "octopuses", "snowman": "snowmen", "life buoy": "life buoys", "man": "men",
-    "woman": "women", "child": "children", "person": "people", "skis": "skis",
-    "mango": "mangoes", "toolbox": "toolboxes",
+    "shrimp": "shrimp", "bison": "bison", "buffalo": "buffaloes", "maple leaf": "maple leaves",
+    "knife": "knives", "tomato": "tomatoes", "potato": "potatoes", "mosquito": "mosquitoes",
+    "cup of coffee": "cups of coffee", "mug of beer": "mugs of beer", "tooth": "teeth",
+    "computer mouse": "computer mice", "scarf": "scarves", "volcano": "volcanoes", "octopus": "octopuses",
+    "snowman": "snowmen", "life buoy": "life buoys", "man": "men", "woman": "women", "child": "children",
+    "person": "people", "skis": "skis", "mango": "mangoes", "toolbox": "toolboxes",
 }  # fmt: skip
 
 
@@ -397,7 +413,7 @@ class IconName:
         en: English noun, singular.
         zh: Chinese noun.
         measure: Chinese measure word.
-        group: nouns of one group are never asked about as absent beside each other; the noun itself where none is given.
+        group: nouns of one group are never absent beside each other; the noun itself by default.
         is_common: seen in many photographs.
     """
 
@@ -431,7 +447,5 @@ def icon_names() -> list[IconName]:
     for line in _TABLE.strip().splitlines():
         icon, english, chinese, group = line.split("|")
         noun = english.rstrip("*")
-        names.append(
-            IconName(icon, noun, chinese[:-1], chinese[-1], group or noun, english.endswith("*"))
-        )
+        names.append(IconName(icon, noun, chinese[:-1], chinese[-1], group or noun, english.endswith("*")))
     return names

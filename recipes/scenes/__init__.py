@@ -1,0 +1,1 @@
+"""Rendered scenes: icons on plain, gradient and photographed backgrounds, with all about them known."""

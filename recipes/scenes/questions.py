@@ -31,7 +31,6 @@ __all__ = ["QUESTION_KINDS", "Turn", "is_right", "scene_questions"]
 
 QUESTION_KINDS = ("colour", "count", "relation", "yesno", "what", "background", "extreme", "describe")
 _ZH_YES, _ZH_NO = ("是", "有", "对", "在"), ("不", "没", "否")
-_NOUNS_WITH_NUMBERS = ("三轮车", "四叶草", "一共", "一起")
 _DIRECTIONS = {
     "en": {
         "left": ("left",), "right": ("right",), "above": ("above", "over"),
@@ -452,6 +451,7 @@ def _capital(text: str) -> str:
 
 
 _NAMES = icon_names()
+_NOUNS_WITH_NUMBERS = ("一共", "一起", *(n.zh for n in _NAMES if set(n.zh) & set("".join(NUMBERS_ZH))))
 _MARGIN = 16.0  # pixels between the outermost object and the next
 _EXTREMES: tuple[tuple[Callable[[SceneObject], float], str, str], ...] = (
     (lambda thing: float(thing.area), "the largest", "最大"),

@@ -87,7 +87,8 @@ def is_right(turn: Turn, reply: str) -> bool:
 
 def _last(form: str, text: str) -> int:
     """End of the last place where a form stands in a text; -1 where it does not."""
-    pattern = rf"(?<![a-z0-9]){re.escape(form.lower())}(?![a-z0-9])" if form.isascii() else re.escape(form)
+    pattern = re.escape(form.lower())
+    pattern = rf"(?<![a-z0-9]){pattern}(?![a-z0-9])" if form.isascii() else pattern
     return max((match.end() for match in re.finditer(pattern, text)), default=-1)
 
 

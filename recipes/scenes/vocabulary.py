@@ -1,7 +1,8 @@
 """What the scene renderer can name: icons with an English and a Chinese noun, and colours.
 
 Each line of `_TABLE` is `icon name | English noun | Chinese noun + measure word | group`. Nouns of one group
-are never used as a wrong answer for each other ("Is there a bird?" is not asked where there is an owl). A noun marked `*` is common in photographs, so it is not counted or denied on a photographed background.
+are never used as a wrong answer for each other ("Is there a bird?" is not asked where there is an owl). A
+noun marked `*` is common in photographs, so it is not counted or denied on a photographed background.
 """
 
 from __future__ import annotations

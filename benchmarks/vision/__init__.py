@@ -1,0 +1,1 @@
+"""Parts of `quality_vision`: batched answers about pictures, questions, judging, scores."""

@@ -1,0 +1,270 @@
+"""Many questions about many pictures at temperature 0, in batches, with the product's prompts and rules.
+
+Every prompt begins with the same tokens, `<|bos|><|user|>`, the picture and `<|image_end|>`, so a picture is
+read once and all its questions go on from there. Questions of a batch are padded on the right; ALiBi knows
+distances only, so padding is nothing but masked keys, and the answers equal those of the product (a test
+compares them).
+
+Shape legend: B rows, P prefix tokens, Q question tokens, S keys, H heads, D head width, C decoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from localgpt.checkpoints import Family
+from localgpt.media.text.vocabulary import (
+    ASSISTANT_ID,
+    BOS_ID,
+    END_ID,
+    IMAGE_END_ID,
+    IMAGE_ID,
+    PAD_ID,
+    USER_ID,
+)
+from localgpt.nn.alibi import alibi_bias
+from localgpt.runtime.answers import TokenRules
+
+__all__ = ["Answerer", "Ask", "Pixels", "question_ids"]
+
+Pixels = NDArray[np.float32]
+"""(3, S, S) in [-1, 1], from `to_pixels`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question about one picture."""
+
+    picture: int
+    text: str
+    max_tokens: int = 32
+
+
+@dataclass(slots=True)
+class Keys:
+    """Keys and values of every layer, each (B, H, S, D)."""
+
+    k: list[Tensor]
+    v: list[Tensor]
+
+
+class _PrefixAttend:
+    """Causal attention over whole prefixes of one length that keeps the keys and values."""
+
+    def __init__(self, slopes: Tensor, num_tokens: int, dtype: torch.dtype) -> None:
+        positions = torch.arange(num_tokens, device=slopes.device)
+        self.bias = alibi_bias(slopes, positions, positions)[None].to(dtype)
+        self.keys = Keys([], [])
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.keys.k.append(k)
+        self.keys.v.append(v)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
+
+
+class _BranchAttend:
+    """Attention of a batch of questions and answers that go on from their prefixes.
+
+    Args:
+        slopes: (H,) float32.
+        keys: prefixes, already gathered for each row, with room for all that follows.
+        num_prefix: P.
+        lengths: (B,) int64 question tokens of each row.
+        width: Q, the longest question.
+    """
+
+    def __init__(self, slopes: Tensor, keys: Keys, num_prefix: int, lengths: Tensor, width: int) -> None:
+        self.slopes, self.keys, self.start = slopes, keys, num_prefix
+        index = torch.arange(keys.k[0].shape[2], device=slopes.device)
+        asked = num_prefix + lengths[:, None]  # (B, 1) where a row's answer begins
+        is_answer = index[None] >= num_prefix + width
+        self.positions = torch.where(is_answer, index - (num_prefix + width) + asked, index[None])  # (B, S)
+        self.is_real = is_answer | (index[None] < asked)
+        self.bias = torch.empty(0)
+
+    def begin(self, num_new: int, dtype: torch.dtype) -> None:
+        """Prepare the masks for the next `num_new` tokens of every row."""
+        end = self.start + num_new
+        keys, queries = self.positions[:, None, :end], self.positions[:, self.start : end, None]
+        bias = -self.slopes[:, None, None] * (queries - keys).clamp(min=0)[:, None]  # (B, H, T, S)
+        seen = (keys <= queries) & self.is_real[:, None, :end]
+        itself = (
+            torch.arange(end, device=bias.device)
+            == torch.arange(self.start, end, device=bias.device)[:, None]
+        )
+        self.bias = bias.masked_fill(~(seen | itself)[:, None], float("-inf")).to(dtype)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        end = self.start + k.shape[2]
+        self.keys.k[layer][:, :, self.start : end] = k
+        self.keys.v[layer][:, :, self.start : end] = v
+        keys, values = self.keys.k[layer][:, :, :end], self.keys.v[layer][:, :, :end]
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.bias)
+
+
+class Answerer:
+    """Asks a family about pictures.
+
+    Args:
+        family: with encoder and projector, in eval mode.
+        batch: pictures read at once, and questions answered at once.
+        keep: fraction of a picture's tokens the decoder reads, in (0, 1].
+        report: told how far the work is, in words.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        *,
+        batch: int = 32,
+        keep: float = 1.0,
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        assert family.encoder is not None
+        assert family.projector is not None
+        self.family, self.batch, self.report = family, batch, report
+        self.encoder, self.projector, self.decoder = family.encoder, family.projector, family.decoder
+        self.image_size = family.encoder.config.image_size
+        pool = family.encoder.image.pool.positions
+        self.device, self.encoder_dtype = pool.device, pool.dtype
+        self.dtype = next(p.dtype for p in family.decoder.parameters() if p.is_floating_point())
+        self.rules = TokenRules.new(family.decoder.config.vocab_size, may_paint=False, device=self.device)
+        self.vectors: dict[
+            int, Tensor
+        ] = {}  # picture number to unit vector (E,) float32, from the last `answers`
+        self.keep = keep
+
+    @torch.inference_mode()
+    def answers(
+        self, asks: Sequence[Ask], load: Callable[[int], Pixels], pictures: Sequence[int] = ()
+    ) -> list[str]:
+        """Replies in the order of `asks`; also fills `vectors`.
+
+        Args:
+            asks: questions, in any order.
+            load: reads a picture by its number; called from several threads.
+            pictures: numbers of pictures to embed even if nothing is asked about them.
+        """
+        by_picture: dict[int, list[int]] = {number: [] for number in pictures}
+        for place, ask in enumerate(asks):
+            by_picture.setdefault(ask.picture, []).append(place)
+        replies = [""] * len(asks)
+        self.vectors = {}
+        numbers = list(by_picture)
+        for done, (chunk, pixels) in enumerate(self._loaded(numbers, load)):
+            vectors, tokens = self._read(pixels)
+            self.vectors.update(zip(chunk, vectors, strict=True))
+            places = [(row, place) for row, number in enumerate(chunk) for place in by_picture[number]]
+            if places:
+                self._answer_chunk(tokens, places, asks, replies)
+            self.report(f"{min((done + 1) * self.batch, len(numbers))}/{len(numbers)} pictures")
+        return replies
+
+    def _loaded(
+        self, numbers: list[int], load: Callable[[int], Pixels]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        chunks = [numbers[at : at + self.batch] for at in range(0, len(numbers), self.batch)]
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(load, number) for number in (chunks[0] if chunks else [])]
+            for place, chunk in enumerate(chunks):
+                ready = waiting
+                if place + 1 < len(chunks):  # the next pictures are decoded while these are read
+                    waiting = [pool.submit(load, number) for number in chunks[place + 1]]
+                pixels = np.stack([future.result() for future in ready])
+                yield chunk, torch.from_numpy(pixels).to(self.device, self.encoder_dtype)
+
+    def _read(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, S, S) to unit vectors (B, E) and decoder tokens (B, K, C)."""
+        vectors, tokens = [], []
+        for part in pixels.split(16 if self.device.type == "cpu" else 256):
+            stages = self.encoder.image(part)
+            vectors.append(self.encoder.embed_stages(stages).float().cpu())
+            tokens.append(self.projector(self.encoder.grid_features(stages), keep=self.keep))
+        return torch.cat(vectors), torch.cat(tokens)
+
+    def _answer_chunk(
+        self, tokens: Tensor, places: list[tuple[int, int]], asks: Sequence[Ask], replies: list[str]
+    ) -> None:
+        prefix = self._read_prefix(tokens)
+        # Alike questions together, so that little is padded and rows end at about the same time.
+        encoded = {place: question_ids(self.family, asks[place].text) for _, place in places}
+        places = sorted(places, key=lambda p: (asks[p[1]].max_tokens, len(encoded[p[1]]), p[1]))
+        for at in range(0, len(places), self.batch):
+            part = places[at : at + self.batch]
+            questions = [encoded[place] for _, place in part]
+            limits = [asks[place].max_tokens for _, place in part]
+            for (_, place), reply in zip(
+                part, self._continue(prefix, [row for row, _ in part], questions, limits), strict=True
+            ):
+                replies[place] = self.family.tokenizer.decode(reply)
+
+    def _read_prefix(self, tokens: Tensor) -> Keys:
+        num_rows, num_image = tokens.shape[:2]
+        ids = torch.tensor([BOS_ID, USER_ID] + [IMAGE_ID] * num_image + [IMAGE_END_ID], device=self.device)
+        x = self.decoder.embed(ids)[None].expand(num_rows, -1, -1).clone()
+        x[:, 2 : 2 + num_image] = tokens.to(x.dtype)
+        modality = (ids == IMAGE_ID).long()[None].expand(num_rows, -1)
+        attend = _PrefixAttend(self.decoder.alibi, len(ids), x.dtype)
+        self.decoder.hidden(x, attend=attend, modality=modality)
+        return attend.keys
+
+    def _continue(
+        self, prefix: Keys, rows: list[int], questions: list[list[int]], limits: list[int]
+    ) -> list[list[int]]:
+        """Greedy answers (token ids without the end) of questions that follow the prefixes `rows`."""
+        width, num_prefix = max(map(len, questions)), prefix.k[0].shape[2]
+        room = num_prefix + width + max(limits)
+        keys = Keys(*([_gather(part, rows, room) for part in parts] for parts in (prefix.k, prefix.v)))
+        lengths = torch.tensor([len(ids) for ids in questions], device=self.device)
+        attend = _BranchAttend(self.decoder.alibi, keys, num_prefix, lengths, width)
+        padded = torch.tensor(
+            [[*ids, *[PAD_ID] * (width - len(ids))] for ids in questions], device=self.device
+        )
+        hidden = self._step(padded, attend)
+        hidden = hidden[torch.arange(len(rows), device=self.device), lengths - 1]
+        latest = self._pick(hidden, self.rules.banned_first)
+        limit = torch.tensor(limits, device=self.device)
+        said = [latest]
+        is_running = latest != END_ID
+        for number in range(1, max(limits)):
+            is_running = is_running & (number < limit)
+            if not bool(is_running.any()):
+                break
+            latest = self._pick(self._step(latest[:, None], attend)[:, 0], self.rules.banned)
+            latest = torch.where(is_running, latest, END_ID)
+            is_running = is_running & (latest != END_ID)
+            said.append(latest)
+        answers = torch.stack(said, dim=1).tolist()
+        return [ids[: ids.index(END_ID)] if END_ID in ids else ids for ids in answers]
+
+    def _step(self, ids: Tensor, attend: _BranchAttend) -> Tensor:
+        """Final features (B, T, C) of new tokens (B, T)."""
+        x = self.decoder.embed(ids)
+        attend.begin(ids.shape[1], x.dtype)
+        hidden = self.decoder.hidden(x, attend=attend)
+        attend.start += ids.shape[1]
+        return hidden
+
+    def _pick(self, hidden: Tensor, banned: Tensor) -> Tensor:
+        logits = self.decoder.logits(hidden[:, None])[:, 0]
+        return logits.masked_fill(banned, float("-inf")).argmax(dim=1)
+
+
+def question_ids(family: Family, text: str) -> list[int]:
+    """What follows the picture in the product's prompt: the text, its end, and an open assistant turn."""
+    return [*family.tokenizer.encode(text), END_ID, ASSISTANT_ID]
+
+
+def _gather(part: Tensor, rows: list[int], room: int) -> Tensor:
+    """Prefix keys (or values) of each row in a tensor of `room` positions."""
+    out = part.new_zeros(len(rows), part.shape[1], room, part.shape[3])
+    out[:, :, : part.shape[2]] = part[torch.tensor(rows, device=part.device)]
+    return out

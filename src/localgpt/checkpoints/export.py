@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from localgpt.checkpoints.family import read_family
-from localgpt.checkpoints.locate import METADATA_KEY
+from localgpt.checkpoints.layout import read_layout
 from localgpt.errors import ConfigError
 
 __all__ = ["export_family"]
@@ -27,19 +26,20 @@ def export_family(family: Path, file: Path) -> int:
     Raises:
         ConfigError: the file cannot be written.
     """
-    files = read_family(family)
-    tensors = {f"{member}.{name}": t for member, ts in files.tensors.items() for name, t in ts.items()}
-    metadata = {
-        METADATA_KEY: json.dumps(files.description),
-        "localgpt.tokenizer": files.tokenizer,
-        "format": "pt",
+    layout = read_layout(family)
+    tensors = {
+        f"{member}.{name}": tensor
+        for member, named in layout.read_tensors().items()
+        for name, tensor in named.items()
     }
-    metadata |= {f"localgpt.config.{member}": json.dumps(config) for member, config in files.configs.items()}
+    if file.is_dir() or not file.parent.is_dir():
+        raise ConfigError(f"cannot write {file}: expected a file's name in a folder that is there")
     temporary = file.with_name(f".{file.name}.part")
     try:
-        save_file(tensors, temporary, metadata)
+        save_file(tensors, temporary, layout.to_metadata())
         temporary.replace(file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
         raise ConfigError(f"cannot write {file} ({error}); choose a folder that can be written to") from None
+    finally:
+        temporary.unlink(missing_ok=True)
     return file.stat().st_size

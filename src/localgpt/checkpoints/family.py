@@ -7,7 +7,6 @@ nothing is copied twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from localgpt.checkpoints.locate import FAMILY_NAME, METADATA_KEY
-from localgpt.checkpoints.store import read_config, read_file, read_metadata, read_tensors
+from localgpt.checkpoints.layout import read_layout
 from localgpt.errors import CheckpointError
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.decoder import Decoder, DecoderConfig
@@ -25,9 +23,8 @@ from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
 from localgpt.nn.linear import Int8Embedding, Int8Linear, Linear, dequantize_weight
 
-__all__ = ["Family", "FamilyInfo", "load_family", "read_family"]
+__all__ = ["Family", "FamilyInfo", "load_family"]
 
-FORMAT = "localgpt-family-1"
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -52,43 +49,6 @@ class Family:
     projector: Projector | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FamilyFiles:
-    """A family as read: text of the tokenizer, and config and tensors of each member."""
-
-    description: dict[str, Any]
-    tokenizer: str
-    configs: dict[str, dict[str, Any]]
-    tensors: dict[str, dict[str, Tensor]]
-
-
-def read_family(path: Path) -> FamilyFiles:
-    """Read a family's folder or exported file, without building anything.
-
-    Raises:
-        CheckpointError: a part is missing, broken, or of another format.
-    """
-    if path.is_dir():
-        description = _description((path / FAMILY_NAME).read_text(encoding="utf-8"), path)
-        members = description["members"]
-        return FamilyFiles(
-            description=description,
-            tokenizer=_read_tokenizer(path),
-            configs={member: read_config(path / member) for member in members},
-            tensors={member: read_tensors(path / member) for member in members},
-        )
-    metadata = read_metadata(path)
-    description = _description(metadata[METADATA_KEY], path)
-    tensors: dict[str, dict[str, Tensor]] = {member: {} for member in description["members"]}
-    for name, tensor in read_file(path).items():
-        member, _, rest = name.partition(".")
-        tensors[member][rest] = tensor
-    configs = {member: json.loads(metadata[f"localgpt.config.{member}"]) for member in tensors}
-    return FamilyFiles(
-        description=description, tokenizer=metadata["localgpt.tokenizer"], configs=configs, tensors=tensors
-    )
-
-
 def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> Family:
     """Load a family.
 
@@ -101,44 +61,37 @@ def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
         CheckpointError: a part is missing, broken, or does not fit its config.
         UnsafeCheckpointError: a file is a pickle.
     """
-    files = read_family(path)
+    layout = read_layout(path)
+    tensors = layout.read_tensors()
     keep_int8 = dtype is None and device == "cpu"
     floating = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-    decoder = _build_decoder(files, keep_int8, floating).to(device)
-    encoder = projector = None
-    if "encoder" in files.tensors:
-        config = files.configs["encoder"]
-        tensors = files.tensors["encoder"]
-        encoder = _fill(
-            _on_meta(JointEncoder, EncoderConfig.from_dict(config["encoder"])),
-            _under("encoder.", tensors),
-            floating,
-        ).to(device)
-        projector = _fill(
-            _on_meta(Projector, ProjectorConfig.from_dict(config["projector"])),
-            _under("projector.", tensors),
-            floating,
-        ).to(device)
+    if "decoder" not in tensors:
+        raise CheckpointError(f"the family {layout.id} has no decoder; nothing could answer")
+    try:
+        decoder = _build_decoder(layout.configs["decoder"], tensors["decoder"], keep_int8, floating)
+        encoder, projector = _build_encoder(layout.configs.get("encoder"), tensors.get("encoder"), floating)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: the weights do not fit their config ({reason})") from None
     info = FamilyInfo(
-        id=str(files.description["id"]),
-        licence=str(files.description.get("licence", "unknown")),
+        id=layout.id,
+        licence=layout.licence,
         created=int(path.stat().st_mtime),
         path=path,
     )
     return Family(
         info=info,
-        tokenizer=Tokenizer.from_str(files.tokenizer),
-        decoder=decoder.eval(),
-        encoder=encoder and encoder.eval(),
-        projector=projector and projector.eval(),
+        tokenizer=Tokenizer.from_str(layout.tokenizer),
+        decoder=decoder.to(device).eval(),
+        encoder=encoder and encoder.to(device).eval(),
+        projector=projector and projector.to(device).eval(),
     )
 
 
-def _build_decoder(files: FamilyFiles, keep_int8: bool, dtype: torch.dtype) -> Decoder:
-    if "decoder" not in files.tensors:
-        raise CheckpointError(f"the family {files.description['id']} has no decoder; nothing could answer")
-    decoder = _on_meta(Decoder, DecoderConfig.from_dict(files.configs["decoder"]))
-    tensors = dict(files.tensors["decoder"])
+def _build_decoder(
+    config: dict[str, Any], tensors: dict[str, Tensor], keep_int8: bool, dtype: torch.dtype
+) -> Decoder:
+    decoder = _on_meta(Decoder, DecoderConfig.from_dict(config))
     if keep_int8 and "wte.weight_scale" in tensors:
         weight, scale = tensors.pop("wte.weight"), tensors.pop("wte.weight_scale")
         decoder.wte = Int8Embedding(weight, scale)  # type: ignore[assignment]
@@ -148,6 +101,18 @@ def _build_decoder(files: FamilyFiles, keep_int8: bool, dtype: torch.dtype) -> D
     if isinstance(decoder.lm_head, Linear):
         decoder.lm_head.weight = decoder.wte.weight  # tied
     return decoder
+
+
+def _build_encoder(
+    config: dict[str, Any] | None, tensors: dict[str, Tensor] | None, dtype: torch.dtype
+) -> tuple[JointEncoder | None, Projector | None]:
+    if config is None or tensors is None:
+        return None, None
+    encoder = _on_meta(JointEncoder, EncoderConfig.from_dict(config["encoder"]))
+    projector = _on_meta(Projector, ProjectorConfig.from_dict(config["projector"]))
+    _fill(encoder, _under("encoder.", tensors), dtype)
+    _fill(projector, _under("projector.", tensors), dtype)
+    return encoder, projector
 
 
 def _place_int8(module: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -196,20 +161,3 @@ def _on_meta(kind: type[Module], config: Any) -> Module:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _description(text: str, path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}: its description is not JSON ({error}); copy it again") from None
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected a model of format {FORMAT}; it was made by another version")
-    return description
-
-
-def _read_tokenizer(folder: Path) -> str:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise CheckpointError(f"no tokenizer.json in {folder}; copy the folder again")
-    return path.read_text(encoding="utf-8")

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localgpt.checkpoints.store import INDEX_NAME, check_is_safetensors, read_metadata
+from localgpt.checkpoints.layout import FAMILY_NAME, METADATA_KEY
+from localgpt.checkpoints.store import INDEX_NAME, read_metadata
 from localgpt.errors import CheckpointError, ConfigError, MissingWeightsError
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
-__all__ = ["FAMILY_NAME", "METADATA_KEY", "embedded_folder", "resolve_family"]
-
-FAMILY_NAME = "family.json"
-METADATA_KEY = "localgpt.family"  # in the header of an exported file
+__all__ = ["embedded_folder", "resolve_family"]
 
 
 def embedded_folder() -> Path:
@@ -49,11 +47,14 @@ def resolve_family(model: str | Path | None) -> Path:
     """
     if model is None or str(model) == EMBEDDED_MODEL_ID:
         return embedded_folder()
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return _check_folder(path)
-    if path.is_file():
-        return _check_file(path)
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return _check_folder(path)
+        if path.is_file():
+            return _check_file(path)
+    except (OSError, RuntimeError, ValueError) as error:  # not readable, no such home, impossible name
+        raise ConfigError(f"cannot read the model {str(model)!r}: {error}") from None
     raise ConfigError(
         f"no model {str(model)!r}: neither a file nor a folder, nor the id {EMBEDDED_MODEL_ID}; "
         "name a model folder or an exported file"
@@ -76,7 +77,6 @@ def _check_file(path: Path) -> Path:
         return path.parent
     if path.suffix == ".json" and (path.parent.parent / FAMILY_NAME).is_file():
         return path.parent.parent
-    check_is_safetensors(path)
     if METADATA_KEY in read_metadata(path):
         return path
     if (path.parent / INDEX_NAME).is_file():

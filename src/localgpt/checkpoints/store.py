@@ -9,11 +9,11 @@ whatever its name.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,14 +21,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
-from localgpt.units import MIB
+from localgpt.units import KIB, MIB
 
 __all__ = [
     "INDEX_NAME",
     "MAX_SHARD_BYTES",
+    "TensorShape",
     "check_is_safetensors",
     "read_config",
+    "read_json",
+    "read_shapes",
     "read_tensors",
+    "read_weight_map",
     "write_sharded",
     "write_text",
 ]
@@ -36,7 +40,23 @@ __all__ = [
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 15 * MIB
 _MAX_HEADER_BYTES = 100 * MIB
-_PICKLE_STARTS = (b"\x80", b"PK\x03\x04", b"(", b"c")  # pickle protocols, torch's zip, old text pickles
+_HEADER_ROOM = 64 * KIB  # of a shard
+_PICKLE_STARTS = (b"\x80", b"PK\x03\x04")  # binary pickles, and torch's archive of them
+_TEXT_PICKLE_STARTS = (b"(", b"c", b"]", b"}")  # protocol 0; all pickles end with "."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorShape:
+    """What a header tells of one tensor."""
+
+    shape: tuple[int, ...]
+    num_bytes: int
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """From a header's entry."""
+        start, end = entry["data_offsets"]
+        return cls(shape=tuple(entry["shape"]), num_bytes=end - start)
 
 
 def write_sharded(
@@ -56,13 +76,13 @@ def write_sharded(
         tensors: by name; written as they are.
         folder: made when missing; files of an earlier write are removed.
         config: what `config.json` holds.
-        max_shard_bytes: most bytes of one file, its header included.
+        max_shard_bytes: most bytes of one file, its header included; more than 64 KiB.
 
     Returns:
         The shards.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = _fill_shards(tensors, max_shard_bytes - 64 * 1024)  # room for the header
+    shards = _fill_shards(tensors, max_shard_bytes - _HEADER_ROOM)
     names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     for name, shard in zip(names, shards, strict=True):
         temporary = folder / f".{name}.part"
@@ -94,21 +114,49 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         CheckpointError: a file is broken, or a tensor the index names is not in its shard.
         UnsafeCheckpointError: a shard is a pickle.
     """
-    index = _read_json(folder / INDEX_NAME)
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise CheckpointError(
-            f"{folder / INDEX_NAME} has no weight_map; expected an index as the hub writes it"
-        )
+    weight_map = read_weight_map(folder)
     tensors: dict[str, Tensor] = {}
     for name in sorted(set(weight_map.values())):
-        shard = folder / name
-        if Path(name).name != name or not shard.is_file():
-            raise MissingWeightsError(f"{folder} lacks {name}, which its index names; copy the folder again")
-        tensors |= read_file(shard)
+        tensors |= read_file(folder / name)
     if missing := sorted(set(weight_map) - set(tensors)):
         raise CheckpointError(f"{folder} lacks the tensor {missing[0]}, which its index names; copy it again")
     return _join_parts(tensors)
+
+
+def read_weight_map(folder: Path) -> dict[str, str]:
+    """The shard of each tensor, as a member's index tells it; all shards are there.
+
+    Raises:
+        MissingWeightsError: no index, or a shard it names is missing.
+        CheckpointError: the index is broken.
+    """
+    weight_map = read_json(folder / INDEX_NAME).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError(
+            f"{folder / INDEX_NAME} has no weight_map; expected an index as the hub writes it"
+        )
+    for name in sorted(set(weight_map.values())):
+        if Path(name).name != name or not (folder / name).is_file():
+            raise MissingWeightsError(f"{folder} lacks {name}, which its index names; copy the folder again")
+    return weight_map
+
+
+def read_shapes(path: Path) -> dict[str, TensorShape]:
+    """Shape and bytes of every tensor of a safetensors file, from its header alone.
+
+    Raises:
+        CheckpointError: not a whole safetensors file.
+        UnsafeCheckpointError: a pickle.
+    """
+    check_is_safetensors(path)
+    try:
+        with path.open("rb") as file:
+            (header_bytes,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(header_bytes))
+        header.pop("__metadata__", None)
+        return {name: TensorShape.of(entry) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); copy it again") from None
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -148,7 +196,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         MissingWeightsError: the file is missing.
         CheckpointError: it is not a JSON object.
     """
-    return _read_json(folder / "config.json")
+    return read_json(folder / "config.json")
 
 
 def check_is_safetensors(path: Path) -> None:
@@ -161,12 +209,14 @@ def check_is_safetensors(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(9)
+        file.seek(max(0, size - 1))
+        end = file.read(1)
     if len(start) >= 9 and start[8:9] == b"{":
         (header_bytes,) = struct.unpack("<Q", start[:8])
         if header_bytes <= min(_MAX_HEADER_BYTES, size - 8):
             return
         raise CheckpointError(f"{path} is cut short: {size:,} bytes; copy it again")
-    if start.startswith(_PICKLE_STARTS):
+    if start.startswith(_PICKLE_STARTS) or (start.startswith(_TEXT_PICKLE_STARTS) and end == b"."):
         raise UnsafeCheckpointError(
             f"{path} is a pickle, which can run code when it is read; LocalGPT reads safetensors only. "
             "Ask its maker for a safetensors file"
@@ -192,28 +242,35 @@ def _fill_shards(tensors: Mapping[str, Tensor], room: int) -> list[dict[str, Ten
 def _cut(name: str, tensor: Tensor, room: int) -> list[tuple[str, Tensor]]:
     if tensor.nbytes <= room:
         return [(name, tensor)]
-    num_parts = math.ceil(tensor.nbytes / room)
-    return [(f"{name}#{i}", part) for i, part in enumerate(tensor.chunk(num_parts))]
+    num_rows = max(1, room * len(tensor) // tensor.nbytes)
+    return [(f"{name}#{i}", part) for i, part in enumerate(torch.split(tensor, num_rows))]
 
 
 def _join_parts(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     parts: dict[str, dict[int, Tensor]] = {}
-    for key in [key for key in tensors if "#" in key]:
-        name, _, number = key.rpartition("#")
-        parts.setdefault(name, {})[int(number)] = tensors.pop(key)
+    for key in list(tensors):
+        name, mark, number = key.rpartition("#")
+        if mark and number.isdecimal():
+            parts.setdefault(name, {})[int(number)] = tensors.pop(key)
     for name, numbered in parts.items():
         tensors[name] = torch.cat([numbered[i] for i in sorted(numbered)])
     return tensors
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model folder.
+
+    Raises:
+        MissingWeightsError: the file is missing.
+        CheckpointError: it is not a JSON object.
+    """
     if not path.is_file():
         raise MissingWeightsError(
             f"no {path.name} in {path.parent}; expected a model folder with its weights"
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not JSON, or not UTF-8
         raise CheckpointError(f"{path} is not JSON ({error}); copy the folder again") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds {type(values).__name__}; expected a JSON object")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
 
 import torch
 
-from localgpt.checkpoints import load_family, resolve_family
+from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
 from localgpt.runtime.local import LocalService
 from localgpt.tasks import Channel, Event, Request, Result, Status
 
-__all__ = ["LazyService", "LoadOptions", "load_service"]
+__all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_service", "plan_load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,45 +32,89 @@ class LoadOptions:
     max_batch_size: int = 4
 
 
-def load_service(options: LoadOptions) -> LocalService:
-    """Load a family and make a service of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """Options settled on this machine: the model is there, the device is one of this machine."""
+
+    path: Path
+    device: str
+    dtype: torch.dtype | None  # None: int8 on the CPU, bfloat16 elsewhere
+    max_batch_size: int
+    notices: tuple[str, ...]  # what differs from what was asked for
+
+
+def plan_load(options: LoadOptions) -> LoadPlan:
+    """Settle everything that can be known before the weights are read.
 
     Raises:
-        LocalGPTError: the model or the device cannot be used.
+        ConfigError: the device or the model is unknown.
+        CheckpointError: the model's folder is incomplete or no model.
     """
     choice = resolve_device(options.device)
     notices = [choice.notice] if choice.notice else []
     dtype = torch.float16 if options.fp16 and choice.device != "cpu" else None
     if options.fp16 and choice.device == "cpu":
-        notices.append("half precision is unusable on this CPU; using int8 weights instead")
-    family = load_family(resolve_family(options.model), device=choice.device, dtype=dtype)
-    return LocalService(family, max_batch_size=options.max_batch_size, notices=notices)
+        notices.append("half precision is slower than int8 on a CPU; using int8 weights instead")
+    path = resolve_family(options.model)
+    read_layout(path)
+    return LoadPlan(
+        path=path,
+        device=choice.device,
+        dtype=dtype,
+        max_batch_size=options.max_batch_size,
+        notices=tuple(notices),
+    )
+
+
+def load_service(options: LoadOptions | LoadPlan) -> LocalService:
+    """Load a family and make a service of it.
+
+    Raises:
+        LocalGPTError: the model or the device cannot be used.
+    """
+    plan = options if isinstance(options, LoadPlan) else plan_load(options)
+    family = load_family(plan.path, device=plan.device, dtype=plan.dtype)
+    return LocalService(family, max_batch_size=plan.max_batch_size, notices=plan.notices)
 
 
 class LazyService:
     """A TaskService that loads in a thread while the server already listens; requests wait for it.
 
     A load that fails is told to every request that waited or comes later.
+
+    Args:
+        plan: what to load.
     """
 
-    def __init__(self, options: LoadOptions) -> None:
+    def __init__(self, plan: LoadPlan) -> None:
         self._loaded: Future[LocalService] = Future()
-        self._options = options
-        threading.Thread(target=self._load, name="localgpt-load", daemon=True).start()
+        self._loaded.set_running_or_notify_cancel()  # a caller who goes away cannot cancel it for the others
+        self._plan = plan
+
+    def start(self, *, on_failure: Callable[[], None] | None = None) -> None:
+        """Begin to load, once.
+
+        Args:
+            on_failure: called in the loading thread.
+        """
+        load = partial(self._load, on_failure)
+        threading.Thread(target=load, name="localgpt-load", daemon=True).start()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the load failed, once it has."""
+        return self._loaded.exception() if self._loaded.done() else None
 
     async def run(self, request: Request) -> Result:
         """Run one request, once the models are loaded."""
         return await (await self._service()).run(request)
 
-    async def stream(self, request: Request) -> AsyncIterator[Event]:
+    async def stream(self, request: Request) -> AsyncGenerator[Event]:
         """Stream one request, once the models are loaded."""
         service = await self._service()
-        events = service.stream(request)
-        try:
+        async with aclosing(cast("AsyncGenerator[Event]", service.stream(request))) as events:
             async for event in events:
                 yield event
-        finally:
-            await events.aclose()  # type: ignore[attr-defined]
 
     async def open(self, request: Request) -> Channel:
         """Open a channel, once the models are loaded."""
@@ -78,13 +126,14 @@ class LazyService:
             return await self._loaded.result().status()
         return Status(
             ready=False,
-            device=self._options.device,
+            device=self._plan.device,
             dtype="",
             models=(),
             resident_bytes=0,
             num_running=0,
             num_waiting=0,
-            max_batch_size=self._options.max_batch_size,
+            max_batch_size=self._plan.max_batch_size,
+            notices=self._plan.notices,
         )
 
     async def close(self) -> None:
@@ -92,19 +141,13 @@ class LazyService:
         if self._loaded.done() and self._loaded.exception() is None:
             await self._loaded.result().close()
 
-    def wait(self) -> LocalService:
-        """Block until loaded.
-
-        Raises:
-            LocalGPTError: the load failed.
-        """
-        return self._loaded.result()
-
     async def _service(self) -> LocalService:
         return await asyncio.wrap_future(self._loaded)
 
-    def _load(self) -> None:
+    def _load(self, on_failure: Callable[[], None] | None) -> None:
         try:
-            self._loaded.set_result(load_service(self._options))
+            self._loaded.set_result(load_service(self._plan))
         except BaseException as error:  # noqa: BLE001 - handed to everyone who waits
             self._loaded.set_exception(error)
+            if on_failure is not None:
+                on_failure()

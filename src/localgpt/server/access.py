@@ -16,10 +16,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
+from localgpt.errors import ConfigError
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway, get_gateway
+from localgpt.settings import Settings
 
-__all__ = ["Owner", "check_origin", "is_loopback"]
+__all__ = ["Owner", "check_origin", "is_loopback", "require_key"]
 
 LOCAL_OWNER = "local"
 _FOREIGN_SITES = ("cross-site", "same-site")  # values of Sec-Fetch-Site that another origin sends
@@ -34,6 +36,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def require_key(settings: Settings) -> None:
+    """Refuse to listen where others can ask without a key.
+
+    Raises:
+        ConfigError: the address is public and there is no key.
+    """
+    if not settings.api_keys and not is_loopback(settings.host):
+        raise ConfigError(
+            f"{settings.host} can be reached from other machines; set an API key, or listen on 127.0.0.1"
+        )
 
 
 def check_origin(headers: Headers, *, path: str, bound_host: str, allowed_hosts: Sequence[str] = ()) -> None:

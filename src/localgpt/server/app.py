@@ -11,8 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from localgpt import __version__
-from localgpt.errors import ConfigError
-from localgpt.server.access import is_loopback
+from localgpt.server.access import require_key
 from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
 from localgpt.server.middleware import Envelope
@@ -40,12 +39,10 @@ def create_app(settings: Settings, service: TaskService, *, static_dir: Path = S
     Raises:
         ConfigError: the address is public and there is no key.
     """
-    api_keys = tuple(settings.api_keys)
-    if not api_keys and not is_loopback(settings.host):
-        raise ConfigError(
-            f"{settings.host} can be reached from other machines; set an API key, or listen on 127.0.0.1"
-        )
-    gateway = Gateway(settings=settings, service=service, api_keys=api_keys, static_dir=static_dir)
+    require_key(settings)
+    gateway = Gateway(
+        settings=settings, service=service, api_keys=tuple(settings.api_keys), static_dir=static_dir
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

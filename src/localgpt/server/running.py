@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
+import signal
 import socket
+import threading
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,7 +16,6 @@ from localgpt.errors import ConfigError
 
 __all__ = ["Server", "address_of", "bind", "run_server"]
 
-logger = logging.getLogger(__name__)
 _BACKLOG = 128
 _DRAIN_S = 1
 
@@ -44,6 +45,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._on_listening is not None and self.started:
             self._on_listening()
+
+    def stop(self) -> None:
+        """Stop soon, even before the start; for any thread."""
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell the streams, then stop as uvicorn does."""
@@ -94,20 +99,29 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run_server(
-    app: FastAPI, listener: socket.socket, *, on_listening: Callable[[], None] | None = None
-) -> None:
-    """Serve until Ctrl-C or SIGTERM; returns normally after either.
+def run_server(server: Server, listener: socket.socket) -> bool:
+    """Serve until Ctrl-C, SIGTERM or `server.stop`; returns normally after each.
 
     Args:
-        app: made by `create_app`.
+        server: not started yet.
         listener: made by `bind`; closed at the end.
-        on_listening: called once requests are accepted.
+
+    Returns:
+        Whether Ctrl-C ended it.
     """
-    server = Server(app, on_listening=on_listening)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    # Once stopped, uvicorn raises SIGTERM again for whoever handled it before; by default that is death.
+    previous = signal.signal(signal.SIGTERM, _do_nothing) if in_main_thread else None
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
-        logger.info("stopped by Ctrl-C")
+        return True
     finally:
         listener.close()
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+    return False
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal that has done its work."""

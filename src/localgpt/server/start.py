@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any
 
-from localgpt.server.access import is_loopback
+from localgpt.errors import LocalGPTError
+from localgpt.server.access import is_loopback, require_key
 from localgpt.server.app import create_app
-from localgpt.server.running import address_of, bind, run_server
+from localgpt.server.running import Server, address_of, bind, run_server
 from localgpt.settings import Settings, settings_from_config
 
-__all__ = ["serve", "start_api"]
+__all__ = ["new_key", "serve", "start_api"]
 
 
 def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Prints the device and the address; for an address others can reach, without a key in `config`, it makes
-    one random key, prints it once, and requires it.
+    one random key, prints it once, and requires it. A script that lets an error go ends with one line and
+    exit status 2 instead of a traceback.
 
     Args:
         config: `modelpath` (or `model_path`), `device`, `max_batch_size`, `enable语音` (or `enable_voice`),
@@ -32,50 +35,102 @@ def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", 
         ConfigError: an unknown key, an impossible value, or a port in use.
         CheckpointError: the model cannot be used.
     """
-    settings = settings_from_config(config or {}, host=host, port=port)
-    if not settings.api_keys and not is_loopback(host):
-        key = f"sk-{secrets.token_urlsafe(32)}"
-        settings = settings.model_copy(update={"api_keys": (key,)})
-        _say(f"API key (shown once): {key}")
-    serve(settings)
+    try:
+        settings = settings_from_config(config or {}, host=host, port=port)
+        if not settings.api_keys and not is_loopback(host):
+            key = new_key()
+            settings = settings.model_copy(update={"api_keys": (key,)})
+            _say(f"API key (shown once): {key}")
+        serve(settings)
+    except LocalGPTError:
+        _end_scripts_in_one_line()
+        raise
 
 
-def serve(settings: Settings) -> None:
+def serve(
+    settings: Settings, *, say: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None
+) -> bool:
     """Bind, load in the background, and serve.
 
+    Args:
+        settings: where to listen, what to load.
+        say: told the device and the address; None prints them.
+        warn: told what differs from what was asked for; None prints it.
+
+    Returns:
+        Whether Ctrl-C ended it.
+
     Raises:
-        ConfigError: the port is in use, or the device or the model is unknown.
+        ConfigError: there is no key for a public address, the port is in use, or the device or the model is
+            unknown.
         CheckpointError: the model cannot be used.
     """
-    from localgpt.checkpoints import resolve_family
-    from localgpt.compute import resolve_device
-    from localgpt.runtime.loading import LazyService, LoadOptions
-
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    say, warn = say or _say, warn or (lambda line: _say(f"Warning: {line}"))
+    require_key(settings)
+    _log_to_stderr(settings.log_level)
     listener = bind(settings.host, settings.port)
     try:
-        choice = resolve_device(settings.device)
-        resolve_family(settings.model)
-        service = LazyService(
-            LoadOptions(
-                model=settings.model,
-                device=settings.device,
-                fp16=settings.fp16,
-                max_batch_size=settings.max_batch_size,
-            )
+        from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
+
+        options = LoadOptions(
+            model=settings.model,
+            device=settings.device,
+            fp16=settings.fp16,
+            max_batch_size=settings.max_batch_size,
         )
-        app = create_app(settings, service)
-    except BaseException:
+        plan = plan_load(options)
+        for notice in (*plan.notices, *_without_effect(settings)):
+            warn(notice)
+        say(f"Device: {plan.device}")
+        service = LazyService(plan)
+        server = Server(
+            create_app(settings, service),
+            on_listening=lambda: say(f"LocalGPT listens on {address_of(listener)}"),
+        )
+        service.start(on_failure=server.stop)
+        interrupted = run_server(server, listener)
+    finally:
         listener.close()
-        raise
-    if choice.notice:
-        _say(f"Warning: {choice.notice}")
-    _say(f"Device: {choice.device}")
-    run_server(app, listener, on_listening=lambda: _say(f"LocalGPT listens on {address_of(listener)}"))
+    if service.failure is not None:
+        raise service.failure
+    return interrupted
+
+
+def new_key() -> str:
+    """A random API key."""
+    return f"sk-{secrets.token_urlsafe(32)}"
+
+
+def _without_effect(settings: Settings) -> list[str]:
+    """What was asked for and is not there yet, in words."""
+    notices = []
+    if settings.use_cache:
+        notices.append("use_cache has no effect yet: repeated questions are answered anew")
+    if settings.enable_voice and "enable_voice" in settings.model_fields_set:
+        notices.append("voice is not installed in this version; chat and pictures work")
+    return notices
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    if level == "info":  # uvicorn's own steps are of interest to those who debug it
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def _end_scripts_in_one_line() -> None:
+    """Let an error of ours that nobody catches end the process as the command line does."""
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, LocalGPTError) or hasattr(sys, "ps1"):  # ps1: somebody types at a prompt
+            usual(kind, error, trace)
+            return
+        sys.stderr.write(f"localgpt: {error}\n")
+        raise SystemExit(error.exit_status)
+
+    sys.excepthook = hook

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Augmentation", "augment", "plain_pixels"]
+__all__ = ["Augmentation", "augment", "augment_with_grid", "plain_pixels"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Augmentation:
 
 
 def plain_pixels(images: Tensor, size: int) -> Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, S, S) float32 in [-1, 1], resized as the product does (bicubic, antialiased)."""
+    """(B, H, W, 3) uint8 to (B, 3, S, S) float32 in [-1, 1], resized as the product does."""
     pixels = images.permute(0, 3, 1, 2).float()
     if pixels.shape[-1] != size or pixels.shape[-2] != size:
         pixels = F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
@@ -49,6 +49,13 @@ def augment(images: Tensor, size: int, how: Augmentation, generator: torch.Gener
     Returns:
         (B, 3, S, S) float32 in [-1, 1].
     """
+    return augment_with_grid(images, size, how, generator)[0]
+
+
+def augment_with_grid(
+    images: Tensor, size: int, how: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """As `augment`, and the sampling grid (B, S, S, 2) that says where each pixel came from."""
     num = len(images)
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
@@ -58,7 +65,7 @@ def augment(images: Tensor, size: int, how: Augmentation, generator: torch.Gener
     grid = F.affine_grid(_random_affine(how, uniform), [num, 3, size, size], align_corners=False)
     pixels = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     pixels = _change_colours(pixels, how, uniform)
-    return _erase(pixels, how, uniform)
+    return _erase(pixels, how, uniform), grid
 
 
 def _random_affine(how: Augmentation, uniform) -> Tensor:  # type: ignore[no-untyped-def]
@@ -96,5 +103,3 @@ def _erase(pixels: Tensor, how: Augmentation, uniform) -> Tensor:  # type: ignor
     inside_y = (ramp >= y0[:, None]) & (ramp < (y0 + side)[:, None])
     hole = inside_y[:, None, :, None] & inside_x[:, None, None, :]
     return pixels.masked_fill(hole, 0.0)
-
-

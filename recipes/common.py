@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from localgpt.nn.attention import Attend
 from localgpt.nn.flex import PackedAttend, PackedLayout, packed_bias
+from localgpt.training.parallel import Group
 from localgpt.training.schedule import Budget
 
 __all__ = ["RunLog", "RunOptions", "packed_attend"]
@@ -34,7 +36,7 @@ class RunOptions:
         minutes: length of the run in minutes; None takes the recipe's own.
         size: "full", or "tiny" for a run of seconds on a CPU.
         init: folder of checkpoints to start from, where the recipe needs them.
-        fp16: half precision activations on a GPU (bfloat16 where the GPU has it, as all recipes use by default).
+        fp16: half precision activations on a GPU (bfloat16 where it has it; recipes use it by default).
         seed: decides initial weights, data order and augmentation.
     """
 
@@ -65,14 +67,17 @@ class RunOptions:
 class RunLog:
     """Writes `log.jsonl` while a run goes on and `record.json` when it ends."""
 
-    def __init__(self, options: RunOptions, recipe: str) -> None:
+    def __init__(self, options: RunOptions, recipe: str, group: Group | None = None) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         self.options, self.recipe = options, recipe
+        self.group = group or Group()
         self.started = time.time()
         self._path = options.out / "log.jsonl"
 
     def write(self, **values: Any) -> None:
-        """One line, with the seconds since the start; also to stderr."""
+        """One line with the seconds since the start, also to stderr; from the group's first process only."""
+        if not self.group.is_first:
+            return
         line = json.dumps({"s": round(time.time() - self.started, 1), **values})
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -80,9 +85,11 @@ class RunLog:
 
     def finish(self, **figures: Any) -> None:
         """Write the record: command, commit, seed, minutes, machine, figures."""
+        if not self.group.is_first:
+            return
         commit = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
+        ).stdout.strip() or os.environ.get("LOCALGPT_COMMIT", "")
         device = (
             torch.cuda.get_device_name() if self.options.device.startswith("cuda") else platform.processor()
         )
@@ -93,6 +100,7 @@ class RunLog:
             "seed": self.options.seed,
             "minutes": round((time.time() - self.started) / 60, 2),
             "device": device or platform.machine(),
+            "num_devices": self.group.size,
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
             **figures,

@@ -1,8 +1,9 @@
 """Pre-training of the language decoder on articles, dialogues and made questions.
 
-Data: the folder that `python -m recipes.text_data` wrote. Gives `decoder.safetensors` (float32) and a record.
-Recipe: rows of 2,048 tokens packed anew every epoch, Muon for matrices and AdamW for the rest, constant learning
-rate after a short warm-up; the decay happens in `recipes.joint`, on the mixture that matters most.
+Data: the folder that `python -m recipes.text_data` wrote. Gives `decoder.safetensors` (float32) and a
+record. Recipe: rows of 2,048 tokens packed anew every epoch, Muon for matrices and AdamW for the rest,
+constant learning rate after a short warm-up; the decay happens in `recipes.joint`, on the mixture that
+matters most.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from localgpt.media.text.vocabulary import BOS_ID
 from localgpt.models.decoder import Decoder, DecoderConfig
-from localgpt.nn.flex import PackedLayout
+from localgpt.nn.attention import Attend
+from localgpt.nn.flex import PackedLayout, packed_bias
 from localgpt.training.losses import token_loss
 from localgpt.training.optimizer import OptimizerOptions, build_optimizers
 from localgpt.training.packing import TokenStream, document_ids, pack_epoch, row_batches
+from localgpt.training.parallel import join_group
 from localgpt.training.schedule import set_lr, trapezoid
 from recipes.common import RunLog, RunOptions, packed_attend
 
@@ -51,11 +55,15 @@ class DecoderRun:
     minutes: float = 11.0
     row_len: int = 2048
     num_rows: int = 32  # rows a forward pass
-    num_accumulate: int = 4  # forward passes a step: 262,144 tokens
+    num_accumulate: int = 2  # forward passes a step: 131,072 tokens
     warmup: float = 0.02
     floor: float = 1.0  # the plateau goes on into the joint recipe
     decay: float = 0.2
-    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    optimizer: OptimizerOptions = field(
+        default_factory=lambda: OptimizerOptions(
+            muon_lr=0.015, muon_weight_decay=0.2, adam_lr=1.5e-3, adam_weight_decay=0.1
+        )
+    )
 
     @classmethod
     def of_size(cls, size: str) -> DecoderRun:
@@ -104,32 +112,46 @@ def endless_rows(
         while True:
             flat = pending.result()
             pending = pool.submit(pack_epoch, streams, repeats, rng)
-            yield from row_batches(flat, num_rows=run.num_rows, row_len=run.row_len)
+            for rows in row_batches(flat, num_rows=run.num_rows, row_len=run.row_len):
+                yield rows.pin_memory() if torch.cuda.is_available() else rows
 
 
 @torch.no_grad()
-def evaluate_streams(step: TrainStep, options: RunOptions, run: DecoderRun, *, max_tokens: int) -> dict[str, float]:
-    """Bits per byte of the held-out streams, packed in rows as in training (a quick figure; see benchmarks/)."""
+def evaluate_streams(decoder: Decoder, options: RunOptions, *, row_len: int) -> dict[str, float]:
+    """Bits per byte of the held-out streams, packed in rows as in training (a quick figure; see benchmarks/).
+
+    Attends through the plain bias, which needs no compiling.
+    """
     figures = {}
     for name in ("articles", "books", "dialogues"):
         stream = TokenStream.load(options.data, f"heldout_{name}")
         num_bytes = int(np.load(options.data / f"heldout_{name}.bytes.npy").sum())
         nats, count = 0.0, 0
-        for rows in row_batches(stream.tokens, num_rows=run.num_rows, row_len=run.row_len):
-            nats += float(step.text_loss(rows.to(options.device))) * rows[:, 1:].numel()
-            count += rows[:, 1:].numel()
-            if count >= max_tokens:
-                break
+        for rows in row_batches(stream.tokens, num_rows=4, row_len=row_len):
+            inputs, targets = rows[:, :-1].to(options.device), rows[:, 1:].to(options.device)
+            layout = PackedLayout.of_documents(document_ids(inputs, bos_id=BOS_ID))
+            bias = packed_bias(decoder.alibi, layout).to(options.dtype)
+            hidden = decoder.hidden(decoder.embed(inputs).to(options.dtype), attend=_biased(bias))
+            nats += float(token_loss(decoder.lm_head(hidden), targets)) * targets.numel()
+            count += targets.numel()
         if count:
             bytes_per_token = num_bytes / len(stream.tokens)
-            figures[f"{name}_bits_per_byte"] = nats / count / bytes_per_token / np.log(2)
+            figures[f"{name}_bits_per_byte"] = round(nats / count / bytes_per_token / np.log(2), 4)
     return figures
+
+
+def _biased(bias: Tensor) -> Attend:
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    return attend
 
 
 def pretrain_decoder(options: RunOptions) -> dict[str, Any]:
     """Train the decoder from scratch; see the module docstring."""
     run = DecoderRun.of_size(options.size)
-    log = RunLog(options, "decoder")
+    group = join_group(options.device)
+    log = RunLog(options, "decoder", group)
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
     decoder = Decoder(run.config)
@@ -137,26 +159,30 @@ def pretrain_decoder(options: RunOptions) -> dict[str, Any]:
     decoder.to(options.device)
     optimizers = build_optimizers(decoder, run.optimizer)
     step = TrainStep(decoder, options.dtype)
-    rows = endless_rows(load_streams(options, EPOCH), EPOCH, run, options.seed)
+    rows = endless_rows(load_streams(options, EPOCH), EPOCH, run, options.seed + 1000 * group.rank)
     budget = options.budget(run.minutes)
-    while not budget.is_over:
-        factor = trapezoid(budget.progress, warmup=run.warmup, decay=run.decay, floor=run.floor)
+    while (progress := group.agree(budget.progress, options.device)) < 1:
+        factor = trapezoid(progress, warmup=run.warmup, decay=run.decay, floor=run.floor)
         set_lr(optimizers, factor)
         total = torch.zeros((), device=options.device)
         for _ in range(run.num_accumulate):
-            loss = step.text_loss(next(rows).to(options.device)) / run.num_accumulate
+            loss = step.text_loss(next(rows).to(options.device, non_blocking=True)) / run.num_accumulate
             loss.backward()
             total += loss.detach()
+        group.average_gradients(decoder.parameters())
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         budget.step += 1
         if budget.step % 25 == 0 or budget.step <= 5 or budget.is_over:
-            log.write(step=budget.step, loss=round(total.item(), 4), progress=round(budget.progress, 3))
-    save_file({k: v.contiguous() for k, v in decoder.state_dict().items() if k != "lm_head.weight"}, options.out / "decoder.safetensors")
-    (options.out / "decoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
+            log.write(step=budget.step, loss=round(total.item(), 4), progress=round(progress, 3))
     figures: dict[str, Any] = {"steps": budget.step, "loss": total.item()}
-    figures["tokens"] = budget.step * run.num_accumulate * run.num_rows * run.row_len
-    figures.update(evaluate_streams(step, options, run, max_tokens=1_500_000))
+    figures["tokens"] = budget.step * run.num_accumulate * run.num_rows * run.row_len * group.size
+    if group.is_first:
+        state = {k: v.contiguous() for k, v in decoder.state_dict().items() if k != "lm_head.weight"}
+        save_file(state, options.out / "decoder.safetensors")
+        (options.out / "decoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
+        figures.update(evaluate_streams(decoder, options, row_len=run.row_len))
     log.finish(**figures)
+    group.leave()
     return figures

@@ -1,8 +1,9 @@
 """Pre-training of the joint encoder on captioned pictures, rendered scenes and labelled pictures.
 
-Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gives `encoder.safetensors` and a record.
-Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and caption-word
-classification (SuperClass, arXiv:2411.03313); 160 px first, 224 px for the last part.
+Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gives `encoder.safetensors` and
+a record. Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and
+caption-word classification (SuperClass, arXiv:2411.03313); noun and colour of every grid cell of the
+rendered scenes, so that features know places; 160 px first, 224 px for the last part.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.training.losses import contrastive_loss
 from localgpt.training.schedule import set_lr, trapezoid
-from recipes.augment import Augmentation, augment, plain_pixels
+from recipes.augment import Augmentation, augment_with_grid, plain_pixels
+from recipes.cells import CellHead, CellMaps
 from recipes.common import RunLog, RunOptions
 from recipes.pictures import CaptionTable, PictureSet, word_table
 
@@ -50,6 +52,7 @@ class EncoderRun:
     low_size: int = 160
     low_until: float = 0.7  # share of the run at the low resolution
     num_words: int = 1500
+    cell_weight: float = 0.5
     lr: float = 1e-3
     weight_decay: float = 0.1
     warmup: float = 0.05
@@ -63,7 +66,9 @@ class EncoderRun:
             image_size=64, stage_blocks=(1, 1, 1, 1), stem_width=16, embed_dim=32, n_pool_head=2,
             n_token_embd=16, n_text_embd=32, n_text_layer=1, n_text_head=2,
         )  # fmt: skip
-        return cls(config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, low_size=32, num_words=50)
+        return cls(
+            config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, low_size=32, num_words=50
+        )
 
 
 @dataclass(slots=True)
@@ -109,7 +114,9 @@ def caption_loss(
 
 
 @torch.no_grad()
-def retrieval_recall(encoder: JointEncoder, captioned: CaptionedSet, *, size: int, dtype: torch.dtype) -> dict[str, float]:
+def retrieval_recall(
+    encoder: JointEncoder, captioned: CaptionedSet, *, size: int, dtype: torch.dtype
+) -> dict[str, float]:
     """Image-to-text recall on the set's val pictures: any of a picture's captions among all of val's."""
     encoder.eval()
     val = captioned.pictures.val
@@ -119,10 +126,16 @@ def retrieval_recall(encoder: JointEncoder, captioned: CaptionedSet, *, size: in
             [encoder.encode_image(plain_pixels(captioned.pictures.images[b], size)) for b in val.split(250)]
         )
         for language, table in captioned.tables.items():
-            rows = torch.cat([torch.arange(int(table.first[i]), int(table.first[i] + table.count[i])) for i in val])
-            owner = torch.cat([torch.full((int(table.count[i]),), n) for n, i in enumerate(val)]).to(val.device)
+            rows = torch.cat(
+                [torch.arange(int(table.first[i]), int(table.first[i] + table.count[i])) for i in val]
+            )
+            owner = torch.cat([torch.full((int(table.count[i]),), n) for n, i in enumerate(val)]).to(
+                val.device
+            )
             rows = rows.to(val.device)
-            texts = torch.cat([encoder.encode_text(table.token_ids[r], table.lengths[r]) for r in rows.split(1000)])
+            texts = torch.cat(
+                [encoder.encode_text(table.token_ids[r], table.lengths[r]) for r in rows.split(1000)]
+            )
             best = (images @ texts.T).topk(min(5, len(texts)), dim=1).indices
             hits = owner[best] == torch.arange(len(val), device=val.device)[:, None]
             figures[f"{language}_r1"] = round(float(hits[:, :1].any(dim=1).float().mean()), 4)
@@ -140,6 +153,67 @@ class Heads(nn.Module):
         self.labels = nn.ModuleDict({name: nn.Linear(n_in, num) for name, num in classes.items()})
 
 
+class EncoderStep:
+    """Losses of one batch: captions, caption words, labels, and what lies where in rendered scenes."""
+
+    def __init__(self, options: RunOptions, run: EncoderRun) -> None:
+        self.options, self.run = options, run
+        self.generator = torch.Generator(options.device).manual_seed(options.seed)
+        tokenizer = Tokenizer.from_file(options.data / "tokenizer.json")
+        max_len = run.config.text_context_len
+        self.captioned = {n: CaptionedSet.load(options, n, tokenizer, max_len) for n in run.captioned}
+        self.labelled = {n: PictureSet.load(options.data, n, options.device) for n in run.labelled}
+        self.words = _words_of(self.captioned, run.num_words, options.device)
+        self.encoder = JointEncoder(run.config).to(options.device, memory_format=torch.channels_last)
+        n_coarse = run.config.stem_width * 32
+        classes = {name: int(pictures.labels.max()) + 1 for name, pictures in self.labelled.items()}
+        self.heads = Heads(n_coarse, run.num_words, classes).to(options.device)
+        maps = {n: CellMaps.of(s.pictures, options.device) for n, s in self.captioned.items()}
+        self.maps = {name: found for name, found in maps.items() if found is not None}
+        self.cells = nn.ModuleDict({n: CellHead(run.config.n_feature, m) for n, m in self.maps.items()})
+        self.cells.to(options.device)
+        compiles = options.device.startswith("cuda")
+        self._look = torch.compile(self.encoder.image, dynamic=False) if compiles else self.encoder.image
+
+    def __call__(self, size: int) -> dict[str, Tensor]:
+        """Losses by name for a fresh random batch of pictures of `size` pixels."""
+        draws = {n: s.pictures.draw(self.run.captioned[n], self.generator) for n, s in self.captioned.items()}
+        extra = {n: s.draw(self.run.labelled[n], self.generator) for n, s in self.labelled.items()}
+        images = {n: self.captioned[n].pictures.images[i] for n, i in draws.items()}
+        images |= {n: self.labelled[n].images[i] for n, i in extra.items()}
+        pairs = {n: augment_with_grid(batch, size, HOW[n], self.generator) for n, batch in images.items()}
+        pixels = torch.cat([p for p, _ in pairs.values()]).contiguous(memory_format=torch.channels_last)
+        places = dict(
+            zip(pairs, torch.arange(len(pixels)).split([len(p) for p, _ in pairs.values()]), strict=True)
+        )
+        dtype = self.options.dtype
+        with torch.autocast(self.options.device, dtype=dtype, enabled=dtype != torch.float32):
+            stages = self._look(pixels)
+            image, pooled = self.encoder.embed_stages(stages), stages[1].mean(dim=(2, 3))
+            num = sum(len(indices) for indices in draws.values())
+            sets = [(self.captioned[n], indices) for n, indices in draws.items()]
+            losses = {"caption": caption_loss(self.encoder, image[:num], sets, self.generator)}
+            targets = torch.cat([self.words[n][indices] for n, indices in draws.items()])
+            log_probs = F.log_softmax(self.heads.words(pooled[:num]).float(), dim=-1)
+            losses["words"] = -(targets * log_probs).sum(dim=1).mean()
+            for name, indices in extra.items():
+                logits = self.heads.labels[name](pooled[places[name]]).float()
+                target = self.labelled[name].labels[indices]
+                losses[name] = F.cross_entropy(logits, target, label_smoothing=0.1)
+            for name, maps in self.maps.items():
+                chosen = (stages[0][places[name]], stages[1][places[name]])
+                told = maps.targets(draws[name], pairs[name][1], chosen[0].shape[-1])
+                losses[f"cells_{name}"] = self.cells[name].loss(self.encoder.grid_features(chosen), told)
+        return losses
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum that is minimised."""
+        cells = [losses[f"cells_{name}"] for name in self.maps]
+        labels = [losses[name] for name in self.labelled]
+        total = losses["caption"] + losses["words"] + self.run.cell_weight * sum(cells)
+        return total + sum(labels) / max(1, len(labels))
+
+
 def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
     """Train the encoder from scratch; see the module docstring."""
     run = EncoderRun.of_size(options.size)
@@ -147,46 +221,19 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    generator = torch.Generator(options.device).manual_seed(options.seed)
-    tokenizer = Tokenizer.from_file(options.data / "tokenizer.json")
-    max_len = run.config.text_context_len
-    captioned = {name: CaptionedSet.load(options, name, tokenizer, max_len) for name in run.captioned}
-    labelled = {name: PictureSet.load(options.data, name, options.device) for name in run.labelled}
-    words = _words_of(captioned, run.num_words, options.device)
-    encoder = JointEncoder(run.config).to(options.device, memory_format=torch.channels_last)
-    n_coarse = run.config.stem_width * 32
-    classes = {name: int(pictures.labels.max()) + 1 for name, pictures in labelled.items()}
-    heads = Heads(n_coarse, run.num_words, classes).to(options.device)
-    optimizer = torch.optim.AdamW(_groups([encoder, heads], run.weight_decay), lr=run.lr, betas=(0.9, 0.98))
+    step = EncoderStep(options, run)
+    encoder = step.encoder
+    optimizer = torch.optim.AdamW(
+        _groups([encoder, step.heads, step.cells], run.weight_decay), lr=run.lr, betas=(0.9, 0.98)
+    )
     for group in optimizer.param_groups:
         group["peak_lr"] = run.lr
     budget = options.budget(run.minutes)
     while not budget.is_over:
         size = run.low_size if budget.progress < run.low_until else run.config.image_size
         set_lr([optimizer], trapezoid(budget.progress, warmup=run.warmup, decay=1 - run.warmup))
-        draws = {name: s.pictures.draw(run.captioned[name], generator) for name, s in captioned.items()}
-        extra = {name: s.draw(run.labelled[name], generator) for name, s in labelled.items()}
-        pixels = torch.cat(
-            [augment(captioned[n].pictures.images[i], size, HOW[n], generator) for n, i in draws.items()]
-            + [augment(labelled[n].images[i], size, HOW[n], generator) for n, i in extra.items()]
-        ).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(options.device, dtype=options.dtype, enabled=options.dtype != torch.float32):
-            stages = encoder.image(pixels)
-            image = encoder.embed_stages(stages)
-            pooled = stages[1].mean(dim=(2, 3))
-            num = sum(run.captioned.values())
-            pairs = [(captioned[name], indices) for name, indices in draws.items()]
-            losses = {"caption": caption_loss(encoder, image[:num], pairs, generator)}
-            targets = torch.cat([words[name][indices] for name, indices in draws.items()])
-            log_probs = F.log_softmax(heads.words(pooled[:num]).float(), dim=-1)
-            losses["words"] = -(targets * log_probs).sum(dim=1).mean()
-            for name, indices in extra.items():
-                logits = heads.labels[name](pooled[num : num + len(indices)])
-                target = labelled[name].labels[indices]
-                losses[name] = F.cross_entropy(logits.float(), target, label_smoothing=0.1)
-                num += len(indices)
-        total = losses["caption"] + losses["words"] + sum(losses[name] for name in extra) / max(1, len(extra))
-        total.backward()
+        losses = step(size)
+        step.total(losses).backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -194,10 +241,12 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
         if budget.step % 50 == 0 or budget.step <= 3 or budget.is_over:
             shown = {name: round(float(loss.detach()), 3) for name, loss in losses.items()}
             log.write(step=budget.step, size=size, progress=round(budget.progress, 3), **shown)
-    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors"
+    )
     (options.out / "encoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
     figures: dict[str, Any] = {"steps": budget.step}
-    first = next(iter(captioned.values()))
+    first = next(iter(step.captioned.values()))
     if len(first.pictures.val):
         figures |= retrieval_recall(encoder, first, size=run.config.image_size, dtype=options.dtype)
     log.finish(**figures)

@@ -1,7 +1,7 @@
 """Turn trained networks into the shipped form: int8 matrices, fp16 vectors, sharded safetensors.
 
-`init` holds `decoder`, `encoder` and `projector` as `recipes.joint` left them; `data` holds `tokenizer.json`. Writes the
-family folder to `out` and prints how far int8 moved each matrix.
+`init` holds `decoder`, `encoder` and `projector` as `recipes.joint` left them; `data` holds
+`tokenizer.json`. Writes the family folder to `out` and prints how far int8 moved each matrix.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def pack_int8(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], float]:
     """Quantize every matrix and convolution per output channel.
 
     Returns:
-        The tensors to write (`X.weight` int8 beside `X.weight_scale` float32; the rest float16 or float32), and the
+        The tensors to write (`X.weight` int8 beside `X.weight_scale` float32; the rest float16 or float32),
+        and the
         largest relative error of a matrix, ||W - Q|| / ||W||.
     """
     packed: dict[str, Tensor] = {}
@@ -83,5 +84,3 @@ def _write_family(tokenizer: Path, folder: Path) -> None:
         "licence": "CC BY-NC-SA 4.0",
     }
     (folder / "family.json").write_text(json.dumps(family, indent=1) + "\n", encoding="utf-8")
-
-

@@ -1,10 +1,10 @@
 """The last phase: instruction tuning on text and pictures together, while the learning rate falls to zero.
 
 Data: the folders of `recipes.text_data` and `recipes.vision_data` together in one; `init` holds
-`decoder.safetensors` and `encoder.safetensors` of the two pre-training recipes. Gives `decoder`, `encoder` and
-`projector.safetensors`, and a record. One step is text rows (articles go on, so nothing is forgotten), picture rows
-(see `recipes.picture_rows`), and the contrastive loss on the same pictures. Picture rows are trained with all, half and
-a quarter of the image tokens, so one set of weights serves every `keep`.
+`decoder.safetensors` and `encoder.safetensors` of the two pre-training recipes. Gives `decoder`, `encoder`
+and `projector.safetensors`, and a record. One step is text rows (articles go on, so nothing is forgotten),
+picture rows (see `recipes.picture_rows`), and the contrastive loss on the same pictures. Picture rows are
+trained with all, half and a quarter of the image tokens, so one set of weights serves every `keep`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
 from localgpt.training.optimizer import OptimizerOptions, build_optimizers
+from localgpt.training.parallel import join_group
 from localgpt.training.schedule import set_lr, trapezoid
 from recipes.augment import augment
 from recipes.common import RunLog, RunOptions
 from recipes.decoder import DecoderRun, TrainStep, endless_rows, evaluate_streams, load_streams
 from recipes.encoder import HOW, CaptionedSet, EncoderRun, caption_loss, retrieval_recall
-from recipes.picture_rows import IMAGE_START, EncodedTurn, PictureBatch, PictureRows
+from recipes.picture_rows import IMAGE_START, PictureBatch, PictureRows
 
 __all__ = ["JointRun", "tune_jointly"]
 
@@ -54,13 +55,19 @@ class JointRun:
 
     decoder: DecoderRun = field(default_factory=DecoderRun)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    minutes: float = 8.5
-    num_text: int = 3  # text batches a step
-    num_picture: int = 2  # picture batches a step
+    minutes: float = 10.0
+    num_text: int = 2  # text batches a step and process
+    num_picture: int = 1  # picture batches a step and process
+    warmup: float = 0.02
     samples: dict[str, int] = field(
         default_factory=lambda: {
-            "flickr8k": 60, "scenes": 42, "icons": 8, "tiny_imagenet_part": 6, "scenes6": 6, "grocery": 6,
-        }  # fmt: skip
+            "flickr8k": 60,
+            "scenes": 42,
+            "icons": 8,
+            "tiny_imagenet_part": 6,
+            "scenes6": 6,
+            "grocery": 6,
+        }
     )
     samples_per_row: int = 4
     keeps: tuple[float, ...] = (1.0, 1.0, 0.5, 0.25)
@@ -77,7 +84,8 @@ class JointRun:
             return cls()
         return cls(
             decoder=DecoderRun.of_size("tiny"), encoder=EncoderRun.of_size("tiny").config, minutes=1.0,
-            num_text=1, num_picture=1, samples={"scenes": 4}, samples_per_row=1, captioned=("scenes",), num_workers=0,
+            num_text=1, num_picture=1, samples={"scenes": 4}, samples_per_row=1, captioned=("scenes",),
+            num_workers=0,
         )  # fmt: skip
 
 
@@ -111,17 +119,14 @@ class JointModel(nn.Module):
 
     def save(self, options: RunOptions) -> None:
         """Write the three members and their configs."""
-        for name, member in (("decoder", self.decoder), ("encoder", self.encoder), ("projector", self.projector)):
+        for name, member in (
+            ("decoder", self.decoder),
+            ("encoder", self.encoder),
+            ("projector", self.projector),
+        ):
             state = {k: v.contiguous() for k, v in member.state_dict().items() if k != "lm_head.weight"}
             save_file(state, options.out / f"{name}.safetensors")
             (options.out / f"{name}.json").write_text(json.dumps(member.config.to_dict()), encoding="utf-8")
-
-
-def encode_turns(turns: list[dict[str, Any]], tokenizer: Tokenizer) -> list[EncodedTurn]:
-    """Token ids of every question and answer."""
-    questions = tokenizer.encode_batch([turn["q"] for turn in turns])
-    answers = tokenizer.encode_batch([turn["a"] for turn in turns])
-    return list(zip(questions, answers, strict=True))
 
 
 def picture_loader(
@@ -134,35 +139,40 @@ def picture_loader(
         for sample in sets[name].pictures.samples:
             if sample["split"] != "train" or not sample["turns"]:
                 continue
-            describes = [turn for turn in sample["turns"] if turn["kind"] == "describe"]
-            others = [turn for turn in sample["turns"] if turn["kind"] != "describe"]
-            pools = [encode_turns(pool, tokenizer) for pool in (describes, others) if pool]
-            pictures.append((int(sample["image"]), pools))
+            pools: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+            for turn in sample["turns"]:
+                pools[turn["kind"] == "describe"].append((turn["q"], turn["a"]))
+            pictures.append((int(sample["image"]), [pool for pool in pools.values() if pool]))
         prepared.append((count, pictures))
-    num_rows = sum(run.samples.values()) // run.samples_per_row
     num_tokens = run.encoder.grid_size**2
     rows = PictureRows(
         prepared,
-        num_rows=num_rows,
+        tokenizer,
+        num_rows=sum(run.samples.values()) // run.samples_per_row,
         samples_per_row=run.samples_per_row,
         row_len=run.decoder.row_len,
         keeps=[max(1, round(num_tokens * keep)) for keep in run.keeps],
         seed=seed,
     )
-    loader = DataLoader(rows, batch_size=None, num_workers=run.num_workers, prefetch_factor=None)
-    if run.num_workers:
-        loader = DataLoader(rows, batch_size=None, num_workers=run.num_workers, prefetch_factor=4)
-    return iter(loader)
+    prefetch = 4 if run.num_workers else None
+    return iter(DataLoader(rows, batch_size=None, num_workers=run.num_workers, prefetch_factor=prefetch))
 
 
 class PictureStep:
     """Losses of one picture batch: answers, and pictures against captions."""
 
     def __init__(
-        self, model: JointModel, step: TrainStep, run: JointRun, sets: dict[str, CaptionedSet], options: RunOptions
+        self,
+        model: JointModel,
+        step: TrainStep,
+        run: JointRun,
+        sets: dict[str, CaptionedSet],
+        options: RunOptions,
+        *,
+        seed: int,
     ) -> None:
         self.model, self.step, self.run, self.sets, self.options = model, step, run, sets, options
-        self.generator = torch.Generator(options.device).manual_seed(options.seed)
+        self.generator = torch.Generator(options.device).manual_seed(seed)
 
     def __call__(self, batch: PictureBatch) -> tuple[Tensor, Tensor]:
         """(answer loss, contrastive loss) of a batch."""
@@ -200,7 +210,8 @@ class PictureStep:
 def tune_jointly(options: RunOptions) -> dict[str, Any]:
     """Tune decoder, encoder and projector together; see the module docstring."""
     run = JointRun.of_size(options.size)
-    log = RunLog(options, "joint")
+    group = join_group(options.device)
+    log = RunLog(options, "joint", group)
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
@@ -208,46 +219,56 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
     model = JointModel.load(options)
     model.encoder.eval()  # batch statistics stay as pre-trained
     sets = {
-        name: CaptionedSet.load(options, name, tokenizer, run.encoder.text_context_len) for name in run.samples
+        name: CaptionedSet.load(options, name, tokenizer, run.encoder.text_context_len)
+        for name in run.samples
     }
     step = TrainStep(model.decoder, options.dtype)
-    picture_step = PictureStep(model, step, run, sets, options)
+    own_seed = options.seed + 1000 * group.rank
+    picture_step = PictureStep(model, step, run, sets, options, seed=own_seed)
     language = nn.ModuleDict({"decoder": model.decoder, "projector": model.projector})
     optimizers = build_optimizers(language, run.decoder.optimizer)
     optimizers += build_optimizers(model.encoder, _adam_only(run.encoder_lr))
-    rows = endless_rows(load_streams(options, MIXTURE), MIXTURE, run.decoder, options.seed + 1)
-    pictures = picture_loader(run, sets, tokenizer, options.seed)
+    rows = endless_rows(load_streams(options, MIXTURE), MIXTURE, run.decoder, own_seed + 1)
+    pictures = picture_loader(run, sets, tokenizer, own_seed)
     budget = options.budget(run.minutes)
-    while not budget.is_over:
-        set_lr(optimizers, trapezoid(budget.progress, warmup=0.02, decay=0.98))
+    while (progress := group.agree(budget.progress, options.device)) < 1:
+        set_lr(optimizers, trapezoid(progress, warmup=run.warmup, decay=1 - run.warmup))
         totals = torch.zeros(3, device=options.device)
         for _ in range(run.num_text):
-            loss = step.text_loss(next(rows).to(options.device)) / run.num_text
+            loss = step.text_loss(next(rows).to(options.device, non_blocking=True)) / run.num_text
             loss.backward()
             totals[0] += loss.detach()
         for _ in range(run.num_picture):
             answer, caption = picture_step(next(pictures))
             loss = (run.picture_weight * answer + run.caption_weight * caption) / run.num_picture
             loss.backward()
-            totals[1] += answer.detach() / run.num_picture
-            totals[2] += caption.detach() / run.num_picture
+            totals[1:] += torch.stack([answer, caption]).detach() / run.num_picture
+        group.average_gradients(model.parameters())
         nn.utils.clip_grad_norm_(model.encoder.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         budget.step += 1
         if budget.step % 20 == 0 or budget.step <= 5 or budget.is_over:
-            text, answer_loss, caption_loss_ = (round(v, 4) for v in totals.tolist())
-            log.write(
-                step=budget.step, progress=round(budget.progress, 3), text=text, answer=answer_loss, caption=caption_loss_
+            shown = dict(
+                zip(("text", "answer", "caption"), (round(v, 4) for v in totals.tolist()), strict=True)
             )
-    model.save(options)
-    figures: dict[str, Any] = {"steps": budget.step, "text_loss": float(totals[0]), "answer_loss": float(totals[1])}
-    figures.update(evaluate_streams(step, options, run.decoder, max_tokens=1_500_000))
-    first = sets[next(iter(run.samples))]
-    if len(first.pictures.val):
-        figures |= retrieval_recall(model.encoder, first, size=run.encoder.image_size, dtype=options.dtype)
+            log.write(step=budget.step, progress=round(progress, 3), **shown)
+    figures: dict[str, Any] = {
+        "steps": budget.step,
+        "text_loss": float(totals[0]),
+        "answer_loss": float(totals[1]),
+    }
+    if group.is_first:
+        model.save(options)
+        figures.update(evaluate_streams(model.decoder, options, row_len=run.decoder.row_len))
+        first = sets[next(iter(run.samples))]
+        if len(first.pictures.val):
+            figures |= retrieval_recall(
+                model.encoder, first, size=run.encoder.image_size, dtype=options.dtype
+            )
     log.finish(**figures)
+    group.leave()
     return figures
 
 

@@ -1,8 +1,8 @@
 """Rows of questions about pictures: one picture prefix, many questions that share it.
 
 Each sample is `<|bos|><|user|>` + picture tokens + `<|image_end|>`, then branches. A branch is one short
-conversation about the picture; branches do not see each other (see `localgpt.nn.flex`), so one picture teaches all
-its captions and questions in a single pass.
+conversation about the picture; branches do not see each other (see `localgpt.nn.flex`), so one picture
+teaches all its captions and questions in a single pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_END_ID, IMAGE_ID, PAD_ID, USER_ID
+from localgpt.media.text.tokenizer import Tokenizer
+from localgpt.media.text.vocabulary import (
+    ASSISTANT_ID,
+    BOS_ID,
+    END_ID,
+    IMAGE_END_ID,
+    IMAGE_ID,
+    PAD_ID,
+    USER_ID,
+)
 from localgpt.nn.flex import PackedLayout
 from localgpt.training.losses import IGNORE
 
@@ -29,7 +38,7 @@ EncodedTurn = tuple[list[int], list[int]]  # question ids, answer ids
 
 @dataclass(frozen=True, slots=True)
 class PictureBatch:
-    """One batch, all (B, T) int64: `inputs`, `targets`, and where each token belongs; `images` (B * S,) numbers.
+    """One batch, all (B, T) int64: `inputs`, `targets`, where each token belongs; `images` (B * S,) numbers.
 
     Pictures are numbered within their set; sets follow each other in the order of `set_sizes`.
     """
@@ -54,7 +63,8 @@ def fill_sample(
     """Lay out one picture and its branches; branches that do not fit are left out.
 
     Returns:
-        `inputs`, `targets` (answers and their `<|end|>` only), `branches`, `positions`, each (sample_len,) int64.
+        `inputs`, `targets` (answers and their `<|end|>` only), `branches`, `positions`, each (sample_len,)
+        int64.
     """
     inputs = np.full(sample_len, PAD_ID, dtype=np.int64)
     targets = np.full(sample_len, IGNORE, dtype=np.int64)
@@ -92,8 +102,9 @@ class PictureRows(IterableDataset[PictureBatch]):
     """Endless batches of picture rows, made by data-loader workers.
 
     Args:
-        sets: for each set, how many samples a batch holds and the candidate pictures: (number, pools) where a pool
-            is (probability weight, turns) and turns are encoded question-answer pairs.
+        sets: for each set, how many samples a batch holds and the candidate pictures: (number, pools) where a
+            pool is a list of (question, answer) texts.
+        tokenizer: encodes what is drawn, in the worker.
         num_rows: rows a batch.
         samples_per_row: samples a row; `row_len` / `samples_per_row` tokens each.
         row_len: tokens a row.
@@ -103,7 +114,8 @@ class PictureRows(IterableDataset[PictureBatch]):
 
     def __init__(
         self,
-        sets: Sequence[tuple[int, list[tuple[int, list[list[EncodedTurn]]]]]],
+        sets: Sequence[tuple[int, list[tuple[int, list[list[tuple[str, str]]]]]]],
+        tokenizer: Tokenizer,
         *,
         num_rows: int,
         samples_per_row: int,
@@ -111,6 +123,7 @@ class PictureRows(IterableDataset[PictureBatch]):
         keeps: Sequence[int],
         seed: int,
     ) -> None:
+        self.tokenizer = tokenizer
         self.sets, self.num_rows, self.samples_per_row = sets, num_rows, samples_per_row
         self.row_len, self.keeps, self.seed = row_len, tuple(keeps), seed
 
@@ -131,7 +144,7 @@ class PictureRows(IterableDataset[PictureBatch]):
                 image, pools = pictures[pick]
                 images.append(image)
                 sample = fill_sample(
-                    _draw_branches(pools, rng), num_image_tokens=num_image_tokens, sample_len=sample_len
+                    self._draw_branches(pools, rng), num_image_tokens=num_image_tokens, sample_len=sample_len
                 )
                 for name, values in fields.items():
                     values.append(sample[name])
@@ -139,18 +152,23 @@ class PictureRows(IterableDataset[PictureBatch]):
         stacked = {name: torch.from_numpy(np.stack(values)).view(shape) for name, values in fields.items()}
         documents = torch.arange(self.samples_per_row).repeat_interleave(sample_len).expand(shape)
         return PictureBatch(
-            documents=documents.contiguous(), images=torch.tensor(images), num_image_tokens=num_image_tokens, **stacked
+            documents=documents.contiguous(),
+            images=torch.tensor(images),
+            num_image_tokens=num_image_tokens,
+            **stacked,
         )
 
-
-def _draw_branches(pools: list[list[EncodedTurn]], rng: np.random.Generator) -> list[list[EncodedTurn]]:
-    """Up to eight turns of each pool in random order, one a branch; a few branches get a second turn."""
-    drawn = [pool[i] for pool in pools for i in rng.permutation(len(pool))[:8]]
-    order = rng.permutation(len(drawn))
-    branches: list[list[EncodedTurn]] = []
-    for i in order:
-        if branches and len(branches[-1]) < 3 and rng.random() < 0.1:
-            branches[-1].append(drawn[i])
-        else:
-            branches.append([drawn[i]])
-    return branches
+    def _draw_branches(
+        self, pools: list[list[tuple[str, str]]], rng: np.random.Generator
+    ) -> list[list[EncodedTurn]]:
+        """Up to eight turns of each pool in random order, one a branch; a few branches get a second turn."""
+        drawn = [pool[i] for pool in pools for i in rng.permutation(len(pool))[:8]]
+        encoded = self.tokenizer.encode_batch([text for turn in drawn for text in turn])
+        turns = list(zip(encoded[::2], encoded[1::2], strict=True))
+        branches: list[list[EncodedTurn]] = []
+        for i in rng.permutation(len(turns)):
+            if branches and len(branches[-1]) < 3 and rng.random() < 0.1:
+                branches[-1].append(turns[i])
+            else:
+                branches.append([turns[i]])
+        return branches

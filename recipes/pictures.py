@@ -1,6 +1,7 @@
 """Picture sets as the vision recipes read them: all pixels on the device, all texts as token ids.
 
-Reads what `python -m recipes.vision_data` wrote: `images_NAME.npy` (N, H, W, 3) uint8 and `samples_NAME.jsonl`.
+Reads what `python -m recipes.vision_data` wrote: `images_NAME.npy` (N, H, W, 3) uint8 and
+`samples_NAME.jsonl`.
 """
 
 from __future__ import annotations
@@ -20,17 +21,18 @@ from localgpt.media.text.tokenizer import Tokenizer
 
 __all__ = ["CaptionTable", "PictureSet", "word_table"]
 
-_STOP_WORDS = frozenset(
-    "a an the is are of in on at with and to by it its his her their there this that from for as into up down out "
-    "off over while who which be being has have two three some one".split()
-)
+_STOP_WORDS = """
+    a an the is are of in on at with and to by it its his her their there this that from for as into up down out off
+    over while who which be being has have two three some one
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionTable:
     """Captions of one language, grouped by picture.
 
-    Shapes: `token_ids` (M, T) int64 padded on the right, `lengths` (M,), `first` and `count` (N,) rows of each picture.
+    Shapes: `token_ids` (M, T) int64 padded on the right, `lengths` (M,), `first` and `count` (N,) rows of
+    each picture.
     """
 
     token_ids: Tensor
@@ -39,9 +41,13 @@ class CaptionTable:
     count: Tensor
 
     @classmethod
-    def build(cls, captions: list[list[str]], tokenizer: Tokenizer, *, max_len: int, device: str) -> CaptionTable:
+    def build(
+        cls, captions: list[list[str]], tokenizer: Tokenizer, *, max_len: int, device: str
+    ) -> CaptionTable:
         """Tokenise the captions of every picture; a picture without captions has count 0."""
-        encoded = [ids[:max_len] for ids in tokenizer.encode_batch([text for group in captions for text in group])]
+        encoded = [
+            ids[:max_len] for ids in tokenizer.encode_batch([text for group in captions for text in group])
+        ]
         table = torch.zeros(max(1, len(encoded)), max_len, dtype=torch.int64)
         for row, ids in enumerate(encoded):
             table[row, : len(ids)] = torch.tensor(ids)
@@ -59,7 +65,7 @@ class CaptionTable:
 
 @dataclass(slots=True)
 class PictureSet:
-    """One set: `images` (N, H, W, 3) uint8 on the device, `samples` as read, `train` and `val` picture numbers."""
+    """One set: `images` (N, H, W, 3) uint8 on the device, `samples` as read, numbers of `train` and `val`."""
 
     name: str
     images: Tensor
@@ -107,7 +113,9 @@ def word_table(captions: list[list[str]], *, num_words: int) -> tuple[Tensor, li
 
     Source: classification on caption words, SuperClass, arXiv:2411.03313.
     """
-    bags = [set(re.findall(r"[a-z]+", " ".join(group).lower())) - _STOP_WORDS for group in captions]
+    bags = [
+        set(re.findall(r"[a-z]+", " ".join(group).lower())) - set(_STOP_WORDS.split()) for group in captions
+    ]
     frequency = Counter(word for bag in bags for word in bag)
     words = [word for word, _ in frequency.most_common(num_words)]
     number = {word: i for i, word in enumerate(words)}

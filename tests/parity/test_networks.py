@@ -119,6 +119,36 @@ def test_branches_share_the_prefix_and_do_not_see_each_other(decoder: Decoder) -
     assert torch.allclose(packed[10:], alone_2[6:], atol=1e-4)
 
 
+def test_block_masks_hold_all_that_may_be_seen_and_full_blocks_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+    starts = torch.rand(3, 128, generator=generator) < 0.04
+    documents = starts.cumsum(dim=1).to(torch.int32)
+    branches = torch.randint(-1, 3, (3, 8), generator=generator).repeat_interleave(16, dim=1).to(torch.int32)
+    branches[0] = 0  # one row of plain documents
+    positions = torch.arange(128, dtype=torch.int32).expand(3, -1)
+    layout = PackedLayout(documents, branches, positions)
+    mask = layout.block_mask(block_size=8)
+    allowed = (
+        torch.isfinite(packed_bias(torch.ones(1), layout)[:, 0]).unflatten(1, (-1, 8)).unflatten(3, (-1, 8))
+    )
+    any_allowed, all_allowed = allowed.any(dim=(2, 4)), allowed.all(dim=(2, 4))
+    partial = _dense(mask.kv_num_blocks, mask.kv_indices)
+    assert mask.full_kv_num_blocks is not None
+    assert mask.full_kv_indices is not None
+    full = _dense(mask.full_kv_num_blocks, mask.full_kv_indices)
+    assert not (any_allowed & ~(partial | full)).any()
+    assert not (full & ~all_allowed).any()
+    assert not (full & partial).any()
+    assert full.any()
+
+
+def _dense(counts: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """(B, 1, q) counts and (B, 1, q, kv) lists to (B, q, kv) bool."""
+    is_listed = torch.arange(indices.shape[-1]) < counts[..., None]
+    out = torch.zeros(indices.shape, dtype=torch.bool)
+    return out.scatter(-1, indices.long(), is_listed)[:, 0]
+
+
 @pytest.fixture(scope="module")
 def encoder() -> JointEncoder:
     torch.manual_seed(0)

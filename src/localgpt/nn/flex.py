@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 __all__ = ["PackedAttend", "PackedLayout", "packed_bias"]
 
@@ -32,8 +32,12 @@ class PackedLayout:
         positions = torch.arange(documents.shape[1], device=documents.device, dtype=torch.int32)
         return cls(documents, torch.zeros_like(documents), positions.expand_as(documents))
 
-    def block_mask(self) -> BlockMask:
-        """Which blocks of the score matrix need computing."""
+    def block_mask(self, block_size: int = 128) -> BlockMask:
+        """Which blocks of the score matrix need computing.
+
+        Worked out from each block's first and last document (documents are numbered upwards along a row), so
+        no mask of the size of the scores is ever made. A block that all may see is full, and skips the mask.
+        """
         documents, branches = self.documents, self.branches
 
         def may_attend(b: Tensor, h: Tensor, q: Tensor, kv: Tensor) -> Tensor:
@@ -41,8 +45,23 @@ class PackedLayout:
             same_branch = (branches[b, kv] == 0) | (branches[b, kv] == branches[b, q])
             return (kv <= q) & same_document & same_branch
 
-        num_rows, row_len = documents.shape
-        return create_block_mask(may_attend, num_rows, None, row_len, row_len, device=documents.device.type)
+        first, last = documents[:, ::block_size], documents[:, block_size - 1 :: block_size]
+        is_shared = (branches.unflatten(1, (-1, block_size)) == 0).all(dim=2)  # (B, blocks)
+        num_blocks = first.shape[1]
+        place = torch.arange(num_blocks, device=documents.device)
+        is_before, is_same = place[:, None] > place[None, :], place[:, None] == place[None, :]
+        meets = (last[:, None, :] >= first[:, :, None]) & (is_before | is_same)  # (B, q, kv)
+        is_full = (first == last)[:, None, :] & (last[:, :, None] == first[:, None, :]) & is_before
+        is_full = is_full & is_shared[:, None, :]
+        partial, full = _listed(meets & ~is_full), _listed(is_full)
+        return BlockMask.from_kv_blocks(*partial, *full, BLOCK_SIZE=block_size, mask_mod=may_attend)
+
+
+def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, q, kv) bool to how many blocks each query block needs (B, 1, q) and which (B, 1, q, kv), int32."""
+    counts = blocks.sum(dim=2, dtype=torch.int32)
+    order = blocks.to(torch.int8).argsort(dim=2, descending=True, stable=True).to(torch.int32)
+    return counts[:, None].contiguous(), order[:, None].contiguous()
 
 
 class PackedAttend:

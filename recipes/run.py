@@ -1,0 +1,34 @@
+"""Run one recipe: what `localgpt train` does, for machines without the command line's libraries.
+
+python -m recipes.run NAME --data DATA --out OUT [--init INIT] [--steps N | --minutes M] [--size tiny]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from recipes.common import RunOptions
+from recipes.registry import RECIPES, run_recipe
+
+
+def main() -> None:
+    """Parse the options, run, print the figures."""
+    parser = argparse.ArgumentParser(description="Run one training recipe.")
+    parser.add_argument("name", choices=sorted(RECIPES))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--size", choices=("full", "tiny"), default="full")
+    parser.add_argument("--seed", type=int, default=0)
+    values = vars(parser.parse_args())
+    figures = run_recipe(values.pop("name"), RunOptions(**values))
+    sys.stdout.write(json.dumps(figures) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -22,8 +22,8 @@ from localgpt.media.text.tokenizer import Tokenizer
 __all__ = ["CaptionTable", "PictureSet", "word_table"]
 
 _STOP_WORDS = """
-    a an the is are of in on at with and to by it its his her their there this that from for as into up down out off
-    over while who which be being has have two three some one
+    a an the is are of in on at with and to by it its his her their there this that from for as into up down
+    out off over while who which be being has have two three some one
 """
 
 

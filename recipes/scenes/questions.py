@@ -27,7 +27,15 @@ from recipes.scenes.stock import is_held_out_colour, is_held_out_relation
 from recipes.scenes.vocabulary import COLOUR_ZH, COLOURS, NUMBERS_EN, NUMBERS_ZH, IconName, icon_names
 from recipes.scenes.wordings import draw_wording
 
-__all__ = ["QUESTION_KINDS", "Turn", "is_right", "scene_questions"]
+__all__ = [
+    "QUESTION_KINDS",
+    "Turn",
+    "is_right",
+    "no_forms",
+    "number_forms",
+    "scene_questions",
+    "yes_forms",
+]
 
 QUESTION_KINDS = ("colour", "count", "relation", "yesno", "what", "background", "extreme", "describe")
 _ZH_YES, _ZH_NO = ("是", "有", "对", "在"), ("不", "没", "否")
@@ -61,6 +69,25 @@ class Turn:
     def to_dict(self) -> dict[str, str]:
         """As `samples_NAME.jsonl` stores it."""
         return {"lang": self.lang, "kind": self.kind, "q": self.q, "a": self.a}
+
+
+def yes_forms(language: str) -> tuple[str, ...]:
+    """Ways to start a reply that says yes."""
+    return _ZH_YES if language == "zh" else ("yes",)
+
+
+def no_forms(language: str) -> tuple[str, ...]:
+    """Ways to start a reply that says no."""
+    return _ZH_NO if language == "zh" else ("no",)
+
+
+def number_forms(count: int, language: str) -> tuple[str, ...]:
+    """Ways to write a number from 0 to 10."""
+    if language == "zh":
+        extra = {0: ("没有",), 2: ("二",)}.get(count, ())
+        return (NUMBERS_ZH[count], str(count), *extra)
+    extra = {0: ("no", "none"), 1: ("a", "an")}.get(count, ())
+    return (NUMBERS_EN[count], str(count), *extra)
 
 
 def is_right(turn: Turn, reply: str) -> bool:
@@ -203,13 +230,6 @@ class _Asker:
             if name.group not in groups and not (self.is_photograph and name.is_common):
                 return name
 
-    def number_forms(self, count: int) -> tuple[str, ...]:
-        if self.is_chinese:
-            extra = {0: ("没有",), 2: ("二",)}.get(count, ())
-            return (NUMBERS_ZH[count], str(count), *extra)
-        extra = {0: ("no", "none"), 1: ("a", "an")}.get(count, ())
-        return (NUMBERS_EN[count], str(count), *extra)
-
     # Colours
 
     def colour(self) -> Turn | None:
@@ -251,7 +271,7 @@ class _Asker:
             return None
         sentence = self.count_sentence(Group(name, None, count))
         slots = {"a": name.zh, "m": name.measure} if self.is_chinese else {"ns": name.en_plural}
-        return self.turn("count", "count", sentence, str(count), self.number_forms(count), **slots)
+        return self.turn("count", "count", sentence, str(count), number_forms(count, self.language), **slots)
 
     def count_sentence(self, group: Group) -> str:
         name, rng = group.name, self.rng
@@ -284,7 +304,9 @@ class _Asker:
         slots |= (
             {"a": thing.name.zh, "m": thing.name.measure} if self.is_chinese else {"ns": thing.name.en_plural}
         )
-        return self.turn("count", "count_colour", sentence, str(count), self.number_forms(count), **slots)
+        return self.turn(
+            "count", "count_colour", sentence, str(count), number_forms(count, self.language), **slots
+        )
 
     def total(self) -> Turn | None:
         if self.is_photograph:
@@ -296,14 +318,12 @@ class _Asker:
             sentence = (
                 f"There {'is' if count == 1 else 'are'} {NUMBERS_EN[count]} object{'s' * (count != 1)}."
             )
-        return self.turn("count", "total", sentence, str(count), self.number_forms(count))
+        return self.turn("count", "total", sentence, str(count), number_forms(count, self.language))
 
     # Yes and no
 
     def yesno(self, yes: bool) -> tuple[str, ...]:
-        if self.is_chinese:
-            return _ZH_YES if yes else _ZH_NO
-        return ("yes",) if yes else ("no",)
+        return yes_forms(self.language) if yes else no_forms(self.language)
 
     def presence(self) -> Turn | None:
         yes = self.rng.random() < 0.5

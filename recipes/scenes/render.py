@@ -18,7 +18,17 @@ from recipes.scenes.icons import Icon, name_colours
 from recipes.scenes.stock import Stock, is_held_out_colour, is_held_out_relation
 from recipes.scenes.vocabulary import COLOURS, IconName
 
-__all__ = ["KINDS", "RELATIONS", "SIZE", "Background", "Scene", "SceneObject", "relation_of", "render_scene"]
+__all__ = [
+    "KINDS",
+    "RELATIONS",
+    "SIZE",
+    "Background",
+    "Scene",
+    "SceneObject",
+    "draw_background",
+    "relation_of",
+    "render_scene",
+]
 
 SIZE = 192
 RELATIONS = ("left", "right", "above", "below")
@@ -121,7 +131,7 @@ def render_scene(rng: random.Random, stock: Stock, *, split: str = "train", kind
         kind: one of `KINDS`; drawn by their weights where none is given.
     """
     kind = kind or rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
-    background, canvas = _background(rng, stock)
+    background, canvas = draw_background(rng, stock)
     wanted = _Chooser(rng, stock, background, split).choose(kind)
     placed = _place(rng, wanted, stock, canvas, split=split, kind=kind)
     return Scene(np.asarray(canvas), tuple(placed), background, kind)
@@ -130,7 +140,8 @@ def render_scene(rng: random.Random, stock: Stock, *, split: str = "train", kind
 # Backgrounds
 
 
-def _background(rng: random.Random, stock: Stock) -> tuple[Background, Image.Image]:
+def draw_background(rng: random.Random, stock: Stock) -> tuple[Background, Image.Image]:
+    """A plain, gradient or photographed background, and its (192, 192) picture."""
     draw = rng.random()
     if draw < 0.3 and stock.photographs:
         return Background("photograph"), _photograph(rng, stock)

@@ -39,21 +39,26 @@ class Stock:
     _means: dict[tuple[str, str | None], tuple[float, float, float]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def load(cls, data: Path, *, split: str = "train", workers: int = 1) -> Stock:
+    def load(
+        cls, data: Path, *, split: str = "train", workers: int = 1, icons: list[Icon] | None = None
+    ) -> Stock:
         """Read icons and photographs of one split.
 
         Args:
             data: folder with the image sets, flat or in images/.
             split: "train" or "val"; photographs of the other split are never shown.
             workers: processes that cut the icons out (13 s on one).
+            icons: of another stock, which saves that time.
         """
+        sets = ("coco_unlabelled", "flickr8k") if split == "train" else ("coco_unlabelled",)
+        photographs = [PicturePack.open(data, name).chosen(split) for name in sets]
+        if icons is not None:
+            return cls(icons, photographs)
         pack = PicturePack.open(data, ICON_SET)
         rows: dict[str, int] = {}
         for number, row in enumerate(pack.rows):
             rows.setdefault(row["name"], number)
         pairs = [(name, pack.coded(rows[name.icon])) for name in icon_names() if name.icon in rows]
-        sets = ("coco_unlabelled", "flickr8k") if split == "train" else ("coco_unlabelled",)
-        photographs = [PicturePack.open(data, name).chosen(split) for name in sets]
         if workers == 1:
             return cls([_cut_out(pair) for pair in pairs], photographs)
         with ProcessPoolExecutor(workers) as pool:

@@ -22,9 +22,45 @@ __all__ = ["Doing", "PhotoFacts", "caption_facts", "clean_caption"]
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z]+)?")
 _ARTICLES = frozenset(["a", "an", "one", "another", "the"])
 _BREAKS = frozenset(
-    ["with", "and", "in", "on", "at", "of", "is", "are", "while", "as", "to", "by", "near", "from", "holding", "wearing", "has", "his", "her"]
+    [
+        "with",
+        "and",
+        "in",
+        "on",
+        "at",
+        "of",
+        "is",
+        "are",
+        "while",
+        "as",
+        "to",
+        "by",
+        "near",
+        "from",
+        "holding",
+        "wearing",
+        "has",
+        "his",
+        "her",
+    ]
 )
-_MANY = frozenset(["group", "crowd", "several", "many", "people", "family", "team", "bunch", "couple", "children", "kids", "others", "lot"])
+_MANY = frozenset(
+    [
+        "group",
+        "crowd",
+        "several",
+        "many",
+        "people",
+        "family",
+        "team",
+        "bunch",
+        "couple",
+        "children",
+        "kids",
+        "others",
+        "lot",
+    ]
+)
 _COLOURED = {
     "dog": "dog", "shirt": "shirt", "jacket": "jacket", "ball": "ball", "bike": "bicycle", "bicycle": "bicycle",
     "car": "car", "dress": "dress", "hat": "hat", "helmet": "helmet", "coat": "coat", "horse": "horse",
@@ -32,7 +68,9 @@ _COLOURED = {
     "umbrella": "umbrella", "sweater": "sweater", "swimsuit": "swimsuit", "shorts": "shorts", "t-shirt": "shirt",
     "motorcycle": "motorcycle", "couch": "couch", "skirt": "skirt", "vest": "vest", "uniform": "uniform",
 }  # fmt: skip
-_NO_COLOURS = frozenset(["tan", "beige", "golden", "multicolored", "colorful", "striped", "spotted", "gold", "silver", "cream"])
+_NO_COLOURS = frozenset(
+    ["tan", "beige", "golden", "multicolored", "colorful", "striped", "spotted", "gold", "silver", "cream"]
+)
 _SUBJECTS = {
     "man": "man", "woman": "woman", "boy": "boy", "girl": "girl", "dog": "dog", "child": "child", "person": "person",
     "baby": "baby", "lady": "woman", "kid": "child", "toddler": "child", "guy": "man", "puppy": "dog", "horse": "horse",

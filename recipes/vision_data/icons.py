@@ -1,9 +1,10 @@
-"""Single icons in many sizes, places, colours and on many backgrounds: all icons of the set with their names."""
+"""Single icons in many sizes, places, colours and on many backgrounds: the whole set with its names."""
 
 from __future__ import annotations
 
 import io
 import random
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,28 +25,34 @@ from recipes.vision_data.packs import PicturePack
 
 __all__ = ["NamedIcon", "icon_sample", "load_icons"]
 
-_UNCOUNTED = (
-    "skis",
-    "glasses",
-    "jeans",
-    "shorts",
-    "socks",
-    "gloves",
-    "scissors",
-    "lungs",
-    "fireworks",
-    "beans",
+_MASS = frozenset(
+    "fog foggy ice rice popcorn bacon butter salt garlic bread fire snow rain water om zzz dna infinity sushi mate "
+    "camping volleyball badminton spaghetti broccoli money wood tea yarn thread sake dango oden falafel".split()
 )
-_BARE_STARTS = ("o clock", "thirty", "keycap", "japanese", "input", "person ", "woman ", "man ", "people ")
+_HEAD_ENDS = (
+    " with ",
+    " in ",
+    " at ",
+    " behind ",
+    " of ",
+    " under ",
+    " on ",
+    " without ",
+    " from ",
+    " up",
+    " down",
+)
+_BARE_STARTS = ("women ", "men ", "people ", "no ", "night ", "sunrise", "sunset", "input ", "bust")
 
 
 @dataclass(frozen=True, slots=True)
 class NamedIcon:
-    """A cut-out with its name: short nouns of the scene vocabulary where there is one, else the set's own name."""
+    """A cut-out with its name: the noun of the scene vocabulary where there is one, else the set's own."""
 
     icon: Icon
     name: LabelName
-    keywords: tuple[str, ...]
+    keywords: dict[str, tuple[str, ...]]
+    can_be_painted: bool
 
 
 def load_icons(pack: PicturePack, numbers: list[int]) -> list[NamedIcon]:
@@ -57,24 +64,36 @@ def load_icons(pack: PicturePack, numbers: list[int]) -> list[NamedIcon]:
         name = vocabulary.get(row["name"]) or _icon_name(row)
         pixels = np.asarray(Image.open(io.BytesIO(pack.coded(number))).convert("RGB"))
         label = LabelName(name.en, name.zh, _is_counted(name.en), name.group)
-        found.append(NamedIcon(Icon.from_picture(name, pixels), label, tuple(row.get("keywords") or ())))
+        words = {"en": tuple(row.get("keywords") or ()), "zh": tuple(row.get("keywords_zh") or ())}
+        found.append(NamedIcon(Icon.from_picture(name, pixels), label, words, row["name"] in vocabulary))
     return found
 
 
 def _icon_name(row: dict[str, Any]) -> IconName:
-    return IconName(
-        row["name"], row["name"], row["name_zh"].replace(": ", ""), "个", row["name"].split()[-1], False
-    )
+    english, chinese = row["name"], row["name_zh"].replace(": ", "")
+    english = re.sub(r"\b(woman|women|man|men|worker) s\b", r"\1's", english)
+    english = re.sub(r"\b(woman|man|person) (\w+ hair|beard)$", r"\1 with \2", english)
+    english = re.sub(r"^(woman|man|person) bald$", r"bald \1", english).replace("japan", "Japan")
+    words = english.split()
+    if english.endswith("o clock"):
+        english, chinese = f"clock at {words[0]} o'clock", f"{chinese}的时钟"
+    elif len(words) == 2 and words[1] == "thirty":
+        english, chinese = f"clock at half past {words[0]}", f"{chinese}的时钟"
+    elif "face" in words and not set(chinese) & set("脸头表"):
+        chinese = f"{chinese}的表情"
+    return IconName(row["name"], english, chinese, "个", _head(english).split()[-1], False)
+
+
+def _head(name: str) -> str:
+    """The name up to what follows its noun: "kissing face" of "kissing face with smiling eyes"."""
+    ends = [place for place in (name.find(end) for end in _HEAD_ENDS) if place > 0]
+    return name[: min(ends)] if ends else name
 
 
 def _is_counted(name: str) -> bool:
-    last = name.split()[-1]
-    plural = last.endswith("s") and not last.endswith(("ss", "us", "is", "rus"))
-    return (
-        not plural
-        and not name.startswith(_BARE_STARTS)
-        and not name.endswith(("clock", "thirty", "fog", "ice"))
-    )
+    last = _head(name).split()[-1]
+    is_plural = last.endswith("s") and not last.endswith(("ss", "us", "is", "rus"))
+    return not is_plural and last not in _MASS and not name.startswith(_BARE_STARTS)
 
 
 def icon_sample(
@@ -86,7 +105,7 @@ def icon_sample(
         c for c in named.icon.colours
         if c not in (named.icon.colour, background.colour) and not is_held_out_colour(named.name.en, c)
     ]  # fmt: skip
-    colour = rng.choice(colours) if colours and rng.random() < 0.3 else None
+    colour = rng.choice(colours) if colours and named.can_be_painted and rng.random() < 0.4 else None
     size = rng.randint(64, 184)
     cut = named.icon.picture(colour, size)
     scale = size / max(cut.size)
@@ -98,9 +117,18 @@ def icon_sample(
     spot = (rng.randint(0, max(0, SIZE - cut.width)), rng.randint(0, max(0, SIZE - cut.height)))
     canvas.paste(cut, spot, cut.getchannel("A"))
     captions = label_captions(named.name, rng, kind="icon")
-    turns = label_turns(named.name, others, rng)
+    for language, words in named.keywords.items():
+        if words:
+            some = rng.sample(words, min(3, len(words)))
+            listed = (
+                f"{named.name.zh}：{'、'.join(some)}。"
+                if language == "zh"
+                else f"{captions['en'][0][:-1]}: {', '.join(some)}."
+            )
+            captions[language].append(listed)
+    turns = label_turns(named.name, others, rng, kind="icon")
     known = colour or named.icon.colour
-    if known:
+    if known and named.can_be_painted:
         phrase = f"{known} {named.name.en}"
         phrase = article(phrase) if named.name.is_counted else phrase
         captions["en"].append(f"{phrase[0].upper()}{phrase[1:]}.")

@@ -57,7 +57,12 @@ def label_captions(name: LabelName, rng: random.Random, *, kind: str = "photo") 
 
 
 def label_turns(
-    name: LabelName, others: Sequence[LabelName], rng: random.Random, *, is_place: bool = False
+    name: LabelName,
+    others: Sequence[LabelName],
+    rng: random.Random,
+    *,
+    is_place: bool = False,
+    kind: str = "photo",
 ) -> list[Turn]:
     """What is this, is this a cat, describe: balanced between yes and no.
 
@@ -66,6 +71,7 @@ def label_turns(
         others: names that "no" is said to; those of the same group are passed over.
         rng: draws wordings and other names.
         is_place: also ask what place it is.
+        kind: "photo" or "icon".
     """
     turns: list[Turn] = []
     for language in ("en", "zh"):
@@ -74,7 +80,7 @@ def label_turns(
         turns += [_what(name, language, rng, is_place=is_place and i > 0) for i in range(2)]
         yes = rng.random() < 0.5
         turns.append(_yesno(name, name if yes else _other(name, others, language, rng), language, rng))
-        captions = label_captions(name, rng)[language]
+        captions = label_captions(name, rng, kind=kind)[language]
         question, _ = draw_wording(rng, "describe", language)
         turns.append(Turn("describe", language, question, rng.choice(captions)))
     return turns

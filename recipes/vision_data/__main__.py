@@ -31,8 +31,9 @@ def main() -> None:
     )  # fmt: skip
     for name, counts in prepare(options)["sets"].items():
         sys.stdout.write(
-            f"{name:18} {counts['pictures']:6} pictures ({counts['train']} train) {counts['turns_en']:7} English "
-            f"and {counts['turns_zh']:7} Chinese turns {counts['bytes'] / 1e6:8.1f} MB\n"
+            f"{name:18} {counts['pictures']:6} pictures ({counts['train']} train) "
+            f"{counts['turns_en']:7} English and {counts['turns_zh']:7} Chinese turns "
+            f"{counts['bytes'] / 1e6:8.1f} MB\n"
         )
     sys.stdout.write(f"{time.time() - started:.1f} s\n")
 

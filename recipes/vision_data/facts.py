@@ -20,64 +20,37 @@ from recipes.vision_data.photo_words import (
 __all__ = ["Doing", "PhotoFacts", "caption_facts", "clean_caption"]
 
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z]+)?")
-_ARTICLES = frozenset(["a", "an", "one", "another", "the"])
-_BREAKS = frozenset(
-    [
-        "with",
-        "and",
-        "in",
-        "on",
-        "at",
-        "of",
-        "is",
-        "are",
-        "while",
-        "as",
-        "to",
-        "by",
-        "near",
-        "from",
-        "holding",
-        "wearing",
-        "has",
-        "his",
-        "her",
-    ]
-)
-_MANY = frozenset(
-    [
-        "group",
-        "crowd",
-        "several",
-        "many",
-        "people",
-        "family",
-        "team",
-        "bunch",
-        "couple",
-        "children",
-        "kids",
-        "others",
-        "lot",
-    ]
-)
+_ARTICLES = frozenset({
+    "a", "an", "one", "another", "the",
+})  # fmt: skip
+_BREAKS = frozenset({
+    "with", "and", "in", "on", "at", "of", "is", "are", "while", "as", "to", "by", "near", "from",
+    "holding", "wearing", "has", "his", "her",
+})  # fmt: skip
+_MANY = frozenset({
+    "group", "crowd", "several", "many", "people", "family", "team", "bunch", "couple", "children", "kids",
+    "others", "lot",
+})  # fmt: skip
 _COLOURED = {
-    "dog": "dog", "shirt": "shirt", "jacket": "jacket", "ball": "ball", "bike": "bicycle", "bicycle": "bicycle",
-    "car": "car", "dress": "dress", "hat": "hat", "helmet": "helmet", "coat": "coat", "horse": "horse",
-    "cat": "cat", "bird": "bird", "truck": "truck", "frisbee": "frisbee", "boat": "boat", "kayak": "kayak",
-    "umbrella": "umbrella", "sweater": "sweater", "swimsuit": "swimsuit", "shorts": "shorts", "t-shirt": "shirt",
-    "motorcycle": "motorcycle", "couch": "couch", "skirt": "skirt", "vest": "vest", "uniform": "uniform",
+    "dog": "dog", "shirt": "shirt", "jacket": "jacket", "ball": "ball", "bike": "bicycle",
+    "bicycle": "bicycle", "car": "car", "dress": "dress", "hat": "hat", "helmet": "helmet", "coat": "coat",
+    "horse": "horse", "cat": "cat", "bird": "bird", "truck": "truck", "frisbee": "frisbee", "boat": "boat",
+    "kayak": "kayak", "umbrella": "umbrella", "sweater": "sweater", "swimsuit": "swimsuit",
+    "shorts": "shorts", "t-shirt": "shirt", "motorcycle": "motorcycle", "couch": "couch", "skirt": "skirt",
+    "vest": "vest", "uniform": "uniform",
 }  # fmt: skip
-_NO_COLOURS = frozenset(
-    ["tan", "beige", "golden", "multicolored", "colorful", "striped", "spotted", "gold", "silver", "cream"]
-)
+_NO_COLOURS = frozenset({
+    "tan", "beige", "golden", "multicolored", "colorful", "striped", "spotted", "gold", "silver", "cream",
+})  # fmt: skip
 _SUBJECTS = {
-    "man": "man", "woman": "woman", "boy": "boy", "girl": "girl", "dog": "dog", "child": "child", "person": "person",
-    "baby": "baby", "lady": "woman", "kid": "child", "toddler": "child", "guy": "man", "puppy": "dog", "horse": "horse",
+    "man": "man", "woman": "woman", "boy": "boy", "girl": "girl", "dog": "dog", "child": "child",
+    "person": "person", "baby": "baby", "lady": "woman", "kid": "child", "toddler": "child", "guy": "man",
+    "puppy": "dog", "horse": "horse",
 }  # fmt: skip
 _SUBJECTS_ZH = {
-    "男人": "man", "男子": "man", "女人": "woman", "女子": "woman", "男孩": "boy", "小男孩": "boy", "女孩": "girl",
-    "小女孩": "girl", "狗": "dog", "小狗": "dog", "狗狗": "dog", "小孩": "child", "孩子": "child", "人": "person",
+    "男人": "man", "男子": "man", "女人": "woman", "女子": "woman", "男孩": "boy", "小男孩": "boy",
+    "女孩": "girl", "小女孩": "girl", "狗": "dog", "小狗": "dog", "狗狗": "dog", "小孩": "child",
+    "孩子": "child", "人": "person",
 }  # fmt: skip
 _GERUND = {
     "runs": "running", "jumps": "jumping", "sits": "sitting", "stands": "standing", "walks": "walking",
@@ -90,7 +63,8 @@ _GERUND = {
     "performs": "performing", "races": "racing", "leans": "leaning", "wears": "wearing", "digs": "digging",
 }  # fmt: skip
 _DOING = re.compile(
-    rf"^(?:a|an|the|one) (?:[a-z-]+ ){{0,3}}?({'|'.join(_SUBJECTS)}) (?:is )?({'|'.join(_GERUND)}|[a-z]+ing)( .*)?$"
+    rf"^(?:a|an|the|one) (?:[a-z-]+ ){{0,3}}?({'|'.join(_SUBJECTS)}) "
+    rf"(?:is )?({'|'.join(_GERUND)}|[a-z]+ing)( .*)?$"
 )
 _DOING_ZH = re.compile(rf"^(?:有?一[个只名位条])?({'|'.join(_SUBJECTS_ZH)})正?在([^，]{{2,}})$")
 _DOING_ZH_BACK = re.compile(rf"^(?:一[个只名位条])?正在([^，的]{{2,}})的({'|'.join(_SUBJECTS_ZH)})$")

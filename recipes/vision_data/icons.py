@@ -25,10 +25,11 @@ from recipes.vision_data.packs import PicturePack
 
 __all__ = ["NamedIcon", "icon_sample", "load_icons"]
 
-_MASS = frozenset(
-    "fog foggy ice rice popcorn bacon butter salt garlic bread fire snow rain water om zzz dna infinity sushi mate "
-    "camping volleyball badminton spaghetti broccoli money wood tea yarn thread sake dango oden falafel".split()
+_MASS_WORDS = (
+    "fog foggy ice rice popcorn bacon butter salt garlic bread fire snow rain water om zzz dna infinity sushi "
+    "mate camping volleyball badminton spaghetti broccoli money wood tea yarn thread sake dango oden falafel"
 )
+_MASS = frozenset(_MASS_WORDS.split())
 _HEAD_ENDS = (
     " with ",
     " in ",
@@ -91,6 +92,8 @@ def _head(name: str) -> str:
 
 
 def _is_counted(name: str) -> bool:
+    if name.startswith(("woman ", "man ", "person ")):
+        return True
     last = _head(name).split()[-1]
     is_plural = last.endswith("s") and not last.endswith(("ss", "us", "is", "rus"))
     return not is_plural and last not in _MASS and not name.startswith(_BARE_STARTS)

@@ -23,6 +23,7 @@ _YESNO = {
         "图上的是{a}吗？", "这是{a}，对吗？", "你看到的是{a}吗？", "图里的东西是{a}吗？", "这叫{a}吗？",
     ),
 }  # fmt: skip
+_YESNO_SHOWS = tuple(form for form in _YESNO["en"] if "show" in form.lower() or "see" in form)
 _PLACE = {
     "en": (
         "What place is this?", "What kind of place is this?", "Where is this?", "What scene is this?",
@@ -43,7 +44,9 @@ _ENDINGS = {
 def label_captions(name: LabelName, rng: random.Random, *, kind: str = "photo") -> dict[str, list[str]]:
     """A few captions in both languages; `kind` is "photo" or "icon"."""
     phrase = _phrase(name)
-    english = [f"{phrase[0].upper()}{phrase[1:]}.", f"This is {phrase}."]
+    english = [f"{phrase[0].upper()}{phrase[1:]}."]
+    if name.is_counted:
+        english.append(f"This is {phrase}.")
     if kind == "icon":
         english += [f"An icon of {phrase}.", f"A picture of {phrase}."]
     else:
@@ -97,8 +100,7 @@ def _what(name: LabelName, language: str, rng: random.Random, *, is_place: bool)
         question, wants_word = draw_wording(rng, "what", language)
     if language == "zh":
         return Turn("what", "zh", question, name.zh if wants_word else f"这是{name.zh}。", (name.zh,))
-    plural = not name.is_counted and name.en.endswith(("ings", "rots", "lars", "sses", "unks"))
-    sentence = f"These are {name.en}." if plural else f"This is {_phrase(name)}."
+    sentence = f"This is {_phrase(name)}." if name.is_counted else f"The picture shows {name.en}."
     word = name.en[0].upper() + name.en[1:]
     return Turn("what", "en", question, word if wants_word else sentence, (name.en,))
 
@@ -112,7 +114,8 @@ def _other(name: LabelName, others: Sequence[LabelName], language: str, rng: ran
 
 def _yesno(name: LabelName, asked: LabelName, language: str, rng: random.Random) -> Turn:
     yes = asked is name
-    question = rng.choice(_YESNO[language]).format(an=_phrase(asked), a=asked.zh)
+    forms = _YESNO[language] if asked.is_counted or language == "zh" else _YESNO_SHOWS
+    question = rng.choice(forms).format(an=_phrase(asked), a=asked.zh)
     wants_word = rng.random() < 0.35
     if wants_word:
         question += ("" if question[-1] in ".?。？" else "?") + rng.choice(_ENDINGS[language])
@@ -120,6 +123,7 @@ def _yesno(name: LabelName, asked: LabelName, language: str, rng: random.Random)
         sentence = f"是的，这是{name.zh}。" if yes else f"不是，这是{name.zh}。"
         word, accepted = ("是", yes_forms("zh")) if yes else ("不是", no_forms("zh"))
     else:
-        sentence = f"Yes, it is {_phrase(name)}." if yes else f"No, it is {_phrase(name)}."
+        verb = "it is" if name.is_counted else "it shows"
+        sentence = f"{'Yes' if yes else 'No'}, {verb} {_phrase(name)}."
         word, accepted = ("Yes", yes_forms("en")) if yes else ("No", no_forms("en"))
     return Turn("yesno", language, question, word if wants_word else sentence, accepted)

@@ -1,6 +1,6 @@
 """Questions about photographs whose answers several captions support, in English and Chinese.
 
-Yes and no are balanced for every noun and activity by `question_rates`, so that a question never tells its answer.
+Yes and no are balanced for every noun and activity by `question_rates`: a question never tells its answer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def question_rates(facts: Iterable[PhotoFacts], *, most_per_noun: int = 900) -> 
 
     Args:
         facts: of all pictures that questions are made for.
-        most_per_noun: yes questions of one noun at most, so that "Is there a person?" does not crowd out the rest.
+        most_per_noun: yes questions of one noun at most, so that no noun crowds out the rest.
     """
     frequency: Counter[tuple[str, str, str]] = Counter()
     for fact in facts:
@@ -82,8 +82,8 @@ def photo_questions(
         language: "en" or "zh".
         kinds: some of `PHOTO_KINDS`.
         evaluation: use wordings that no training question has.
-        rates: how often each question is asked; None asks all of them, and balance is left to the caller (`accepted`
-            begins with "yes" or "no", or "是" or "不").
+        rates: how often each question is asked; None asks all of them, and leaves balance to the caller
+            (`accepted` begins with "yes" or "no", or "是" or "不").
         facts: of the captions, where they are known already.
     """
     facts = facts or caption_facts(captions_en, captions_zh)
@@ -148,15 +148,11 @@ class _Asker:
         accepted = yes_forms(self.language) if yes else no_forms(self.language)
         if self.is_chinese:
             sentence = f"有，图中有{noun.zh}。" if yes else f"没有，图中没有{noun.zh}。"
-            turn = self.turn("yesno", "there", sentence, "是" if yes else "不是", accepted, a=noun.zh)
-            return turn
+            return self.turn("yesno", "there", sentence, "是" if yes else "不是", accepted, a=noun.zh)
         form = "there" if noun.is_counted else "there_mass"
         several = noun.en == noun.plural and noun.is_counted
         are = "are" if several else "is"
-        if yes:
-            sentence = f"Yes, there {are} {noun.article}."
-        else:
-            sentence = f"No, there {are} no {noun.en}."
+        sentence = f"Yes, there {are} {noun.article}." if yes else f"No, there {are} no {noun.en}."
         turn = self.turn(
             "yesno", form, sentence, "Yes" if yes else "No", accepted,
             an=noun.article, a=noun.en, ns=noun.plural,
@@ -202,7 +198,7 @@ class _Asker:
                     a=noun.zh if self.is_chinese else noun.en,
                     ns=noun.plural,
                     m=noun.measure,
-                )  # fmt: skip
+                )
             )
         return turns
 
@@ -287,18 +283,24 @@ class _Asker:
         return turns
 
 
+_PLURAL = (
+    (" is the shorts", " are the shorts"), ("does the shorts", "do the shorts"),
+    ("the shorts is", "the shorts are"), ("The shorts is", "The shorts are"),
+    ("shorts here has", "shorts here have"),
+)  # fmt: skip
+
+
 def _with_are(question: str) -> str:
-    for singular, several in ((" is the shorts", " are the shorts"), ("does the shorts", "do the shorts"), ("the shorts is", "the shorts are"), ("The shorts is", "The shorts are"), ("shorts here has", "shorts here have")):  # fmt: skip  # noqa: E501
+    for singular, several in _PLURAL:
         question = question.replace(singular, several)
     return question
 
 
 def _plural_verb(turn: Turn, noun: Noun) -> Turn:
-    """ "Is there skis" becomes "Are there skis"."""
+    """Turn "Is there skis" into "Are there skis"."""
     question = turn.q
-    for singular, several in (
-        ("Is there ", "Are there "), ("is there ", "are there "), (f"Is {noun.en}", f"Are {noun.en}"),
-        (f"Does {noun.en}", f"Do {noun.en}"),
-    ):  # fmt: skip
+    changes = {"Is there ": "Are there ", "is there ": "are there ", "Is any ": "Are any "}
+    changes |= {f"{a} {noun.en}": f"{b} {noun.en}" for a, b in (("Is", "Are"), ("Does", "Do"))}
+    for singular, several in changes.items():
         question = question.replace(singular, several)
     return Turn(turn.kind, turn.lang, question, turn.a, turn.accepted)

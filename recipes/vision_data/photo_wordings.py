@@ -1,7 +1,7 @@
 """Wordings of questions about photographs, in training and in evaluation, which share none.
 
-English slots: `{an}` noun with article, `{a}` noun, `{ns}` plural, `{ing}` activity, `{colour}` the word colour in either
-spelling. Chinese slots: `{a}` noun, `{m}` measure word, `{ing}` activity.
+English slots: `{an}` noun with article, `{a}` noun, `{ns}` plural, `{ing}` activity, `{colour}` the word colour
+in either spelling. Chinese slots: `{a}` noun, `{m}` measure word, `{ing}` activity.
 """
 
 from __future__ import annotations
@@ -236,8 +236,8 @@ def draw_photo_wording(
         rng: decides the form, and whether a few words stand before and behind it.
         kind: a key of `TRAINING`.
         language: "en" or "zh".
-        evaluation: take a held-out form and ending; `describe` is the product's own prompt there, and every third
-            time in training.
+        evaluation: take a held-out form and ending; `describe` is the product's own prompt there, and every
+            third time in training.
     """
     if kind == "describe" and rng.random() < 0.35:
         return DESCRIBE_PROMPTS[language], False

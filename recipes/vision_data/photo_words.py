@@ -1,9 +1,8 @@
-"""What is read out of captions of photographs: nouns, activities, places, numbers and colours in both languages."""
+"""What is read out of captions of photographs: nouns, activities, places, numbers and colours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 __all__ = [
     "ACTIVITIES",
@@ -16,21 +15,22 @@ __all__ = [
     "Activity",
     "Noun",
     "Place",
-    "noun_of_word",
 ]
 
-# noun | plural | Chinese + measure | English words | Chinese words | words that leave it open | places that rule it out
+# noun | plural | Chinese + measure | English words | Chinese words | words that leave it open | places that
+# rule it out
 # "No" is said only where no caption has any of the words; a noun with places is denied in those only, because
 # captions often leave it out.
 _ROLES = (
-    "person people someone adult adults crowd group couple family team player players rider riders biker bikers "
-    "cyclist cyclists bicyclist bicyclists skateboarder skateboarders snowboarder snowboarders surfer surfers skier "
-    "skiers climber climbers hiker hikers racer racers runner runners worker workers performer performers dancer "
-    "dancers musician spectators onlookers audience pedestrians friends athlete athletes gymnast swimmer swimmers "
-    "boarder kayaker kayakers individual individuals they them everyone others figure rower motorcyclist couples band "
-    "fisherman diver wrestlers driver soldiers officer policeman students teenager teenagers teens teen youth youths "
-    "who human humans participants competitors marchers members passengers jumper golfer skater skaters fan fans hand "
-    "hands face someones body bodies"
+    "person people someone adult adults crowd group couple family team player players rider riders biker "
+    "bikers cyclist cyclists bicyclist bicyclists skateboarder skateboarders snowboarder snowboarders "
+    "surfer surfers skier skiers climber climbers hiker hikers racer racers runner runners worker workers "
+    "performer performers dancer dancers musician spectators onlookers audience pedestrians friends "
+    "athlete athletes gymnast swimmer swimmers boarder kayaker kayakers individual individuals they them "
+    "everyone others figure rower motorcyclist couples band fisherman diver wrestlers driver soldiers "
+    "officer policeman students teenager teenagers teens teen youth youths who human humans participants "
+    "competitors marchers members passengers jumper golfer skater skaters fan fans hand hands face "
+    "someones body bodies"
 )
 _MEN = "man men guy guys male males gentleman gentlemen groom fisherman policeman businessman cowboy dude"
 _WOMEN = "woman women lady ladies female females bride businesswoman"
@@ -176,18 +176,20 @@ HUMAN_COUNTED = {  # noun -> words for one, words for several
     "girl": ("girl", "girls"),
     "child": ("child kid toddler baby infant", "children kids toddlers babies"),
     "person": (
-        "person someone adult player rider biker cyclist bicyclist skateboarder snowboarder surfer skier climber hiker "
-        "racer runner dancer swimmer teenager motorcyclist kayaker",
-        "people adults players riders bikers cyclists skateboarders snowboarders surfers skiers climbers hikers racers "
-        "runners dancers swimmers teenagers kayakers friends",
+        "person someone adult player rider biker cyclist bicyclist skateboarder snowboarder surfer skier "
+        "climber hiker racer runner dancer swimmer teenager motorcyclist kayaker",
+        "people adults players riders bikers cyclists skateboarders snowboarders surfers skiers climbers "
+        "hikers racers runners dancers swimmers teenagers kayakers friends",
     ),
 }
 NUMBER_WORDS = {
-    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5, "both": 2,
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "2": 2, "3": 3, "4": 4, "5": 5,
+    "both": 2,
 }  # fmt: skip
 COLOUR_WORDS = {
-    "red": "red", "orange": "orange", "yellow": "yellow", "green": "green", "blue": "blue", "purple": "purple",
-    "pink": "pink", "brown": "brown", "black": "black", "white": "white", "gray": "gray", "grey": "gray",
+    "red": "red", "orange": "orange", "yellow": "yellow", "green": "green", "blue": "blue",
+    "purple": "purple", "pink": "pink", "brown": "brown", "black": "black", "white": "white", "gray": "gray",
+    "grey": "gray",
 }  # fmt: skip
 
 
@@ -252,18 +254,8 @@ forest|forest woods wooded|树林 森林|in a forest|在树林里
 playground|playground|游乐场|at a playground|在游乐场
 lake|lake river pond stream creek|河 湖 溪|by a lake or river|在河边或湖边
 indoors|indoors indoor room kitchen bedroom couch bed restaurant gym office bathroom classroom library|屋 室内 房间 床 沙发|indoors|在室内
-"""
+"""  # noqa: E501
 PLACES = {
     name: Place(name, frozenset(words.split()), tuple(words_zh.split()), en, zh)
     for name, words, words_zh, en, zh in (line.split("|") for line in _PLACES.strip().splitlines())
 }
-
-
-@cache
-def noun_of_word() -> dict[str, str]:
-    """The most particular noun that each English word means."""
-    found: dict[str, str] = {}
-    for noun in sorted(NOUNS.values(), key=lambda n: -len(n.words)):
-        for word in noun.words:
-            found[word] = noun.en
-    return found

@@ -1,7 +1,8 @@
 """From the raw image sets to what the vision recipes read, deterministically and on many processes.
 
 For each set: `images_NAME.npy` (N, H, W, 3) uint8 and `samples_NAME.jsonl`, one line a picture: `image` its
-number, `split` "train" or "val", `captions` by language, `turns` of `lang`, `kind`, `q`, `a`, `label` or null.
+number, `split` "train" or "val", `captions` by language, `turns` of `lang`, `kind`, `q` and `a`, `label` or
+null.
 `manifest.json` records counts and seeds. A picture depends on the seed and its number only.
 """
 

@@ -2,18 +2,20 @@
 
     python benchmarks/quality_vision.py --data DATA [--model FOLDER] [--device cuda] [--limit N] [--json]
 
-Captions: the product's describe prompts at temperature 0 on flickr8k `val`; CIDEr (not times 100) and BLEU-4
-of pycocoevalcap over lower-cased words without punctuation, Chinese over characters, document frequencies
-from the references; again for the same pictures stretched to 4:3 and 3:4. Retrieval: R@1 and R@5 among all of val.
-Photographs: 400 yes/no and counting questions (`vision/photos.py`), beside the best constant answer of each
-kind and beside the same questions about a grey picture. Scenes: questions about colour, count and relation on
-rendered val scenes. A float checkpoint of a training run is measured with `--training-folder`.
+Captions: the product's describe prompts at temperature 0 on flickr8k `val`; CIDEr (not times 100) and
+BLEU-4 of pycocoevalcap over lower-cased words without punctuation, Chinese over characters, document
+frequencies from the references; again for the same pictures stretched to 4:3 and 3:4. Retrieval: R@1 and
+R@5 among all of val. Photographs: 400 yes/no and counting questions (`vision/photos.py`), beside the best
+constant answer of each kind and beside the same questions about a grey picture. Scenes: questions about
+colour, count and relation on rendered val scenes. A float checkpoint of a training run is measured with
+`--training-folder`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -137,6 +139,7 @@ def judge_photos(
             "majority": majority_by(kinds, [q.answer for q in questions]),
             "blank": accuracy_by(kinds, rights["blank"]),
             "num": {"all": len(kinds), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}},
+            "topics": accuracy_by([f"{q.kind} {q.topic}" for q in questions], rights["model"]),
         }
         run.replies[f"photos_{language}"] = [
             {
@@ -153,7 +156,9 @@ def judge_photos(
 
 def measure_scenes(run: Measure, data: Path, num_scenes: int) -> None:
     """Accuracy on rendered val scenes by kind of question."""
-    scenes, questions = run.timed("rendering", lambda: read_scenes(data, num_scenes, run.answerer.image_size))
+    size = run.answerer.image_size
+    workers = 1 if run.answerer.device.type == "cpu" else min(8, os.cpu_count() or 1)
+    scenes, questions = run.timed("rendering", partial(read_scenes, data, num_scenes, size, workers=workers))
     asks = [Ask(q.scene, q.text) for q in questions]
 
     def load(number: int) -> Pixels:

@@ -1,14 +1,16 @@
 """What a reply says: yes or no, how many, which colour, where; and whether that is the expected answer.
 
-The readers are strict about false positives: "no" inside "brown", "one" inside "someone", 红 inside 西红柿
-and 一 inside 一起 say nothing. A reply that says two different things (two colours, "yes ... no") says nothing
-either.
+The readers are strict about false positives: "no" inside "brown", "one" inside "someone", 红 inside
+西红柿 and 一 inside 一起 say nothing. A reply that says two different things (two colours, "yes ... no")
+says nothing either.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from recipes.scenes.vocabulary import COLOUR_ZH, COLOURS
 
 __all__ = ["KINDS", "read_colour", "read_number", "read_place", "read_yes_no", "says"]
 
@@ -45,18 +47,15 @@ _NUMBER_ZH = re.compile(
 )
 
 _COLOURS_EN = {
-    "red": "red", "orange": "orange", "yellow": "yellow", "green": "green", "blue": "blue", "purple": "purple",
-    "pink": "pink",
-    "brown": "brown", "black": "black", "white": "white", "gray": "gray", "grey": "gray",
-    "violet": "purple", "silver": "gray", "tan": "brown", "beige": "brown", "golden": "yellow",
-    "gold": "yellow", "crimson": "red", "scarlet": "red", "navy": "blue", "magenta": "pink",
+    **{colour: colour for colour in COLOURS},
+    "grey": "gray", "violet": "purple", "silver": "gray", "tan": "brown", "beige": "brown",
+    "golden": "yellow", "gold": "yellow", "crimson": "red", "scarlet": "red", "navy": "blue",
+    "magenta": "pink",
 }  # fmt: skip
 _COLOUR_EN = re.compile(r"\b(?:" + "|".join(_COLOURS_EN) + r")\b")
 _COLOURS_ZH = {
-    "粉红": "pink", "橙红": "orange", "橘红": "orange", "橘黄": "orange", "橙黄": "orange",
-    "大红": "red", "鲜红": "red", "银灰": "gray", "咖啡": "brown", "红": "red", "橙": "orange", "橘": "orange", "黄": "yellow",
-    "绿": "green", "蓝": "blue", "紫": "purple", "粉": "pink", "棕": "brown", "褐": "brown", "黑": "black",
-    "白": "white", "灰": "gray",
+    "粉红": "pink", "橙红": "orange", "橘红": "orange", "橘黄": "orange", "橙黄": "orange", "银灰": "gray",
+    "咖啡": "brown", "橘": "orange", "褐": "brown", **{name[0]: colour for colour, name in COLOUR_ZH.items()},
 }  # fmt: skip
 _NAMED_ZH = re.compile("(" + "|".join(_COLOURS_ZH) + ")色")
 _BARE_ZH = re.compile(

@@ -3,8 +3,8 @@
 Yes/no: of every noun as many pictures that hold it (three captions or more say so) as pictures that do not
 (no caption of either language holds a word that makes it doubtful), so knowing the noun is worth nothing.
 Counting: dogs and people, one to four, as evenly as the captions allow; the captions that count must agree,
-and none may hint at more. All choices follow from hashes of the file names. The wordings are for evaluation only:
-training uses others.
+and none may hint at more. All choices follow from hashes of the file names. The wordings are for evaluation
+only: training uses others.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _SINGULAR_WORDS = {
     "dog": """dog puppy poodle greyhound terrier retriever labrador collie dalmatian bulldog dachshund
         husky pup""",
     "person": """man woman boy girl child kid person guy lady toddler baby teenager male female player
-        skateboarder snowboarder surfer biker cyclist skier climber hiker rider swimmer runner performer infant
-        adult youth teen""",
+        skateboarder snowboarder surfer biker cyclist skier climber hiker rider swimmer runner performer
+        infant adult youth teen""",
 }
 _PLURALS = {
     "man": "men", "woman": "women", "child": "children", "person": "people", "lady": "ladies",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,11 @@ class SceneQuestion:
     answer: str
 
 
-def read_scenes(data: Path, num: int, size: int) -> tuple[list[Pixels], list[SceneQuestion]]:
+def read_scenes(
+    data: Path, num: int, size: int, *, workers: int = 1
+) -> tuple[list[Pixels], list[SceneQuestion]]:
     """Render val scenes from the icons and photographs of the data folder."""
-    stock = Stock.load(data, split="val", workers=min(8, os.cpu_count() or 1))
-    return make_scenes(stock, num, size)
+    return make_scenes(Stock.load(data, split="val", workers=workers), num, size)
 
 
 def make_scenes(stock: Stock, num: int, size: int) -> tuple[list[Pixels], list[SceneQuestion]]:

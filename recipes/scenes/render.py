@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,10 +132,12 @@ def render_scene(rng: random.Random, stock: Stock, *, split: str = "train", kind
         kind: one of `KINDS`; drawn by their weights where none is given.
     """
     kind = kind or rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
-    background, canvas = draw_background(rng, stock)
-    wanted = _Chooser(rng, stock, background, split).choose(kind)
-    placed = _place(rng, wanted, stock, canvas, split=split, kind=kind)
-    return Scene(np.asarray(canvas), tuple(placed), background, kind)
+    while True:
+        background, canvas = draw_background(rng, stock)
+        wanted = _Chooser(rng, stock, background, split).choose(kind)
+        placed = _place(rng, wanted, stock, canvas, split=split, kind=kind)
+        if placed and (kind != "relation" or len(placed) == 2):
+            return Scene(np.asarray(canvas), tuple(placed), background, kind)
 
 
 # Backgrounds
@@ -307,9 +310,8 @@ def _place(
         inner = cut.getchannel("A").point(lambda v: 255 * (v > _ALPHA)).getbbox()
         if inner is None:
             continue
-        spot = _free_spot(
-            rng, (inner[2] - inner[0], inner[3] - inner[1]), want, placed, (split, axis, overlap)
-        )
+        shape = (inner[2] - inner[0], inner[3] - inner[1])
+        spot = _free_spot(rng, shape, want, placed, (split, axis, overlap), _hides(stock, canvas, want))
         if spot is None:
             continue
         box = (spot[0], spot[1], spot[0] + inner[2] - inner[0], spot[1] + inner[3] - inner[1])
@@ -337,15 +339,29 @@ def _free_spot(
     want: _Wanted,
     placed: list[SceneObject],
     rules: tuple[str, int | None, float],
+    hides: Callable[[tuple[int, int, int, int]], bool],
 ) -> tuple[int, int] | None:
     """Top left corner where an object of `shape` (width, height) may stand; None when no try fits."""
     width, height = shape
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         x, y = rng.randint(0, max(0, SIZE - width)), rng.randint(0, max(0, SIZE - height))
         box = (x, y, x + width, y + height)
-        if all(_may_stand(box, want, other, rules) for other in placed):
+        if all(_may_stand(box, want, other, rules) for other in placed) and (attempt > 30 or not hides(box)):
             return x, y
     return None
+
+
+def _hides(stock: Stock, canvas: Image.Image, want: _Wanted) -> Callable[[tuple[int, int, int, int]], bool]:
+    """Tells whether the background in the middle of a box has nearly the colour of the object."""
+    mean = stock.mean_colour(want.icon, want.colour)
+    behind = np.asarray(canvas.resize((8, 8), Image.Resampling.BOX)).tolist()
+
+    def hides(box: tuple[int, int, int, int]) -> bool:
+        x, y = (box[0] + box[2]) * 4 // SIZE, (box[1] + box[3]) * 4 // SIZE
+        there = behind[min(7, y)][min(7, x)]
+        return sum((a - b) ** 2 for a, b in zip(mean, there, strict=True)) < 55**2
+
+    return hides
 
 
 def _may_stand(

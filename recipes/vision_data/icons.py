@@ -26,8 +26,9 @@ from recipes.vision_data.packs import PicturePack
 __all__ = ["NamedIcon", "icon_sample", "load_icons"]
 
 _MASS_WORDS = (
-    "fog foggy ice rice popcorn bacon butter salt garlic bread fire snow rain water om zzz dna infinity sushi "
-    "mate camping volleyball badminton spaghetti broccoli money wood tea yarn thread sake dango oden falafel"
+    "fog foggy ice rice popcorn bacon butter salt garlic bread fire snow rain water om zzz dna infinity "
+    "sushi mate camping volleyball badminton spaghetti broccoli money wood tea yarn thread sake dango oden "
+    "falafel"
 )
 _MASS = frozenset(_MASS_WORDS.split())
 _HEAD_ENDS = (

@@ -1,7 +1,7 @@
 """Wordings of questions about photographs, in training and in evaluation, which share none.
 
-English slots: `{an}` noun with article, `{a}` noun, `{ns}` plural, `{ing}` activity, `{colour}` the word colour
-in either spelling. Chinese slots: `{a}` noun, `{m}` measure word, `{ing}` activity.
+English slots: `{an}` noun with article, `{a}` noun, `{ns}` plural, `{ing}` activity, `{colour}` the word
+colour in either spelling. Chinese slots: `{a}` noun, `{m}` measure word, `{ing}` activity.
 """
 
 from __future__ import annotations

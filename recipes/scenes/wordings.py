@@ -363,7 +363,7 @@ def draw_wording(
     form = rng.choice((EVALUATION if evaluation else TRAINING)[kind][language])
     suffixes = (_EVALUATION_SUFFIX if evaluation else _SUFFIX)[language].get(_SUFFIX_KIND.get(kind, ""), ())
     if suffixes and rng.random() < 0.3:
-        return form + ("" if form[-1] in ".?。？" else "." if language == "en" else "。") + rng.choice(
+        return form + ("" if form[-1] in ".?。？" else "?" if language == "en" else "？") + rng.choice(
             suffixes
         ), True
     if not evaluation and kind != "describe" and rng.random() < 0.06:

@@ -20,6 +20,7 @@ from recipes.vision_data.photo_words import (
 __all__ = ["Doing", "PhotoFacts", "caption_facts", "clean_caption"]
 
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z]+)?")
+_PAIRS = re.compile(r"\b(dirt|motor|hot)[ -](bikes?|dogs?)\b")  # a dirt bike is no bicycle, a hot dog no dog
 _ARTICLES = frozenset({
     "a", "an", "one", "another", "the",
 })  # fmt: skip
@@ -119,10 +120,12 @@ def clean_caption(text: str, language: str) -> str:
 
 def caption_facts(captions_en: Sequence[str], captions_zh: Sequence[str] = ()) -> PhotoFacts:
     """Read the facts out of the captions of one photograph."""
-    tokens = [_WORD.findall(text.lower()) for text in captions_en]
+    tokens = [_WORD.findall(_PAIRS.sub(r"\1\2", text.lower())) for text in captions_en]
     chinese = [re.sub(r"\s+", "", text) for text in captions_zh]
     words = Counter(word for caption in tokens for word in set(caption))
     mentions = {name: _mentions(noun.words, noun.words_zh, tokens, chinese) for name, noun in NOUNS.items()}
+    if mentions["motorcycle"] != (0, 0) and mentions["bicycle"] != (0, 0):
+        mentions["bicycle"] = (1, 0)  # "bike" may mean either: neither said to be there nor denied
     present = tuple(name for name, (english, zh) in mentions.items() if english >= 2 or (english and zh))
     places = _places(tokens, chinese)
     absent = tuple(

@@ -14,9 +14,9 @@ from PIL import Image
 
 from recipes.scenes.captions import article
 from recipes.scenes.icons import Icon
-from recipes.scenes.questions import Turn
 from recipes.scenes.render import SIZE, draw_background
 from recipes.scenes.stock import Stock, is_held_out_colour
+from recipes.scenes.turns import Turn
 from recipes.scenes.vocabulary import COLOUR_ZH, IconName, icon_names
 from recipes.scenes.wordings import draw_wording
 from recipes.vision_data.label_questions import label_captions, label_turns

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from recipes.scenes.captions import article
-from recipes.scenes.questions import Turn, no_forms, yes_forms
+from recipes.scenes.turns import Turn, no_forms, yes_forms
 from recipes.scenes.wordings import draw_wording
 from recipes.vision_data.labels import LabelName
 

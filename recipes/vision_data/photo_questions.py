@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from recipes.scenes.questions import Turn, no_forms, number_forms, yes_forms
+from recipes.scenes.turns import Turn, no_forms, number_forms, yes_forms
 from recipes.scenes.vocabulary import COLOUR_ZH, NUMBERS_EN, NUMBERS_ZH
 from recipes.vision_data.facts import PhotoFacts, caption_facts, clean_caption
 from recipes.vision_data.photo_wordings import draw_photo_wording

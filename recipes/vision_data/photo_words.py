@@ -59,7 +59,7 @@ car|cars|汽车辆|car cars suv sedan taxi minivan convertible automobile|汽车
 truck|trucks|卡车辆|truck trucks pickup|卡车 货车|vehicle vehicles van car cars traffic jeep street tractor atv|
 bus|buses|公交车辆|bus buses|公交 巴士 大巴|vehicle vehicles street traffic van city|
 bicycle|bicycles|自行车辆|bicycle bicycles bike bikes bmx cyclist cyclists bicyclist bicyclists tricycle cycle cycling unicycle|自行车 单车|motorcycle biker bikers motorbike dirtbike rider riders motocross motorcyclist scooter street city|
-motorcycle|motorcycles|摩托车辆|motorcycle motorcycles motorbike motorbikes motocross motorcyclist motorcyclists dirtbike moped|摩托|bike bikes biker bikers rider riders atv quad scooter street city dirt|
+motorcycle|motorcycles|摩托车辆|motorcycle motorcycles motorbike motorbikes motocross motorcyclist motorcyclists dirtbike dirtbikes moped|摩托|bike bikes biker bikers rider riders atv quad scooter street city dirt|
 boat|boats|船艘|boat boats canoe kayak kayaks kayaker kayakers canoes sailboat raft rowboat ship ferry yacht rafting kayaking canoeing speedboat|船 艇 舟 筏|water vessel harbor dock rowing paddle paddles paddling lake ocean sea river rower pier|
 train|trains|火车列|train trains locomotive railcar|火车 列车|railroad tracks subway station rail|
 skateboard|skateboards|滑板个|skateboard skateboards skateboarder skateboarders skateboarding|滑板|board skater skaters skate skating rollerblades scooter ramp trick snowboard|

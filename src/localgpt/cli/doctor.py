@@ -1,0 +1,143 @@
+"""`localgpt doctor`: what this machine has, and what LocalGPT makes of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from localgpt import __version__
+from localgpt.cli.console import print_json, write_text
+from localgpt.cli.options import DataDirOption, JsonOption, ModelOption, settings_of
+from localgpt.errors import LocalGPTError
+from localgpt.units import format_bytes
+
+__all__ = ["doctor"]
+
+
+def doctor(json: JsonOption = False, model: ModelOption = None, data_dir: DataDirOption = None) -> None:
+    """Tell what this machine has and what LocalGPT makes of it.
+
+    Every device runs a small layer, which is held against float64 on the CPU. "problems" lists what needs
+    attention; nothing is changed and nothing is sent anywhere.
+    """
+    from localgpt.settings import data_folder
+
+    settings = settings_of(model=model, data_dir=data_dir)
+    report = _software() | _hardware() | _weights(settings.model)
+    report["page_built"] = _page_is_built()
+    report["data_folder"] = str(data_folder(settings))
+    report["problems"] = _problems(report)
+    if json:
+        print_json(report)
+        return
+    for line in _as_lines(report):
+        write_text(line)
+
+
+def _software() -> dict[str, Any]:
+    import torch
+
+    return {
+        "localgpt": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+    }
+
+
+def _hardware() -> dict[str, Any]:
+    import torch
+
+    from localgpt.compute import check_device, check_int8, describe_devices, int8_kernel
+
+    devices = [{**asdict(device), **asdict(check_device(device.device))} for device in describe_devices()]
+    return {
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": _memory_bytes("SC_PHYS_PAGES"),
+        "free_memory_bytes": _memory_bytes("SC_AVPHYS_PAGES"),
+        "int8": {"kernel": int8_kernel(), **asdict(check_int8())},
+        "devices": devices,
+    }
+
+
+def _memory_bytes(name: str) -> int | None:
+    """Memory of the machine; None where the system does not tell."""
+    try:
+        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _weights(model: str | None) -> dict[str, Any]:
+    from localgpt.checkpoints import describe_family, resolve_family
+
+    try:
+        summary = describe_family(resolve_family(model))
+    except LocalGPTError as error:
+        return {"weights": {"found": False, "detail": str(error)}}
+    found = {"found": True, "id": summary.id, "path": str(summary.path)}
+    return {"weights": found | {"parameters": summary.num_params, "bytes": summary.num_bytes}}
+
+
+def _page_is_built() -> bool:
+    from localgpt.server.gateway import STATIC_DIR
+
+    return (STATIC_DIR / "index.html").is_file()
+
+
+def _problems(report: dict[str, Any]) -> list[str]:
+    problems = [
+        f"{device['device']} does not compute: {device['detail']}"
+        for device in report["devices"]
+        if not device["works"]
+    ]
+    if not report["int8"]["works"]:
+        problems.append(f"the int8 kernel is wrong: {report['int8']['detail']}")
+    if not report["weights"]["found"]:
+        problems.append(report["weights"]["detail"])
+    if not report["page_built"]:
+        problems.append("the page is not built; in the source folder run: make page")
+    folder = Path(report["data_folder"])
+    if folder.exists() and not os.access(folder, os.W_OK):
+        problems.append(f"the data folder {folder} cannot be written to; choose another with --data-dir")
+    return problems
+
+
+def _as_lines(report: dict[str, Any]) -> list[str]:
+    memory = "unknown"
+    if report["memory_bytes"] and report["free_memory_bytes"]:
+        memory = f"{format_bytes(report['memory_bytes'])}, {format_bytes(report['free_memory_bytes'])} free"
+    int8, weights = report["int8"], report["weights"]
+    rows = [
+        ("LocalGPT", report["localgpt"]),
+        ("Python", f"{report['python']} ({sys.executable})"),
+        ("platform", report["platform"]),
+        ("torch", report["torch"]),
+        ("CPU", f"{report['cpu']}, {report['cores']} cores, {report['threads']} threads used"),
+        ("memory", memory),
+        ("int8 kernel", f"{int8['kernel']}: {_verdict(int8)}"),
+    ]
+    for device in report["devices"]:
+        size = f", {format_bytes(device['memory_bytes'])}" if device["memory_bytes"] else ""
+        rows.append((device["device"], f"{device['name']}{size}: {_verdict(device)}"))
+    if weights["found"]:
+        sizes = f"{weights['parameters'] / 1e6:.1f} M parameters, {format_bytes(weights['bytes'])}"
+        rows.append(("weights", f"{weights['id']}, {sizes}, in {weights['path']}"))
+    else:
+        rows.append(("weights", "none"))
+    rows.append(("page", "built" if report["page_built"] else "not built"))
+    rows.append(("data folder", report["data_folder"]))
+    lines = [f"{name:<12} {value}" for name, value in rows]
+    return [*lines, *(f"Problem: {problem}" for problem in report["problems"])]
+
+
+def _verdict(check: dict[str, Any]) -> str:
+    if check["works"]:
+        return f"works, largest error {check['max_error']:.1e}"
+    return f"fails: {check['detail']}"

@@ -1,0 +1,57 @@
+"""Options that several commands share, and the settings they amount to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from localgpt.settings import Settings
+
+__all__ = [
+    "DataDirOption",
+    "DeviceOption",
+    "Fp16Option",
+    "JsonOption",
+    "MaxLengthOption",
+    "ModelOption",
+    "settings_of",
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Write the answer as JSON.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="A model folder, or a file written by 'localgpt models export'. Default: the embedded models.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps. Default: auto, the best there is."
+    ),
+]
+Fp16Option = Annotated[bool, typer.Option("--fp16", help="Half precision on a GPU: less memory.")]
+MaxLengthOption = Annotated[
+    int | None,
+    typer.Option("--max-length", "--max-tokens", metavar="N", min=1, help="Most tokens of the answer."),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="Where LocalGPT keeps its state."),
+]
+
+
+def settings_of(**values: Any) -> Settings:
+    """Settings of the options that were given; the environment and the defaults say the rest.
+
+    Raises:
+        ConfigError: a value is impossible.
+    """
+    from localgpt.settings import build_settings
+
+    return build_settings(**{name: value for name, value in values.items() if value not in (None, False, [])})

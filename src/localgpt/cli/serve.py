@@ -1,0 +1,77 @@
+"""`localgpt serve`: the page and the API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from localgpt.cli.console import note, write_text
+from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, ModelOption, settings_of
+from localgpt.errors import ConfigError
+
+__all__ = ["serve"]
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1, this machine only."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="N", min=0, max=65535, help="Default: 8000; 0 chooses a free one."),
+    ] = None,
+    api_keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--api-key",
+            metavar="KEY",
+            help="Ask callers for this key; may be repeated. Needed for an address others can reach. "
+            "LOCALGPT_API_KEYS='[\"KEY\"]' keeps it out of the list of processes.",
+        ),
+    ] = None,
+    max_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-batch-size", metavar="N", min=1, max=64, help="Answers made at once. Default: 4."
+        ),
+    ] = None,
+    use_cache: Annotated[
+        bool, typer.Option("--use-cache", help="Keep answers to repeated questions (no effect yet).")
+    ] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option("--log-level", help="What goes to standard error. Default: info."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    fp16: Fp16Option = False,
+) -> None:
+    """Serve the page and the OpenAI-compatible API until Ctrl-C."""
+    from localgpt.server.access import is_loopback
+    from localgpt.server.start import new_key
+    from localgpt.server.start import serve as serve_settings
+
+    settings = settings_of(
+        host=host,
+        port=port,
+        api_keys=api_keys,
+        max_batch_size=max_batch_size,
+        use_cache=use_cache,
+        log_level=log_level,
+        data_dir=data_dir,
+        model=model,
+        device=device,
+        fp16=fp16,
+    )
+    if not settings.api_keys and not is_loopback(settings.host):
+        raise ConfigError(
+            f"{settings.host} can be reached from other machines and needs a key, for example: "
+            f"localgpt serve --host {settings.host} --api-key {new_key()}"
+        )
+    if serve_settings(settings, say=write_text, warn=note):
+        raise typer.Exit(130)

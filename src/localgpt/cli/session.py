@@ -1,0 +1,115 @@
+"""The models of one command: loaded once, asked one request after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from localgpt.cli.console import note, progress
+from localgpt.errors import ImageFormatError
+from localgpt.tasks import (
+    ChatResult,
+    EmbedRequest,
+    EmbedResult,
+    Event,
+    Finished,
+    ImagePart,
+    Notice,
+    Request,
+    TextDelta,
+    TextPart,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine
+
+    from localgpt.settings import Settings
+
+__all__ = ["Session", "new_id"]
+
+
+class Session:
+    """Loads on entering, frees on leaving; notices of the models go to standard error.
+
+    Ctrl-C while an answer is made cancels it and raises KeyboardInterrupt.
+
+    Args:
+        settings: model, device and precision.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from localgpt.runtime.loading import LoadOptions, load_service, plan_load
+
+        options = LoadOptions(
+            model=settings.model, device=settings.device, fp16=settings.fp16, max_batch_size=1
+        )
+        with progress("Loading the models"):
+            plan = plan_load(options)
+            for notice in plan.notices:
+                note(notice)
+            self._service = load_service(plan)
+        self._runner = asyncio.Runner()
+
+    def answer(
+        self, request: Request, *, on_text: Callable[[str], None] | None = None, source: str | None = None
+    ) -> ChatResult:
+        """Run one request that has a text for an answer.
+
+        Args:
+            request: chat, describe or ask.
+            on_text: called with each piece of the answer as it comes.
+            source: name of the picture's file, put in front of errors about it.
+
+        Raises:
+            LocalGPTError: the request was refused or failed.
+        """
+        return cast("ChatResult", self._run(self._answer(request, on_text or _ignore), source))
+
+    def embed(self, part: TextPart | ImagePart, *, source: str | None = None) -> tuple[float, ...]:
+        """Vector of a text or a picture; `source` as for `answer`.
+
+        Raises:
+            LocalGPTError: the request was refused or failed.
+        """
+        request = EmbedRequest(id=new_id(), inputs=(part,))
+        return cast("EmbedResult", self._run(self._service.run(request), source)).embeddings[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._service.close())
+        self._runner.close()
+
+    async def _answer(self, request: Request, on_text: Callable[[str], None]) -> ChatResult:
+        stream = cast("AsyncGenerator[Event]", self._service.stream(request))
+        async with aclosing(stream) as events:
+            async for event in events:
+                match event:
+                    case TextDelta():
+                        on_text(event.text)
+                    case Notice():
+                        note(event.text)
+                    case Finished():
+                        return event.result
+        raise AssertionError("an answer ended without its last event")
+
+    def _run(self, work: Coroutine[Any, Any, Any], source: str | None = None) -> Any:
+        try:
+            return self._runner.run(work)
+        except ImageFormatError as error:
+            if source is None:
+                raise
+            raise ImageFormatError(f"{source}: {error}", param=error.param) from None
+
+
+def new_id() -> str:
+    """A request's id."""
+    return uuid.uuid4().hex
+
+
+def _ignore(_: str) -> None:
+    """Take a piece of text and do nothing."""

@@ -2,7 +2,8 @@
 
 For each set: `images_NAME.npy` (N, H, W, 3) uint8 and `samples_NAME.jsonl`, one line a picture: `image` its
 number, `split` "train" or "val", `captions` by language, `turns` of `lang`, `kind`, `q` and `a`, `label` or
-null.
+null. Scenes also have `objects`: `[noun, colour, x0, y0, x1, y1]` in the order of painting; nouns and colours are
+numbered from 1 in the order of `recipes.scenes.vocabulary` (colour 0: none that is clear), edges are 0..1.
 `manifest.json` records counts and seeds. A picture depends on the seed and its number only.
 """
 
@@ -24,8 +25,9 @@ from numpy.typing import NDArray
 
 from recipes.scenes.captions import scene_captions
 from recipes.scenes.questions import scene_questions
-from recipes.scenes.render import SIZE, render_scene
+from recipes.scenes.render import SIZE, Scene, render_scene
 from recipes.scenes.stock import ICON_SET, Stock
+from recipes.scenes.vocabulary import COLOURS, icon_names
 from recipes.vision_data.facts import caption_facts, clean_caption
 from recipes.vision_data.icons import NamedIcon, icon_sample, load_icons
 from recipes.vision_data.label_questions import label_captions, label_turns
@@ -42,6 +44,7 @@ SETS = {
 VAL_SCENES = 0.025  # held-out scenes, as a share of the training ones
 ICON_VERSIONS = 6
 _CHUNK = 250
+_NOUN_NUMBERS = {name.en: number for number, name in enumerate(icon_names(), start=1)}
 
 Sample = dict[str, Any]
 
@@ -174,7 +177,19 @@ def _make_scene(train: int, options: PrepareOptions, number: int) -> tuple[NDArr
         for language in ("en", "zh")
         for turn in scene_questions(scene, rng, language=language, evaluation=split == "val", split=split)
     ]
-    return scene.pixels, _sample(split, captions, turns, None)
+    return scene.pixels, {**_sample(split, captions, turns, None), "objects": _objects(scene)}
+
+
+def _objects(scene: Scene) -> list[list[float]]:
+    """`[noun, colour, x0, y0, x1, y1]` of each object in the order of painting; see the module docstring."""
+    return [
+        [
+            _NOUN_NUMBERS[thing.name.en],
+            list(COLOURS).index(thing.colour) + 1 if thing.colour else 0,
+            *(round(edge / SIZE, 4) for edge in thing.box),
+        ]
+        for thing in scene.objects
+    ]
 
 
 def _start_icons(options: PrepareOptions) -> tuple[int, Maker]:

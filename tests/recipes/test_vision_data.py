@@ -206,6 +206,9 @@ def test_sets_have_the_shape_that_recipes_read(data: Path, tmp_path: Path) -> No
         assert [sample["image"] for sample in samples] == list(range(len(samples)))
         assert {sample["split"] for sample in samples} <= {"train", "val"}
         for sample in samples:
+            objects = sample.pop("objects", [])
+            assert (len(objects) > 0) == (name == "scenes")
+            assert all(noun >= 1 and 0 <= min(box) < max(box) <= 1 for noun, _, *box in objects)
             assert set(sample) == {"image", "split", "captions", "turns", "label"}
             assert sample["captions"]["en"]
             assert all(set(turn) == {"lang", "kind", "q", "a"} for turn in sample["turns"])

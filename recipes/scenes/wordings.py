@@ -125,7 +125,7 @@ TRAINING: Table = {
         "en": (
             "How many {ns} are there?", "How many {ns} do you see?", "How many {ns} can you see?",
             "Count the {ns}.", "How many {ns} are in the picture?", "How many {ns} are in this image?",
-            "how many {ns}", "What is the number of {ns}?", "How many {ns} does the picture show?",
+            "how many {ns}", "Number of {ns}?", "How many {ns} does the picture show?",
             "Tell me how many {ns} there are.", "How many {ns} are shown?", "Please count the {ns}.",
             "How many {ns} do you count?", "What number of {ns} is there?",
             "Can you count the {ns} in this picture?",
@@ -141,7 +141,7 @@ TRAINING: Table = {
         "en": (
             "How many {c} {ns} are there?", "How many of the {ns} are {c}?", "Count the {c} {ns}.",
             "How many {c} {ns} do you see?", "How many {c} {ns} are in the picture?",
-            "What is the number of {c} {ns}?", "How many {ns} are {c}?", "how many {c} {ns}",
+            "Number of {c} {ns}?", "How many {ns} are {c}?", "how many {c} {ns}",
         ),
         "zh": (
             "有几{m}{c}的{a}？", "图中有几{m}{c}的{a}？", "{c}的{a}有几{m}？", "你看到几{m}{c}的{a}？",

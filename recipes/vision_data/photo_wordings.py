@@ -100,7 +100,7 @@ TRAINING: Table = {
         "en": (
             "How many {ns} are there?", "How many {ns} do you see?", "How many {ns} can you see?",
             "Count the {ns}.", "How many {ns} are in the picture?", "How many {ns} are in this photo?",
-            "how many {ns}", "What is the number of {ns}?", "How many {ns} does the photo show?",
+            "how many {ns}", "Number of {ns}?", "How many {ns} does the photo show?",
             "Tell me how many {ns} there are.", "How many {ns} are shown?", "How many {ns} are in the image?",
             "How many {ns} are visible?",
         ),

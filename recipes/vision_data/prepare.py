@@ -2,8 +2,8 @@
 
 For each set: `images_NAME.npy` (N, H, W, 3) uint8 and `samples_NAME.jsonl`, one line a picture: `image` its
 number, `split` "train" or "val", `captions` by language, `turns` of `lang`, `kind`, `q` and `a`, `label` or
-null. Scenes also have `objects`: `[noun, colour, x0, y0, x1, y1]` in the order of painting; nouns and colours are
-numbered from 1 in the order of `recipes.scenes.vocabulary` (colour 0: none that is clear), edges are 0..1.
+null. Scenes also have `objects`: `[noun, colour, x0, y0, x1, y1]` in the order of painting; nouns and colours
+are numbered from 1 in the order of `recipes.scenes.vocabulary` (0: no clear colour), edges are 0..1.
 `manifest.json` records counts and seeds. A picture depends on the seed and its number only.
 """
 

@@ -359,7 +359,7 @@ def _hides(stock: Stock, canvas: Image.Image, want: _Wanted) -> Callable[[tuple[
     def hides(box: tuple[int, int, int, int]) -> bool:
         x, y = (box[0] + box[2]) * 4 // SIZE, (box[1] + box[3]) * 4 // SIZE
         there = behind[min(7, y)][min(7, x)]
-        return sum((a - b) ** 2 for a, b in zip(mean, there, strict=True)) < 55**2
+        return bool(sum((a - b) ** 2 for a, b in zip(mean, there, strict=True)) < 55**2)
 
     return hides
 

@@ -10,14 +10,16 @@ from recipes.scenes.vocabulary import COLOUR_ZH, COLOURS, NUMBERS_EN, NUMBERS_ZH
 __all__ = ["DIRECTIONS", "Turn", "is_right", "no_forms", "number_forms", "yes_forms"]
 
 _ZH_YES, _ZH_NO = ("是", "有", "对", "在"), ("不", "没", "否")
-DIRECTIONS = {
+DIRECTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "left": ("left",), "right": ("right",), "above": ("above", "over"),
         "below": ("below", "under", "beneath"),
     },
     "zh": {"left": ("左",), "right": ("右",), "above": ("上",), "below": ("下",)},
 }  # fmt: skip
-_NOUNS_WITH_NUMBERS = (
+_EXTRA_EN: dict[int, tuple[str, ...]] = {0: ("no", "none"), 1: ("a", "an")}
+_EXTRA_ZH: dict[int, tuple[str, ...]] = {0: ("没有",), 2: ("二",)}
+_NOUNS_WITH_NUMBERS: tuple[str, ...] = (
     "一共", "一起", *(n.zh for n in icon_names() if set(n.zh) & set("".join(NUMBERS_ZH)))
 )  # fmt: skip
 
@@ -58,10 +60,8 @@ def no_forms(language: str) -> tuple[str, ...]:
 def number_forms(count: int, language: str) -> tuple[str, ...]:
     """Ways to write a number from 0 to 10."""
     if language == "zh":
-        extra = {0: ("没有",), 2: ("二",)}.get(count, ())
-        return (NUMBERS_ZH[count], str(count), *extra)
-    extra = {0: ("no", "none"), 1: ("a", "an")}.get(count, ())
-    return (NUMBERS_EN[count], str(count), *extra)
+        return (NUMBERS_ZH[count], str(count), *_EXTRA_ZH.get(count, ()))
+    return (NUMBERS_EN[count], str(count), *_EXTRA_EN.get(count, ()))
 
 
 def is_right(turn: Turn, reply: str) -> bool:

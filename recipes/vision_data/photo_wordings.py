@@ -14,7 +14,7 @@ __all__ = ["EVALUATION", "TRAINING", "draw_photo_wording"]
 
 Table = dict[str, dict[str, tuple[str, ...]]]
 
-_ENDINGS = {
+_ENDINGS: Table = {
     "yesno": {
         "en": (
             " Answer yes or no.", " Yes or no?", " Reply with yes or no.", " Just yes or no, please.",
@@ -31,7 +31,7 @@ _ENDINGS = {
         "zh": ("用一个词回答。", "请用一个词回答。", "一个词就行。"),
     },
 }  # fmt: skip
-_EVALUATION_ENDINGS = {
+_EVALUATION_ENDINGS: Table = {
     "yesno": {
         "en": (" Say yes or no.", " Please say only yes or no."),
         "zh": ("答是或否就行。", "仅回答是或者不是。"),

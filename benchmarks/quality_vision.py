@@ -98,6 +98,8 @@ def note_captions(run: Measure, language: str, shape: str, told: list[str]) -> N
     """Score one set of captions and keep it."""
     references = run.pictures.captions(language)
     scores = score_captions(told, references, language)
+    if scores is None:
+        sys.stderr.write("CIDEr and BLEU-4 are skipped: pycocoevalcap is not installed\n")
     run.figures.setdefault("captions", {}).setdefault(language, {})[shape] = scores
     if shape == "as stored":
         files = [row["file"] for row in run.pictures.rows]

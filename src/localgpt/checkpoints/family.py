@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from localgpt.checkpoints.layout import read_layout
 from localgpt.errors import CheckpointError
@@ -145,17 +146,25 @@ def _fill(module: Module, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> 
 
 
 def _materialise(module: nn.Module) -> None:
-    """Give what the files do not carry (tables made from the config, counters) its value."""
-    if isinstance(module, Decoder):
-        module.alibi = Decoder.slopes(module.config)
+    """Give what the files do not carry (counters of batches) its value."""
     for layer in module.modules():
         for name, buffer in list(layer.named_buffers(recurse=False)):
             if buffer.is_meta:
                 setattr(layer, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
 
 
+class _NoInit(TorchFunctionMode):
+    """Skips initial values: tensors without memory have none, and to make them torch loads its compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _on_meta(kind: type[Module], config: Any) -> Module:
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInit():
         return kind(config)
 
 

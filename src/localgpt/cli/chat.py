@@ -23,7 +23,7 @@ def chat(
     prompt: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PROMPT]",
+            metavar="PROMPT",
             help="What to say; - reads it from standard input. Without it a conversation begins, "
             "which Ctrl-D ends.",
         ),

@@ -19,7 +19,7 @@ __all__ = ["embed"]
 
 def embed(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; - is standard input.")
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Texts; - is standard input.")
     ] = None,
     images: Annotated[
         list[Path] | None, typer.Option("--image", metavar="FILE", help="A picture; may be repeated.")

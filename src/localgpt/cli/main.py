@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,11 +16,11 @@ import typer
 from localgpt import __version__
 from localgpt.cli import ask, bench, chat, describe, doctor, embed, models, serve, train
 from localgpt.cli.console import note, write_text
+from localgpt.cli.interrupts import INTERRUPTED, abrupt_interrupts
 from localgpt.errors import LocalGPTError
 
 __all__ = ["app", "main", "run"]
 
-INTERRUPTED = 130
 _DEBUG = "--debug"
 # Typer carries its own copy of click since 0.2x, so the class is found by way of one it exports.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -60,8 +61,18 @@ app.command()(train.train)
 
 
 def run() -> None:
-    """The entry point of the installed command."""
-    sys.exit(main(sys.argv[1:]))
+    """The entry point of the installed command.
+
+    The process ends without Python's own farewell: taking down torch's libraries lasts most of a second, and
+    a thread that still loads would make it a crash.
+    """
+    abrupt_interrupts()
+    status = main(sys.argv[1:])
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # the reader is gone
+            stream.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,7 +94,6 @@ def main(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        _close_stdout()
         return 1
     except Exception as error:  # noqa: BLE001 - the boundary of the command line
         kind = type(error).__name__
@@ -136,8 +146,3 @@ def _prepare_streams(debug: bool) -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     logging.getLogger("localgpt").addHandler(logging.NullHandler())
-
-
-def _close_stdout() -> None:
-    """Let nothing be flushed into a pipe whose reader is gone when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

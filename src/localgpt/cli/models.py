@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localgpt.cli.console import print_json, progress, write_text
+from localgpt.cli.interrupts import graceful_interrupts
 from localgpt.cli.options import JsonOption, ModelOption, settings_of
 from localgpt.units import format_bytes
 
@@ -49,7 +50,7 @@ def export(
     from localgpt.checkpoints import export_family, resolve_family
 
     family = resolve_family(settings_of(model=model).model)
-    with progress(f"Writing {file}"):
+    with progress(f"Writing {file}"), graceful_interrupts():
         num_bytes = export_family(family, file)
     if json:
         print_json({"path": str(file), "bytes": num_bytes})

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from localgpt.cli.console import note, write_text
+from localgpt.cli.interrupts import INTERRUPTED, graceful_interrupts
 from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, ModelOption, settings_of
 from localgpt.errors import ConfigError
 
@@ -73,5 +74,9 @@ def serve(
             f"{settings.host} can be reached from other machines and needs a key, for example: "
             f"localgpt serve --host {settings.host} --api-key {new_key()}"
         )
-    if serve_settings(settings, say=write_text, warn=note):
-        raise typer.Exit(130)
+    import localgpt.runtime.loading  # noqa: F401 - while Ctrl-C is still abrupt
+
+    with graceful_interrupts():
+        interrupted = serve_settings(settings, say=write_text, warn=note)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)

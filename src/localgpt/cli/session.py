@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from localgpt.cli.console import note, progress
+from localgpt.cli.interrupts import graceful_interrupts
 from localgpt.errors import ImageFormatError
 from localgpt.tasks import (
     ChatResult,
@@ -52,6 +53,7 @@ class Session:
                 note(notice)
             self._service = load_service(plan)
         self._runner = asyncio.Runner()
+        self._interrupts = graceful_interrupts()
 
     def answer(
         self, request: Request, *, on_text: Callable[[str], None] | None = None, source: str | None = None
@@ -78,11 +80,15 @@ class Session:
         return cast("EmbedResult", self._run(self._service.run(request), source)).embeddings[0]
 
     def __enter__(self) -> Self:
+        self._interrupts.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run(self._service.close())
-        self._runner.close()
+        try:
+            self._run(self._service.close())
+            self._runner.close()
+        finally:
+            self._interrupts.__exit__(None, None, None)
 
     async def _answer(self, request: Request, on_text: Callable[[str], None]) -> ChatResult:
         stream = cast("AsyncGenerator[Event]", self._service.stream(request))

@@ -95,12 +95,7 @@ class Decoder(nn.Module):
         self.norm_f = LayerNorm(config.n_embd)
         self.lm_head = Linear(config.n_embd, config.vocab_size)
         self.lm_head.weight = self.wte.weight  # tied
-        self.register_buffer("alibi", self.slopes(config), persistent=False)
-
-    @staticmethod
-    def slopes(config: DecoderConfig) -> Tensor:
-        """ALiBi slopes (H,) float32 of a config."""
-        return alibi_slopes(config.n_head)
+        self.register_buffer("alibi", alibi_slopes(config.n_head), persistent=False)
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
         """Normal(0, 0.02) matrices; the projections that end a residual branch start at zero."""

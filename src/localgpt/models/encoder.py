@@ -109,7 +109,8 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.n_head = n_head
         self.grid_size = grid_size  # other sizes (training at low resolution) interpolate the positions
-        self.positions = nn.Parameter(torch.randn(grid_size**2, n_in) / n_in**0.5)
+        self.positions = nn.Parameter(torch.empty(grid_size**2, n_in))
+        nn.init.normal_(self.positions, std=n_in**-0.5)
         self.c_q = Linear(n_in, n_out)
         self.c_kv = Linear(n_in, 2 * n_out)
         self.c_proj = Linear(n_out, n_out)
@@ -195,7 +196,8 @@ class TextEncoder(nn.Module):
         self.context_len = config.text_context_len
         self.wte = nn.Embedding(config.vocab_size, config.n_token_embd)
         self.widen = Linear(config.n_token_embd, config.n_text_embd)
-        self.positions = nn.Parameter(torch.randn(config.text_context_len, config.n_text_embd) * 0.02)
+        self.positions = nn.Parameter(torch.empty(config.text_context_len, config.n_text_embd))
+        nn.init.normal_(self.positions, std=0.02)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             TextBlock(config.n_text_embd, config.n_text_head, config.dropout)

@@ -12,14 +12,16 @@ __all__ = ["alibi_bias", "alibi_slopes"]
 
 
 def alibi_slopes(n_head: int, *, max_bias: float = 8.0) -> Tensor:
-    """One slope a head, (n_head,) float32: head i (from 1) gets 2 ** (-max_bias * i / n_head).
+    """One slope a head, (n_head,) float32 on the CPU: head i (from 1) gets 2 ** (-max_bias * i / n_head).
 
     Raises:
         ValueError: `n_head` is not a power of two (the formula, and the GGUF export, need one).
     """
     if n_head < 1 or n_head & (n_head - 1):
         raise ValueError(f"n_head is {n_head}; ALiBi slopes here need a power of two")
-    return 2.0 ** (-max_bias * torch.arange(1, n_head + 1, dtype=torch.float32) / n_head)
+    # On the CPU whatever the default device: a decoder built without memory (meta) still knows its slopes.
+    heads = torch.arange(1, n_head + 1, dtype=torch.float32, device="cpu")
+    return 2.0 ** (-max_bias * heads / n_head)
 
 
 def alibi_bias(slopes: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from localgpt.tasks import Channel, Event, Request, Result, Status
 
 __all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_service", "plan_load"]
 
+_JOIN_S = 0.7  # less than a server waits for its service to close
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
@@ -90,6 +92,7 @@ class LazyService:
         self._loaded: Future[LocalService] = Future()
         self._loaded.set_running_or_notify_cancel()  # a caller who goes away cannot cancel it for the others
         self._plan = plan
+        self._thread: threading.Thread | None = None
 
     def start(self, *, on_failure: Callable[[], None] | None = None) -> None:
         """Begin to load, once.
@@ -98,7 +101,8 @@ class LazyService:
             on_failure: called in the loading thread.
         """
         load = partial(self._load, on_failure)
-        threading.Thread(target=load, name="localgpt-load", daemon=True).start()
+        self._thread = threading.Thread(target=load, name="localgpt-load", daemon=True)
+        self._thread.start()
 
     @property
     def failure(self) -> BaseException | None:
@@ -137,7 +141,9 @@ class LazyService:
         )
 
     async def close(self) -> None:
-        """Free what is loaded; a load that still runs is left to end with the process."""
+        """Free what is loaded; a load that still runs gets a moment, then it is left to the process's end."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, _JOIN_S)
         if self._loaded.done() and self._loaded.exception() is None:
             await self._loaded.result().close()
 

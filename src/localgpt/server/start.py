@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -70,7 +73,8 @@ def serve(
     _log_to_stderr(settings.log_level)
     listener = bind(settings.host, settings.port)
     try:
-        from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
+        with _deferred_interrupts():
+            from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
 
         options = LoadOptions(
             model=settings.model,
@@ -120,6 +124,24 @@ def _log_to_stderr(level: str) -> None:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def _deferred_interrupts() -> Iterator[None]:
+    """Raise a Ctrl-C of this block at its end: libraries swallow it while they are imported."""
+    usual = signal.default_int_handler
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not usual:
+        yield
+        return
+    seen: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def _end_scripts_in_one_line() -> None:

@@ -131,7 +131,7 @@ def judge_photos(
         kinds = [q.kind for q in questions]
         rights = {
             name: [
-                says(told[n], q.spoken(language), q.kind, language)
+                says(told[n], q.spoken(language), q.kind, language, topic=q.noun(language))
                 for n, q in zip(mine, questions, strict=True)
             ]
             for name, told in (("model", replies), ("blank", blank))
@@ -174,7 +174,7 @@ def measure_scenes(run: Measure, data: Path, num_scenes: int) -> None:
         rights = [is_right(q, reply) for q, reply in mine]
         run.figures["scenes"][language] = {
             "model": accuracy_by(kinds, rights),
-            "majority": majority_by(kinds, [q.answer for q, _ in mine]),
+            "majority": majority_by(kinds, [q.answer for q, _ in mine], [q.form for q, _ in mine]),
             "num": {"all": len(kinds), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}},
         }
         run.replies[f"scenes_{language}"] = [

@@ -30,8 +30,9 @@ _UNSURE_ZH = re.compile(r"不知道|不确定|不清楚|看不清|无法|对不�
 _ECHO_ZH = re.compile(r"是不是|有没有|是否|对不对|能不能|在不在")
 _NO_ZH = re.compile(r"没有|没|不|否|无|并非|错")
 _YES_ZH = re.compile(
-    r"^(?:是|有|对|嗯|能|可以|会|当然|存在|确实|正确|在|看得到|看到了)|(?:里|中|上|图|片)有|看到"
+    r"^(?:(?:是|对|有|在|嗯|能|会|可以|存在)[的了啊呀]?(?:$|[，,。.！!])|是的|对的|当然|确实|正确|看得到|看到了)"
 )
+_STATES_ZH = re.compile(r"^[有是]|(?:里|中|上|图|片)有|看到|看见")
 
 _WORDS_EN = "zero one two three four five six seven eight nine ten eleven twelve"
 _ONES_EN = {word: number for number, word in enumerate(_WORDS_EN.split())}
@@ -81,11 +82,17 @@ _PLACES_ZH = {
 }
 
 
-def read_yes_no(reply: str, language: str) -> bool | None:
-    """True for yes, False for no, None where the reply says neither or both."""
-    text = _clean(reply)
+def read_yes_no(reply: str, language: str, topic: str = "") -> bool | None:
+    """True for yes, False for no, None where the reply says neither or both.
+
+    Args:
+        reply: the model's words.
+        language: "en" or "zh".
+        topic: what was asked about; a statement without yes ("There is a dog.") counts only if it holds it.
+    """
+    text, topic = _clean(reply), topic.lower()
     if language == "zh":
-        return _yes_no_zh(text)
+        return _yes_no_zh(re.sub(r"\s", "", text), topic)
     if _UNSURE_EN.search(text):
         return None
     first = re.match(r"[a-z']+", text)
@@ -96,19 +103,21 @@ def read_yes_no(reply: str, language: str) -> bool | None:
     has_yes, has_no = bool(_YES_EN.search(text)), bool(_NO_EN.search(text))
     if has_yes != has_no:
         return has_yes
-    return True if not has_no and _STATES_EN.match(text) else None
+    states = topic and _STATES_EN.match(text) and re.search(rf"\b{re.escape(topic)}(?:s|es)?\b", text)
+    return True if states and not has_no else None
 
 
-def _yes_no_zh(text: str) -> bool | None:
+def _yes_no_zh(text: str, topic: str) -> bool | None:
     if _UNSURE_ZH.search(text):
         return None
-    text = _ECHO_ZH.sub("", re.sub(r"\s", "", text))
-    is_no, is_yes = bool(_NO_ZH.search(text)), bool(_YES_ZH.search(_NO_ZH.sub("", text)))
+    text = _ECHO_ZH.sub("", text)
     if _NO_ZH.match(text):
         return False
-    if re.match(r"(?:是的?|对的?|嗯|有的?)[，,。.]", text):
+    is_no = bool(_NO_ZH.search(text))
+    if _YES_ZH.match(text):
         return None if is_no else True
-    return False if is_no else (True if is_yes else None)
+    states = topic and topic in text and _STATES_ZH.search(text)
+    return False if is_no else (True if states else None)
 
 
 def read_number(reply: str, language: str) -> int | None:
@@ -169,7 +178,7 @@ def read_place(reply: str, language: str) -> str | None:
 KINDS = {"yes_no": read_yes_no, "count": read_number, "colour": read_colour, "place": read_place}
 
 
-def says(reply: str, expected: str, form: str, language: str) -> bool:
+def says(reply: str, expected: str, form: str, language: str, *, topic: str = "") -> bool:
     """Whether a reply gives the expected answer.
 
     Args:
@@ -177,10 +186,14 @@ def says(reply: str, expected: str, form: str, language: str) -> bool:
         expected: an answer as one would say it: "Yes.", "three", "It is red.", or a phrase.
         form: one of `KINDS`, or "phrase": then the expected words occur in the reply as whole words.
         language: "en" or "zh".
+        topic: the noun asked about, for `read_yes_no`.
     """
+    if form == "yes_no":
+        meant = read_yes_no(expected, language)
+        return meant is not None and read_yes_no(reply, language, topic) is meant
     if form in KINDS:
-        meant = KINDS[form](expected, language)
-        return meant is not None and KINDS[form](reply, language) == meant
+        value = KINDS[form](expected, language)
+        return value is not None and KINDS[form](reply, language) == value
     wanted, told = _clean(expected).strip(" .。!！"), _clean(reply)
     if language == "zh":
         return bool(wanted) and re.sub(r"\s", "", wanted) in re.sub(r"\s", "", told)

@@ -95,8 +95,13 @@ class PhotoQuestion:
     picture: int
     kind: str
     topic: str
+    topic_zh: str
     texts: dict[str, str]
     answer: str
+
+    def noun(self, language: str) -> str:
+        """The topic without its article, in a language."""
+        return self.topic_zh if language == "zh" else self.topic.removeprefix("a ").removeprefix("the ")
 
     def spoken(self, language: str) -> str:
         """The answer as one would say it in a language."""
@@ -130,7 +135,7 @@ def _yes_no_questions(rows: Sequence[dict[str, Any]], num: int) -> list[PhotoQue
                 pool.remove(picture)
                 used[picture] += 1
                 texts = _texts("yes_no", len(questions) // 2, a=noun.name, n=noun.zh)
-                questions.append(PhotoQuestion(picture, "yes_no", noun.name, texts, answer))
+                questions.append(PhotoQuestion(picture, "yes_no", noun.name, noun.zh, texts, answer))
     return questions
 
 
@@ -157,7 +162,7 @@ def _count_questions(rows: Sequence[dict[str, Any]], num: int) -> list[PhotoQues
         if pool := waiting[noun, number]:
             plural, chinese, measure = COUNTED[noun]
             texts = _texts("count", len(questions), ns=plural, Ns=plural.capitalize(), n=chinese, m=measure)
-            questions.append(PhotoQuestion(pool.pop(0), "count", noun, texts, str(number)))
+            questions.append(PhotoQuestion(pool.pop(0), "count", noun, chinese, texts, str(number)))
     return questions
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 __all__ = ["accuracy_by", "majority_by"]
 
@@ -17,11 +17,22 @@ def accuracy_by(kinds: Sequence[str], rights: Sequence[bool]) -> dict[str, float
     return {kind: sum(values) / len(values) for kind, values in sorted(groups.items())}
 
 
-def majority_by(kinds: Sequence[str], answers: Iterable[str]) -> dict[str, float]:
-    """Share of right answers of someone who knows the kind and always gives its most frequent answer."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for kind, answer in zip(kinds, answers, strict=True):
-        counts[kind][answer] += 1
-    best = {kind: counter.most_common(1)[0][1] for kind, counter in counts.items()}
-    shares = {kind: best[kind] / counts[kind].total() for kind in sorted(counts)}
-    return {"all": sum(best.values()) / max(1, len(kinds)), **shares}
+def majority_by(
+    kinds: Sequence[str], answers: Sequence[str], forms: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Share of right answers of someone who always gives the most frequent answer.
+
+    Args:
+        kinds: of the questions.
+        answers: the right ones.
+        forms: what is known of each question beside its kind; the most frequent answer is taken within it.
+    """
+    known = list(zip(kinds, forms or kinds, strict=True))
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for key, answer in zip(known, answers, strict=True):
+        counts[key][answer] += 1
+    best: Counter[str] = Counter()
+    for (kind, _), counter in counts.items():
+        best[kind] += counter.most_common(1)[0][1]
+    shares = {kind: best[kind] / kinds.count(kind) for kind in sorted(best)}
+    return {"all": best.total() / max(1, len(kinds)), **shares}

@@ -45,6 +45,7 @@ from tests.tiny_folder import write_family
         ("yes, there is a dog.", "en", True),
         ("No, there is no dog.", "en", False),
         ("There is a dog in the picture.", "en", True),
+        ("There is a cat in the picture.", "en", None),  # another thing than was asked about
         ("There is no dog.", "en", False),
         ("There isn't a dog here.", "en", False),
         ("The answer is yes.", "en", True),
@@ -60,6 +61,10 @@ from tests.tiny_folder import write_family
         ("有。", "zh", True),
         ("对。", "zh", True),
         ("图里有一只狗。", "zh", True),
+        ("图里有一只猫。", "zh", None),
+        ("有一只狗。", "zh", True),
+        ("有一只猫。", "zh", None),
+        ("对面是山。", "zh", None),
         ("没有，图中没有狗。", "zh", False),
         ("图中没有狗。", "zh", False),
         ("不是。", "zh", False),
@@ -71,7 +76,8 @@ from tests.tiny_folder import write_family
     ],
 )
 def test_yes_and_no(reply: str, language: str, expected: bool | None) -> None:
-    assert read_yes_no(reply, language) is expected
+    topic = "dog" if language == "en" else "狗"
+    assert read_yes_no(reply, language, topic) is expected
 
 
 @pytest.mark.parametrize(
@@ -285,6 +291,8 @@ def test_accuracy_and_majority() -> None:
     kinds = ["count", "count", "count", "yes_no"]
     assert accuracy_by(kinds, [True, False, False, True]) == {"all": 0.5, "count": 1 / 3, "yes_no": 1.0}
     assert majority_by(kinds, ["1", "1", "2", "yes"]) == {"all": 0.75, "count": 2 / 3, "yes_no": 1.0}
+    by_form = majority_by(["r"] * 4, ["left", "yes", "yes", "no"], ["place", "yes_no", "yes_no", "yes_no"])
+    assert by_form == {"all": 0.75, "r": 0.75}
 
 
 # Pictures and models

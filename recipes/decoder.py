@@ -83,7 +83,7 @@ class TrainStep:
 
     def text_loss(self, rows: Tensor) -> Tensor:
         """Mean loss over (B, T + 1) int64 rows of documents."""
-        inputs, targets = rows[:, :-1], rows[:, 1:]
+        inputs, targets = rows[:, :-1], rows[:, 1:].contiguous()  # one shape and stride: compiled once
         layout = PackedLayout.of_documents(document_ids(inputs, bos_id=BOS_ID))
         return self.loss(self.decoder.embed(inputs), torch.zeros_like(inputs), targets, layout)
 

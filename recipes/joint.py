@@ -75,7 +75,7 @@ class JointRun:
     picture_weight: float = 0.6
     caption_weight: float = 0.15
     encoder_lr: float = 2e-4
-    num_workers: int = 8
+    num_workers: int = 12
 
     @classmethod
     def of_size(cls, size: str) -> JointRun:

@@ -30,7 +30,7 @@ class PackedLayout:
     def of_documents(cls, documents: Tensor) -> PackedLayout:
         """Layout of rows of plain documents: one branch, positions as they stand."""
         positions = torch.arange(documents.shape[1], device=documents.device, dtype=torch.int32)
-        return cls(documents, torch.zeros_like(documents), positions.expand_as(documents))
+        return cls(documents, torch.zeros_like(documents), positions.expand_as(documents).contiguous())
 
     def block_mask(self, block_size: int = 128) -> BlockMask:
         """Which blocks of the score matrix need computing.

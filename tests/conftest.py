@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from localgpt.media.text.tokenizer import Tokenizer
-from tests import tiny
+from tests import tiny, tiny_folder
 
 _LOCAL = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None}
 
@@ -60,3 +61,9 @@ def one_torch_thread() -> None:
 def tokenizer() -> Tokenizer:
     """A small tokenizer with the family's layout of ids."""
     return tiny.make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def family_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny family in a folder; copy it before changing it."""
+    return tiny_folder.write_family(tmp_path_factory.mktemp("family") / "tiny")

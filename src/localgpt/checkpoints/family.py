@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from localgpt.checkpoints.layout import read_layout
+from localgpt.checkpoints.layout import FamilyLayout, read_layout
 from localgpt.errors import CheckpointError
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.decoder import Decoder, DecoderConfig
@@ -67,11 +67,11 @@ def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     keep_int8 = dtype is None and device == "cpu"
     floating = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     if "decoder" not in tensors:
-        raise CheckpointError(f"the family {layout.id} has no decoder; nothing could answer")
+        raise CheckpointError(f"{path}: the family {layout.id} has no decoder; nothing could answer")
     try:
         decoder = _build_decoder(layout.configs["decoder"], tensors["decoder"], keep_int8, floating)
         encoder, projector = _build_encoder(layout.configs.get("encoder"), tensors.get("encoder"), floating)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+    except (CheckpointError, KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: the weights do not fit their config ({reason})") from None
     info = FamilyInfo(
@@ -82,11 +82,18 @@ def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     )
     return Family(
         info=info,
-        tokenizer=Tokenizer.from_str(layout.tokenizer),
+        tokenizer=_tokenizer(layout),
         decoder=decoder.to(device).eval(),
         encoder=encoder and encoder.to(device).eval(),
         projector=projector and projector.to(device).eval(),
     )
+
+
+def _tokenizer(layout: FamilyLayout) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(layout.tokenizer)
+    except CheckpointError as error:
+        raise CheckpointError(f"{layout.path}: {' '.join(str(error).split())}") from None
 
 
 def _build_decoder(
@@ -136,11 +143,9 @@ def _fill(module: Module, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> 
     missing, unexpected = module.load_state_dict(state, strict=False, assign=True)
     allowed = ("num_batches_tracked", "lm_head.weight")
     if lacking := [name for name in missing if not name.endswith(allowed)]:
-        raise CheckpointError(
-            f"the weights lack {lacking[0]} ({len(lacking)} in all); they belong to another config"
-        )
+        raise CheckpointError(f"{lacking[0]} is missing, {len(lacking)} in all")
     if unexpected:
-        raise CheckpointError(f"the weights hold {unexpected[0]}, which their config has no place for")
+        raise CheckpointError(f"there is no place for {unexpected[0]}")
     _materialise(module)
     return module
 

@@ -191,6 +191,9 @@ def _peer_generate(config: DecoderConfig) -> Generate:
             expansion_ratio=4,
             max_seq_len=config.context_len,
             vocab_size=config.vocab_size,
+            use_cache=True,  # off by default in this architecture
+            bos_token_id=None,
+            eos_token_id=None,
         )
     )
     peer.eval()
@@ -202,7 +205,6 @@ def _peer_generate(config: DecoderConfig) -> Generate:
                 token_ids,
                 attention_mask=torch.ones_like(token_ids),
                 max_new_tokens=num_tokens,
-                min_new_tokens=num_tokens,
                 do_sample=False,
                 pad_token_id=0,
             )

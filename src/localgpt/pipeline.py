@@ -1,6 +1,7 @@
 """`MultimodalPipeline`: the published Python API, synchronous, over the same service as every other face.
 
 from localgpt import MultimodalPipeline
+
 pipeline = MultimodalPipeline.from_pretrained("local/multimodal-base")
 print(pipeline.image_to_text("photo.jpg", max_length=100)["generated_text"])
 """
@@ -92,15 +93,15 @@ class MultimodalPipeline:
             {"generated_text": ...}.
 
         Raises:
-            InputError: no such file, not a picture, or too large.
+            InputError: no such file, not a picture, or too large; or `max_length` is below 1.
         """
-        options = SamplingOptions(temperature=0.0, max_tokens=max_length)
+        options = _greedy(max_length)
         request = DescribeRequest(id=_new_id(), image=_image(image), language=language, options=options)
         return self._answer(request)
 
     def ask(self, image: ImageSource, question: str, *, max_length: int = 128) -> dict[str, Any]:
         """Answer a question about a picture; arguments and result as for `image_to_text`."""
-        options = SamplingOptions(temperature=0.0, max_tokens=max_length)
+        options = _greedy(max_length)
         return self._answer(AskRequest(id=_new_id(), image=_image(image), question=question, options=options))
 
     def chat(
@@ -147,11 +148,22 @@ class MultimodalPipeline:
         return {"generated_text": result.text}
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()  # or the answer would go on being made
+            raise
 
 
 def _new_id() -> str:
     return uuid.uuid4().hex
+
+
+def _greedy(max_length: int) -> SamplingOptions:
+    if max_length < 1:
+        raise InputError(f"max_length is {max_length!r}; expected 1 or more", param="max_length")
+    return SamplingOptions(temperature=0.0, max_tokens=max_length)
 
 
 def _image(source: ImageSource) -> ImagePart:

@@ -83,7 +83,7 @@ def talk(session: Session, conversation: Conversation, *, json: bool) -> None:
     Raises:
         InputError: a line was refused and nobody sits at the terminal to correct it.
     """
-    at_terminal = sys.stdin.isatty()
+    at_terminal = _sits_at_terminal()
     if at_terminal:
         note("write, and press Enter; /help lists what else can be typed, Ctrl-D ends")
         _edit_lines()
@@ -177,6 +177,10 @@ def _is_file(path: Path) -> bool:
         return path.expanduser().is_file()
     except (OSError, RuntimeError, ValueError):  # far too long, or no such home: just words
         return False
+
+
+def _sits_at_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _read_line(at_terminal: bool) -> str | None:

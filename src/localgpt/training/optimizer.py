@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-__all__ = ["Muon", "OptimizerOptions", "build_optimizers", "orthogonalize"]
+__all__ = ["Muon", "OptimizerOptions", "build_optimizers", "orthogonalize", "step_all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +137,28 @@ def build_optimizers(module: nn.Module, options: OptimizerOptions) -> list[Optim
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def step_all(
+    optimizers: Iterable[Optimizer], parameters: Iterable[nn.Parameter], *, max_norm: float = float("inf")
+) -> bool:
+    """Clip the gradients, let every optimizer step, and clear the gradients.
+
+    Args:
+        optimizers: of a run.
+        parameters: whose joint gradient norm counts.
+        max_norm: a larger norm is scaled down to this.
+
+    Returns:
+        False, and no step, where the norm is not finite: one bad batch must not spoil a run.
+    """
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    is_finite = bool(torch.isfinite(norm))
+    for optimizer in optimizers:
+        if is_finite:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return is_finite
 
 
 def _is_table(name: str) -> bool:

@@ -1,0 +1,170 @@
+"""What the commands answer: text, JSON, and where each goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localgpt import __version__
+from localgpt.cli import conversation as talking
+from localgpt.cli.conversation import picture_in
+from localgpt.cli.inputs import read_picture
+from localgpt.tasks import ImagePart
+from tests.cli.conftest import Run
+
+SHORT = ("--max-tokens", "4", "--temperature", "0")
+
+
+def test_help_and_version(run: Run) -> None:
+    assert run("--version").out == f"localgpt {__version__}\n"
+    for arguments in ((), ("--help",), ("bench",), ("chat", "-h"), ("models", "export", "--help")):
+        outcome = run(*arguments)
+        assert outcome.status == 0 and outcome.out.startswith("Usage: localgpt") and not outcome.err
+        assert "─" not in outcome.out  # no boxes
+
+
+def test_chat_answers_once(run: Run) -> None:
+    outcome = run("chat", "Who are you?", *SHORT)
+    assert outcome.status == 0 and outcome.out.endswith("\n") and not outcome.err
+    answer = run("chat", "Who are you?", *SHORT, "--json")
+    assert answer.json == {"generated_text": outcome.out[:-1]}
+    assert run("chat", "-", *SHORT, "--json", stdin=b"Who are you?").json == answer.json
+    assert run("chat", "Who are you?", *SHORT, "--json", "--system", "Be brief.").json != answer.json
+
+
+def test_the_same_seed_gives_the_same_answer(run: Run) -> None:
+    answers = [
+        run("chat", "hi", "--seed", seed, "--max-tokens", "8", "--json").out for seed in ("1", "1", "2")
+    ]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_chat_stops_before_a_stop_text(run: Run) -> None:
+    whole = run("chat", "hi", *SHORT, "--json").json["generated_text"]
+    cut = run("chat", "hi", *SHORT, "--json", "--stop", whole[5:9]).json["generated_text"]
+    assert whole.startswith(cut) and len(cut) < len(whole)
+
+
+def test_underscores_and_the_other_name_of_a_limit(run: Run, photo: str) -> None:
+    expected = run("describe", photo, "--max-length", "3", "--json").json
+    assert run("describe", photo, "--max_length=3", "--json").json == expected
+    assert run("describe", photo, "--max_tokens", "3", "--json").json == expected
+
+
+def test_describe_one_picture_and_several(run: Run, photo: str, tmp_path: Path) -> None:
+    one = run("describe", photo, "--max-length", "3", "--json").json
+    assert one.keys() == {"generated_text"}
+    several = run("describe", photo, photo, "--max-length", "3", "--json").json
+    assert several == [{"image": photo, **one}] * 2
+    text = one["generated_text"]
+    assert run("describe", photo, "--max-length", "3").out == f"{text}\n"
+    assert run("describe", photo, photo, "--max-length", "3").out == f"{photo}: {text}\n" * 2
+    zh = run("describe", photo, "--language", "zh", "--max-length", "3", "--json")
+    assert zh.status == 0 and zh.json != one
+    stdin = (tmp_path / photo).read_bytes()
+    assert run("describe", "-", "--max-length", "3", "--json", stdin=stdin).json == one
+
+
+def test_ask_and_chat_about_a_picture(run: Run, photo: str) -> None:
+    assert run("ask", photo, "What is this?", "--max-length", "3", "--json").json["generated_text"]
+    seen = run("chat", "What is this?", "--image", photo, *SHORT, "--json").json
+    assert seen != run("chat", "What is this?", *SHORT, "--json").json
+
+
+def test_embed_texts_then_pictures(run: Run, photo: str) -> None:
+    vectors = run("embed", "a dog", "--image", photo, "--json").json["embeddings"]
+    assert [round(sum(x * x for x in vector), 4) for vector in vectors] == [1.0, 1.0]
+    lines = run("embed", "a dog", "--image", photo).out.splitlines()
+    assert [float(x) for x in lines[1].split()] == pytest.approx(vectors[1], abs=1e-6)
+
+
+def test_models_lists_and_exports(run: Run, photo: str, family_folder: Path) -> None:
+    (model,) = run("models", "--json").json["models"]
+    assert model["id"] == "local/tiny" and model["path"] == str(family_folder)
+    assert model["licence"] == "Apache-2.0" and model["licence_note"] is None
+    assert model["context"] == 128 and model["parameters"] == sum(m["parameters"] for m in model["members"])
+    assert "local/tiny" in run("models").out
+    exported = run("models", "export", "model.bin", "--json").json
+    assert exported == {"path": "model.bin", "bytes": Path("model.bin").stat().st_size}
+    answer = run("ask", photo, "What?", "--max-length", "3", "--json")
+    assert run("ask", photo, "What?", "--max-length", "3", "--json", "--model", "model.bin").out == answer.out
+
+
+def test_non_commercial_weights_say_so(run: Run, family_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from tests.tiny_folder import write_description
+
+    copy = Path(shutil.copytree(family_folder, tmp_path / "nc"))
+    write_description(copy, licence="CC BY-NC-SA 4.0")
+    (model,) = run("models", "--json", "--model", "nc").json["models"]
+    assert "non-commercial" in model["licence_note"]
+    assert "non-commercial" in run("models", "--model", "nc").out
+
+
+def test_doctor_runs_a_kernel_on_each_device(run: Run, tmp_path: Path) -> None:
+    report = run("doctor", "--json", "--data-dir", "state").json
+    assert [device["device"] for device in report["devices"]][-1] == "cpu"
+    assert all(device["works"] for device in report["devices"]) and report["int8"]["works"]
+    assert report["weights"]["found"] and report["data_folder"] == "state"
+    assert not (tmp_path / "state").exists()  # looks, changes nothing
+    assert "int8 kernel" in run("doctor").out
+    lost = run("doctor", "--json", "--model", "nowhere").json
+    assert not lost["weights"]["found"] and any("nowhere" in problem for problem in lost["problems"])
+
+
+def test_notices_go_to_standard_error(run: Run, photo: str) -> None:
+    outcome = run("describe", photo, "--device", "cuda:63", "--fp16", "--max-length", "2", "--json")
+    assert outcome.status == 0 and outcome.json.keys() == {"generated_text"}
+    assert "cuda:63 is not here" in outcome.err and "int8" in outcome.err and outcome.err.count("\n") == 2
+
+
+def test_a_conversation_from_a_pipe(run: Run, photo: str) -> None:
+    lines = f"Who are you?\n\n{photo} What is this?\n/new\nWho are you?\n/quit\nnever asked\n"
+    outcome = run("chat", *SHORT, "--json", stdin=lines.encode())
+    answers = [json.loads(line)["generated_text"] for line in outcome.out.splitlines()]
+    assert outcome.status == 0 and len(answers) == 3
+    assert answers[0] == answers[2]  # forgotten in between
+    assert "a new conversation" in outcome.err
+
+
+def test_a_conversation_remembers(run: Run) -> None:
+    first, second = run("chat", *SHORT, "--json", stdin=b"hi\nhi\n").out.splitlines()
+    assert first != second
+
+
+def test_a_conversation_at_a_terminal_goes_on_after_a_mistake(
+    run: Run, photo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = iter(["/help", "/image", "/image nofile.png", "/nonsense", f"/image {photo}", "What is this?"])
+
+    def read_line(at_terminal: bool) -> str | None:
+        return next(lines, None)
+
+    monkeypatch.setattr(talking, "_read_line", read_line)
+    monkeypatch.setattr(talking, "_sits_at_terminal", lambda: True)
+    outcome = run("chat", *SHORT)
+    assert outcome.status == 0 and outcome.out.strip()
+    for told in (
+        "/image FILE",
+        "needs a file",
+        "cannot read the picture nofile.png",
+        "/nonsense is not known",
+    ):
+        assert told in outcome.err
+    assert "photo.jpg goes with what you say next" in outcome.err
+
+
+def test_pasted_picture_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my photo.JPG"
+    path.write_bytes(b"x")
+    for pasted in (f"'{path}'", f'"{path}"', str(path), str(path).replace(" ", "\\ "), f"file://{path}"):
+        assert picture_in(pasted) == (path, "")
+    assert picture_in(f"file://{path}".replace(" ", "%20")) == (path, "")
+    assert picture_in(f"'{path}' what is this?") == (path, "what is this?")
+    for words in ("what is a photo.jpg", "it's", "/help", "", "x" * 5000, "notes.txt", str(tmp_path)):
+        assert picture_in(words) is None
+    assert read_picture(path) == ImagePart(data=b"x")

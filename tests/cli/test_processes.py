@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-PATIENCE_S = 60  # of a busy machine; a hang fails the test
+from tests.served import PATIENCE_S, Server
+
 COMMAND = (sys.executable, "-W", "error::ResourceWarning", "-m", "localgpt")
 
 
@@ -31,53 +30,8 @@ def environment(family_folder: Path, tmp_path: Path) -> dict[str, str]:
     }
 
 
-class Server:
-    """A server in a process of its own, and what it said while it started."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], folder: Path) -> None:
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.said = ""
-        for line in self.process.stdout:
-            self.said += line
-            if "listens on" in line:
-                break
-        else:
-            raise AssertionError(self.process.communicate()[1])
-        self.url = "http://127.0.0.1:" + re.findall(r":(\d+)$", self.said.strip())[0]
-
-    def ask(self, key: str | None = None) -> dict[str, object]:
-        body = {
-            "model": "local/multimodal-base",
-            "messages": [{"role": "user", "content": "hi"}],
-            "max_tokens": 3,
-        }
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        request = urllib.request.Request(
-            f"{self.url}/v1/chat/completions", json.dumps(body).encode(), headers=headers
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
-            answer = json.load(reply)
-        assert isinstance(answer, dict)
-        return answer
-
-    def end(self, number: signal.Signals) -> tuple[int, str]:
-        """Exit status, and what it wrote to standard error."""
-        self.process.send_signal(number)
-        err = self.process.communicate(timeout=PATIENCE_S)[1]
-        return self.process.returncode, err
-
-
 @pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Iterator[object]:
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers that do not outlive the test."""
     servers: list[Server] = []
 
@@ -91,7 +45,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[object]:
         server.process.communicate()
 
 
-def test_serve_answers_and_ends(start, environment: dict[str, str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_serve_answers_and_ends(start: Callable[..., Server], environment: dict[str, str]) -> None:
     server = start(*COMMAND, "serve", "--port", "0", "--use_cache", "--log-level", "warning")
     assert server.ask()["object"] == "chat.completion"
     port = server.url.rpartition(":")[2]
@@ -104,7 +58,9 @@ def test_serve_answers_and_ends(start, environment: dict[str, str], tmp_path: Pa
     assert err == "localgpt: use_cache has no effect yet: repeated questions are answered anew\n"
 
 
-def test_start_api_as_published(start, environment: dict[str, str], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_start_api_as_published(
+    start: Callable[..., Server], environment: dict[str, str], tmp_path: Path
+) -> None:
     subprocess.run([*COMMAND, "models", "export", "model.bin"], env=environment, cwd=tmp_path, check=True)
     config = '{"modelpath": "./model.bin", "device": "cuda:63", "max_batch_size": 4, "enable语音": True}'
     code = f'from localgpt.server import start_api\nstart_api({config}, host="0.0.0.0", port=0)\n'

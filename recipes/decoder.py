@@ -25,7 +25,7 @@ from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.nn.attention import Attend
 from localgpt.nn.flex import PackedLayout, packed_bias
 from localgpt.training.losses import token_loss
-from localgpt.training.optimizer import OptimizerOptions, build_optimizers
+from localgpt.training.optimizer import OptimizerOptions, build_optimizers, step_all
 from localgpt.training.packing import TokenStream, document_ids, pack_epoch, row_batches
 from localgpt.training.parallel import join_group
 from localgpt.training.schedule import set_lr, trapezoid
@@ -160,7 +160,7 @@ def pretrain_decoder(options: RunOptions) -> dict[str, Any]:
     optimizers = build_optimizers(decoder, run.optimizer)
     step = TrainStep(decoder, options.dtype)
     rows = endless_rows(load_streams(options, EPOCH), EPOCH, run, options.seed + 1000 * group.rank)
-    budget = options.budget(run.minutes)
+    budget, num_skipped = options.budget(run.minutes), 0
     while (progress := group.agree(budget.progress, options.device)) < 1:
         factor = trapezoid(progress, warmup=run.warmup, decay=run.decay, floor=run.floor)
         set_lr(optimizers, factor)
@@ -170,12 +170,15 @@ def pretrain_decoder(options: RunOptions) -> dict[str, Any]:
             loss.backward()
             total += loss.detach()
         group.average_gradients(decoder.parameters())
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        num_skipped += not step_all(optimizers, decoder.parameters())
         budget.step += 1
         if budget.step % 25 == 0 or budget.step <= 5 or budget.is_over:
-            log.write(step=budget.step, loss=round(total.item(), 4), progress=round(progress, 3))
+            log.write(
+                step=budget.step,
+                loss=round(total.item(), 4),
+                progress=round(progress, 3),
+                skipped=num_skipped,
+            )
     figures: dict[str, Any] = {"steps": budget.step, "loss": total.item()}
     figures["tokens"] = budget.step * run.num_accumulate * run.num_rows * run.row_len * group.size
     if group.is_first:

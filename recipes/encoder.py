@@ -3,7 +3,7 @@
 Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gives `encoder.safetensors` and
 a record. Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and
 caption-word classification (SuperClass, arXiv:2411.03313); noun and colour of every grid cell of the
-rendered scenes, so that features know places; 160 px first, 224 px for the last part.
+rendered scenes, so that features know places. Below 224 px for speed; the batch norms are settled at 224 px.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.training.losses import contrastive_loss
+from localgpt.training.optimizer import step_all
 from localgpt.training.schedule import set_lr, trapezoid
 from recipes.augment import Augmentation, augment_with_grid, plain_pixels
 from recipes.cells import CellHead, CellMaps
@@ -49,11 +50,14 @@ class EncoderRun:
     labelled: dict[str, int] = field(
         default_factory=lambda: {"tiny_imagenet_part": 128, "scenes6": 32, "grocery": 32}
     )
-    low_size: int = 160
-    low_until: float = 0.7  # share of the run at the low resolution
+    low_size: int = 192
+    low_until: float = 1.0  # share of the run at the low resolution; a second size costs a second compile
     num_words: int = 1500
     cell_weight: float = 0.5
-    lr: float = 1e-3
+    lr: float = 8e-4
+    max_norm: float = 1.0
+    num_settling: int = 24  # batches that measure the final statistics of the batch norms
+    settling_size: int = 256
     weight_decay: float = 0.1
     warmup: float = 0.05
 
@@ -206,6 +210,24 @@ class EncoderStep:
                 losses[f"cells_{name}"] = self.cells[name].loss(self.encoder.grid_features(chosen), told)
         return losses
 
+    @torch.no_grad()
+    def settle_statistics(self, size: int, *, num_batches: int) -> None:
+        """Measure the batch norms' statistics anew with the final weights, at the size pictures are served.
+
+        Source: precise batch norm, Wu and Johnson 2021, arXiv:2105.07576.
+        """
+        norms = [module for module in self.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # plain average
+        names, dtype = list(self.run.captioned), self.options.dtype
+        for number in range(num_batches):
+            pictures = self.captioned[names[number % len(names)]].pictures
+            images = pictures.images[pictures.draw(self.run.settling_size, self.generator)]
+            pixels = augment_with_grid(images, size, HOW[pictures.name], self.generator)[0]
+            with torch.autocast(self.options.device, dtype=dtype, enabled=dtype != torch.float32):
+                self.encoder.image(pixels.contiguous(memory_format=torch.channels_last))
+
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum that is minimised."""
         cells = [losses[f"cells_{name}"] for name in self.maps]
@@ -228,19 +250,20 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
     )
     for group in optimizer.param_groups:
         group["peak_lr"] = run.lr
-    budget = options.budget(run.minutes)
+    budget, num_skipped = options.budget(run.minutes), 0
     while not budget.is_over:
         size = run.low_size if budget.progress < run.low_until else run.config.image_size
         set_lr([optimizer], trapezoid(budget.progress, warmup=run.warmup, decay=1 - run.warmup))
         losses = step(size)
         step.total(losses).backward()
-        nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        num_skipped += not step_all([optimizer], encoder.parameters(), max_norm=run.max_norm)
         budget.step += 1
         if budget.step % 50 == 0 or budget.step <= 3 or budget.is_over:
             shown = {name: round(float(loss.detach()), 3) for name, loss in losses.items()}
-            log.write(step=budget.step, size=size, progress=round(budget.progress, 3), **shown)
+            log.write(
+                step=budget.step, size=size, progress=round(budget.progress, 3), skipped=num_skipped, **shown
+            )
+    step.settle_statistics(run.config.image_size, num_batches=run.num_settling)
     save_file(
         {k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors"
     )

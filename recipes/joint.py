@@ -24,7 +24,7 @@ from localgpt.media.text.vocabulary import IMAGE_ID
 from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
-from localgpt.training.optimizer import OptimizerOptions, build_optimizers
+from localgpt.training.optimizer import OptimizerOptions, build_optimizers, step_all
 from localgpt.training.parallel import join_group
 from localgpt.training.schedule import set_lr, trapezoid
 from recipes.augment import augment
@@ -230,7 +230,7 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
     optimizers += build_optimizers(model.encoder, _adam_only(run.encoder_lr))
     rows = endless_rows(load_streams(options, MIXTURE), MIXTURE, run.decoder, own_seed + 1)
     pictures = picture_loader(run, sets, tokenizer, own_seed)
-    budget = options.budget(run.minutes)
+    budget, num_skipped = options.budget(run.minutes), 0
     while (progress := group.agree(budget.progress, options.device)) < 1:
         set_lr(optimizers, trapezoid(progress, warmup=run.warmup, decay=1 - run.warmup))
         totals = torch.zeros(3, device=options.device)
@@ -245,15 +245,13 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
             totals[1:] += torch.stack([answer, caption]).detach() / run.num_picture
         group.average_gradients(model.parameters())
         nn.utils.clip_grad_norm_(model.encoder.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        num_skipped += not step_all(optimizers, model.parameters())
         budget.step += 1
         if budget.step % 20 == 0 or budget.step <= 5 or budget.is_over:
             shown = dict(
                 zip(("text", "answer", "caption"), (round(v, 4) for v in totals.tolist()), strict=True)
             )
-            log.write(step=budget.step, progress=round(progress, 3), **shown)
+            log.write(step=budget.step, progress=round(progress, 3), skipped=num_skipped, **shown)
     figures: dict[str, Any] = {
         "steps": budget.step,
         "text_loss": float(totals[0]),

@@ -51,7 +51,9 @@ class CaptionTable:
         table = torch.zeros(max(1, len(encoded)), max_len, dtype=torch.int64)
         for row, ids in enumerate(encoded):
             table[row, : len(ids)] = torch.tensor(ids)
-        lengths = torch.tensor([len(ids) for ids in encoded] or [0])
+        lengths = torch.tensor(
+            [max(1, len(ids)) for ids in encoded] or [1]
+        )  # an empty text reads as one piece
         count = torch.tensor([len(group) for group in captions])
         first = count.cumsum(0) - count
         return cls(table.to(device), lengths.to(device), first.to(device), count.to(device))

@@ -6,10 +6,15 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import localgpt
+from localgpt.cli import main as cli
+from localgpt.cli import reference
+from recipes.registry import RECIPES
 from tests.law.source import ROOT, Module, package_modules, tracked_files
 
 READMES = ("README.md", "README.zh-CN.md")
@@ -86,21 +91,44 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_commands_in_the_docs_exist() -> None:
-    """Every `localgpt COMMAND` in a code block of a page is a command, and every command is explained."""
-    cli = pytest.importorskip("localgpt.cli.main")
-    from typer.main import get_command
-
-    group = get_command(cli.app)
-    commands = set(group.list_commands(None))  # type: ignore[attr-defined]
-    named = set()
+def localgpt_lines() -> list[str]:
+    """Every `localgpt COMMAND ...` that stands in the code of a page, up to a comment."""
+    lines = []
     for path in tracked_files():
         if path.suffix == ".md":
             text = path.read_text(encoding="utf-8")
             code = re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
-            named |= {
-                name for block in code for name in re.findall(r"^localgpt ([a-z]+)", block, re.MULTILINE)
-            }
-    assert named - {"train"} <= commands
-    assert "chat" in named
-    assert not [name for name in commands if not group.get_command(None, name).help]  # type: ignore[attr-defined]
+            lines += [
+                line for block in code for line in re.findall(r"^localgpt [a-z][^#\n]*", block, re.MULTILINE)
+            ]
+    return lines
+
+
+def test_commands_in_the_docs_exist() -> None:
+    """Commands and options named in a page are there, and every command is explained."""
+    group = get_command(cli.app)
+    commands: dict[str, Any] = group.commands  # type: ignore[attr-defined]
+    named = set()
+    for line in localgpt_lines():
+        name, *rest = line.split()[1:]
+        assert name in commands, line
+        named.add(name)
+        command = commands[name]
+        if rest and rest[0] in getattr(command, "commands", {}):
+            command = command.commands[rest[0]]
+        known = {option for param in command.params for option in param.opts} | {"--help", "--debug"}
+        options = {option.replace("_", "-") for option in re.findall(r"--[a-z][a-z_-]*", line)}
+        assert options <= known, line
+    assert {"chat", "ask", "describe"} <= named
+    assert not [name for name, command in commands.items() if not command.help]
+
+
+def test_the_page_of_commands_is_what_they_say() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == reference.markdown(), "python -m localgpt.cli.reference > docs/cli.md writes it anew"
+
+
+def test_recipes_in_the_help_are_those_there_are() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    listed = re.search(r"^\* `RECIPE`: (.*)\.$", page, re.MULTILINE)
+    assert listed and set(re.split(r", | or ", listed.group(1))) == set(RECIPES)

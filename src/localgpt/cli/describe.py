@@ -27,7 +27,9 @@ def describe(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Picture files; - is standard input.")
     ],
-    language: Annotated[Literal["en", "zh"], typer.Option("--language", help="English or Chinese.")] = "en",
+    language: Annotated[
+        Literal["en", "zh"], typer.Option("--language", metavar="en|zh", help="English or Chinese.")
+    ] = "en",
     max_length: MaxLengthOption = None,
     json: JsonOption = False,
     model: ModelOption = None,

@@ -45,7 +45,11 @@ def serve(
     ] = False,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
-        typer.Option("--log-level", help="What goes to standard error. Default: info."),
+        typer.Option(
+            "--log-level",
+            metavar="debug|info|warning|error",
+            help="What goes to standard error. Default: info.",
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     model: ModelOption = None,

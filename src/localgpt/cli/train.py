@@ -35,7 +35,8 @@ def train(
         typer.Option("--minutes", metavar="N", min=0.01, help="Length in minutes. Default: the recipe's."),
     ] = None,
     size: Annotated[
-        Literal["full", "tiny"], typer.Option("--size", help="tiny: a trial of seconds on a CPU.")
+        Literal["full", "tiny"],
+        typer.Option("--size", metavar="full|tiny", help="tiny: a trial of seconds on a CPU."),
     ] = "full",
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The same seed, the same run.")] = 0,
     json: JsonOption = False,

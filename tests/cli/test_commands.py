@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,3 +169,49 @@ def test_pasted_picture_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for words in ("what is a photo.jpg", "it's", "/help", "", "x" * 5000, "notes.txt", str(tmp_path)):
         assert picture_in(words) is None
     assert read_picture(path) == ImagePart(data=b"x")
+
+
+def test_train_hands_its_options_to_a_recipe(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from recipes import registry
+
+    seen: list[Any] = []
+
+    def recipe(options: Any) -> dict[str, Any]:
+        seen.append(options)
+        return {"loss": 0.5, "steps": options.steps}
+
+    monkeypatch.setitem(registry.RECIPES, "decoder", recipe)
+    arguments = ("train", "decoder", "--data", ".", "--out", "out", "--steps", "3", "--size", "tiny")
+    assert run(*arguments, "--seed", "7", "--json").json == {"loss": 0.5, "steps": 3}
+    assert (seen[0].out, seen[0].seed, seen[0].size, seen[0].device) == (Path("out"), 7, "tiny", "cpu")
+    assert run(*arguments).out == "loss: 0.5\nsteps: 3\n"
+
+
+def test_the_benchmark_compares_three(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real sides at the tiny shape; what they print is checked, not how fast they are."""
+    arguments = (
+        "bench",
+        "decode",
+        "--tokens",
+        "3",
+        "--prompt-tokens",
+        "2",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+    )
+    report = run(*arguments, "--json").json
+    assert {
+        "ours_int8",
+        "ours_fp32",
+        "fp32_eager",
+        "ratio",
+        "load_average",
+        "threads",
+        "torch",
+    } <= report.keys()
+    assert all(report[side] > 0 for side in ("ours_int8", "ours_fp32", "fp32_eager"))
+    assert report["weights"] == "local/tiny" and report["tokens"] == 3

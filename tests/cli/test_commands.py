@@ -171,9 +171,7 @@ def test_pasted_picture_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert read_picture(path) == ImagePart(data=b"x")
 
 
-def test_train_hands_its_options_to_a_recipe(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_train_hands_its_options_to_a_recipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from recipes import registry
 
     seen: list[Any] = []
@@ -191,27 +189,8 @@ def test_train_hands_its_options_to_a_recipe(
 
 def test_the_benchmark_compares_three(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real sides at the tiny shape; what they print is checked, not how fast they are."""
-    arguments = (
-        "bench",
-        "decode",
-        "--tokens",
-        "3",
-        "--prompt-tokens",
-        "2",
-        "--rounds",
-        "1",
-        "--threads",
-        "1",
-    )
-    report = run(*arguments, "--json").json
-    assert {
-        "ours_int8",
-        "ours_fp32",
-        "fp32_eager",
-        "ratio",
-        "load_average",
-        "threads",
-        "torch",
-    } <= report.keys()
+    sizes = ("--tokens", "3", "--prompt-tokens", "2", "--rounds", "1", "--threads", "1")
+    report = run("bench", "decode", *sizes, "--json").json
+    assert {"ratio", "load_average", "threads", "torch"} <= report.keys()
     assert all(report[side] > 0 for side in ("ours_int8", "ours_fp32", "fp32_eager"))
     assert report["weights"] == "local/tiny" and report["tokens"] == 3

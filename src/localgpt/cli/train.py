@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from localgpt.cli.console import note, print_json, write_text
-from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption
+from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, settings_of
 from localgpt.errors import ConfigError
 
 __all__ = ["train"]
@@ -53,7 +53,8 @@ def train(
         raise ConfigError(f"no recipe is called {recipe!r}; known recipes: {', '.join(registry.RECIPES)}")
     from localgpt.compute import resolve_device
 
-    choice = resolve_device(device or "auto")
+    settings = settings_of(device=device, fp16=fp16)
+    choice = resolve_device(settings.device)
     if choice.notice:
         note(choice.notice)
     options = importlib.import_module("recipes.common").RunOptions(
@@ -65,7 +66,7 @@ def train(
         size=size,
         seed=seed,
         device=choice.device,
-        fp16=fp16,
+        fp16=settings.fp16,
     )
     figures = registry.run_recipe(recipe, options)
     if json:

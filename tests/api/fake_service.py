@@ -35,8 +35,8 @@ USAGE = Usage(prompt_tokens=7, completion_tokens=3)
 class FakeService:
     """Implements `TaskService`.
 
-    `gate`, where given, holds the answer back after the first delta until it is set. `cancelled` counts answers that
-    were closed before their end.
+    `gate`, where given, holds the answer back after the first delta until it is set. `cancelled` counts
+    answers that were closed before their end.
     """
 
     deltas: Sequence[str] = ("Hello", ", ", "world.")
@@ -72,7 +72,9 @@ class FakeService:
             if self.error is not None:
                 raise self.error
             vectors = tuple(_vector(one) for one in request.inputs)
-            return EmbedResult(embeddings=vectors, usage=Usage(prompt_tokens=5, completion_tokens=0), model="m")
+            return EmbedResult(
+                embeddings=vectors, usage=Usage(prompt_tokens=5, completion_tokens=0), model="m"
+            )
         async for event in self.stream(request):
             if isinstance(event, Finished):
                 return event.result

@@ -90,7 +90,8 @@ async def test_bodies_have_exactly_the_wire_keys(http: httpx.AsyncClient) -> Non
 
 async def test_options_reach_the_task(http: httpx.AsyncClient, service: FakeService) -> None:
     response = await ask(
-        http, temperature=0, top_p=0.5, top_k=9, repetition_penalty=1.1, max_tokens=5, stop=["a", "b"], seed=3,
+        http, temperature=0, top_p=0.5, top_k=9, repetition_penalty=1.1, max_tokens=5,
+        stop=["a", "b"], seed=3,
         user="someone",
     )  # fmt: skip
     assert response.status_code == 200
@@ -158,7 +159,8 @@ async def test_length_and_empty_answers(http: httpx.AsyncClient, service: FakeSe
 
 
 NEUTRAL_VALUES = {
-    "n": 1, "frequency_penalty": 0.0, "presence_penalty": 0, "logit_bias": {}, "logprobs": False, "top_logprobs": 0,
+    "n": 1, "frequency_penalty": 0.0, "presence_penalty": 0, "logit_bias": {}, "logprobs": False,
+    "top_logprobs": 0,
     "response_format": {"type": "text"}, "tools": [], "tool_choice": "none", "parallel_tool_calls": True,
     "functions": [], "function_call": "none", "modalities": ["text"], "audio": None, "prediction": None,
     "reasoning_effort": "none", "verbosity": "medium", "service_tier": "auto", "store": False, "metadata": {},
@@ -170,7 +172,8 @@ ASKING_VALUES = {
     "top_logprobs": 2, "response_format": {"type": "json_object"}, "tools": [{"type": "function"}],
     "tool_choice": "required", "functions": [{"name": "f"}], "function_call": {"name": "f"},
     "modalities": ["text", "audio"], "audio": {"voice": "alloy"}, "prediction": {"type": "content"},
-    "reasoning_effort": "high", "verbosity": "low", "service_tier": "flex", "store": True, "metadata": {"a": "b"},
+    "reasoning_effort": "high", "verbosity": "low", "service_tier": "flex", "store": True,
+    "metadata": {"a": "b"},
     "web_search_options": {}, "moderation": {"model": "m"}, "prompt_cache_options": {},
     "prompt_cache_retention": "24h",
 }  # fmt: skip
@@ -232,8 +235,12 @@ BAD_BODIES: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "param"), BAD_BODIES, ids=[f"{i}-{param}" for i, (_, param) in enumerate(BAD_BODIES)])
-async def test_bad_input_is_refused_by_name(http: httpx.AsyncClient, body: dict[str, Any], param: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "param"), BAD_BODIES, ids=[f"{i}-{param}" for i, (_, param) in enumerate(BAD_BODIES)]
+)
+async def test_bad_input_is_refused_by_name(
+    http: httpx.AsyncClient, body: dict[str, Any], param: str
+) -> None:
     response = await ask(http, **body)
     assert response.status_code == 400, response.text
     error = response.json()["error"]

@@ -38,7 +38,11 @@ async def test_pictures_and_texts_in_one_list(http: httpx.AsyncClient, service: 
     url = "data:image/jpeg;base64," + base64.b64encode(b"picture").decode()
     items = ["a", {"type": "text", "text": "b"}, {"type": "image_url", "image_url": {"url": url}}]
     reply = (await http.post("/v1/embeddings", json={"input": items})).json()
-    assert [item["embedding"] for item in reply["data"]] == [[0.6, 0.8, 0.0], [0.6, 0.8, 0.0], [0.0, 0.6, 0.8]]
+    assert [item["embedding"] for item in reply["data"]] == [
+        [0.6, 0.8, 0.0],
+        [0.6, 0.8, 0.0],
+        [0.0, 0.6, 0.8],
+    ]
     assert service.embed.inputs == (
         TextPart(text="a"),
         TextPart(text="b"),

@@ -1,4 +1,4 @@
-"""Around the routes: keys, foreign origins, error bodies, limits, headers, and work that ends with its caller."""
+"""Around the routes: keys, foreign origins, error bodies, limits, headers, work that ends with its caller."""
 
 from __future__ import annotations
 
@@ -75,8 +75,12 @@ async def test_unknown_route_method_and_json(http: httpx.AsyncClient) -> None:
         response = await http.post(
             "/v1/chat/completions", content=content, headers={"content-type": "application/json"}
         )
-        assert_error(response, 400, code="invalid_json" if content in (b"{",) else response.json()["error"]["code"])
-    assert_error(await http.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"}), 400)
+        assert_error(
+            response, 400, code="invalid_json" if content in (b"{",) else response.json()["error"]["code"]
+        )
+    assert_error(
+        await http.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"}), 400
+    )
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', "1e999", "NaN", "-Infinity", "9" * 5000, "[[[]]]", "{}"])
@@ -144,7 +148,8 @@ async def test_log_holds_no_prompt(http: httpx.AsyncClient, caplog: pytest.LogCa
 async def test_openapi_lists_every_route(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
     expected = {
-        "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{model}", "/v1/status", "/health", "/ready",
+        "/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/models/{model}", "/v1/status",
+        "/health", "/ready",
     }  # fmt: skip
     assert set(schema["paths"]) == expected
 
@@ -161,7 +166,9 @@ async def test_no_key_on_loopback_accepts_any_header(http: httpx.AsyncClient) ->
         assert (await http.get("/v1/models", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic first-key", "first-key", "Bearer first-key2"])
+@pytest.mark.parametrize(
+    "header", [None, "Bearer", "Bearer wrong", "Basic first-key", "first-key", "Bearer first-key2"]
+)
 async def test_key_required(service: FakeService, connect: Connect, header: str | None) -> None:
     client = connect(with_key(service))
     headers = {} if header is None else {"authorization": header}
@@ -169,7 +176,9 @@ async def test_key_required(service: FakeService, connect: Connect, header: str 
         response = await request
         assert_error(response, 401, code="invalid_api_key")
         assert response.headers["www-authenticate"] == "Bearer"
-    assert_error(await client.post("/v1/chat/completions", json=HELLO, headers=headers), 401, code="invalid_api_key")
+    assert_error(
+        await client.post("/v1/chat/completions", json=HELLO, headers=headers), 401, code="invalid_api_key"
+    )
     assert (await client.get("/health")).status_code == 200
     assert (await client.get("/ready")).status_code == 200
 
@@ -194,8 +203,10 @@ def test_public_address_without_key_is_an_error(service: FakeService) -> None:
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
-        ("127.0.0.1", True), ("127.1.2.3", True), ("localhost", True), ("LOCALHOST", True), ("::1", True), ("[::1]", True),
-        ("app.localhost", True), ("0.0.0.0", False), ("::", False), ("192.168.1.2", False), ("example.com", False), ("", False),
+        ("127.0.0.1", True), ("127.1.2.3", True), ("localhost", True), ("LOCALHOST", True), ("::1", True),
+        ("[::1]", True),
+        ("app.localhost", True), ("0.0.0.0", False), ("::", False), ("192.168.1.2", False),
+        ("example.com", False), ("", False),
         ("localhost.example.com", False),
     ],
 )  # fmt: skip
@@ -213,7 +224,9 @@ async def test_own_hosts(http: httpx.AsyncClient, host: str) -> None:
     assert (await http.post("/v1/chat/completions", json=HELLO, headers=same)).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8000", "localhost.evil.example", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:8000", "localhost.evil.example", ""]
+)
 async def test_rebound_names_are_refused(http: httpx.AsyncClient, host: str) -> None:
     for path in ("/", "/health", "/v1/models"):
         assert_error(await http.get(path, headers={"host": host}), 403, code="host_not_allowed")
@@ -260,8 +273,10 @@ class Wire:
         data = json.dumps(body).encode()
         self.inbox.put_nowait({"type": "http.request", "body": data, "more_body": False})
         scope = {
-            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
-            "scheme": "http", "path": "/v1/chat/completions", "raw_path": b"/v1/chat/completions", "query_string": b"",
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http", "path": "/v1/chat/completions", "raw_path": b"/v1/chat/completions",
+            "query_string": b"",
             "root_path": "", "client": ("127.0.0.1", 5), "server": ("127.0.0.1", 8000),
             "headers": [(b"host", b"127.0.0.1:8000"), (b"content-type", b"application/json")],
         }  # fmt: skip

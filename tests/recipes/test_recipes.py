@@ -1,4 +1,4 @@
-"""Every recipe for ten steps on a CPU, on data it makes itself: the loss falls, the same seed gives the same loss."""
+"""Every recipe for ten steps on a CPU, on data it makes: the loss falls, one seed gives one loss."""
 
 from __future__ import annotations
 

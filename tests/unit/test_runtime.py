@@ -359,7 +359,8 @@ def test_pictures_come_before_the_text_of_their_turn(tokenizer: Tokenizer) -> No
     )
     assert prompt.images == (PHOTO,)
     assert prompt.token_ids == [
-        BOS_ID, USER_ID, *[IMAGE_ID] * 4, IMAGE_END_ID, *tokenizer.encode("What\nis this?"), END_ID, ASSISTANT_ID
+        BOS_ID, USER_ID, *[IMAGE_ID] * 4, IMAGE_END_ID,
+        *tokenizer.encode("What\nis this?"), END_ID, ASSISTANT_ID,
     ]  # fmt: skip
 
 

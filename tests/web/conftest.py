@@ -80,9 +80,11 @@ class Visit:
         )
         self.page.on(
             "request",
-            lambda request: None
-            if request.url.startswith((url, "data:", "blob:"))
-            else self.problems.append(f"left the origin: {request.url}"),
+            lambda request: (
+                None
+                if request.url.startswith((url, "data:", "blob:"))
+                else self.problems.append(f"left the origin: {request.url}")
+            ),
         )
         self.page.goto(url)
 

@@ -1,4 +1,4 @@
-"""The page as its users meet it: first visit, chat, pictures, stop, errors, Chinese, a phone, hostile output."""
+"""The page as its users meet it: chat, pictures, stop, errors, Chinese, a phone, hostile output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def png(width: int = 40, height: int = 30) -> bytes:
     rows = b"".join(b"\0" + b"\xc8\x1e\x1e" * width for _ in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -237,7 +240,8 @@ HOSTILE = (
     "<a href='javascript:window.hacked=8'>x</a>",
     "| a |\n|---|\n| <img src=x onerror=window.hacked=9> |",
     "[x](https://e.example/\"onmouseover=\"window.hacked=10)",
-    "<math><mtext><table><mglyph><style><!--</style><img title=\"--&gt;&lt;img src=1 onerror=window.hacked=11&gt;\">",
+    "<math><mtext><table><mglyph><style><!--</style>"
+    "<img title=\"--&gt;&lt;img src=1 onerror=window.hacked=11&gt;\">",
     "<form action=https://e.example><input type=submit></form><base href=https://e.example>",
     "<style>body{display:none}</style><link rel=stylesheet href=https://e.example/x.css>",
 )  # fmt: skip

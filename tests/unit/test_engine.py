@@ -14,7 +14,7 @@ from localgpt.engine.async_engine import AsyncEngine
 from localgpt.engine.engine import Engine
 from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence, SequenceState
-from localgpt.engine.stopping import StopFilter
+from localgpt.engine.stopping import StopFilter, is_going_in_circles
 from localgpt.errors import BackendError, CancelledRequestError, CapacityError, PromptTooLongError
 from localgpt.media.text.tokenizer import StreamDecoder, Tokenizer
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, USER_ID
@@ -502,3 +502,14 @@ def test_one_engine_serves_several_event_loops() -> None:
     engine = AsyncEngine(script_engine("x"))
     assert [asyncio.run(collect(engine, ask())) for _ in range(3)] == ["x"] * 3
     engine.close()
+
+
+def test_circles_are_seen_and_lists_are_not() -> None:
+    line = [7, 8, 9, 10, 11, 12, 13, 14, 15]
+    assert is_going_in_circles([1, 2, *line * 6])
+    assert not is_going_in_circles([1, 2, *line * 4])  # a refrain
+    assert is_going_in_circles([5] * 48)
+    assert is_going_in_circles(list(range(90)) * 3)
+    assert not is_going_in_circles(list(range(90)) * 2)
+    counting = [token for number in range(40) for token in (100, number, 101)]
+    assert not is_going_in_circles(counting)

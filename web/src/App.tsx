@@ -45,7 +45,7 @@ export function App() {
   useEffect(() => {
     if (connection === "locked") setAsksKey(true);
     if (connection === "ready") setAsksKey(false);
-  }, [connection, keyTries]);
+  }, [connection]);
   useEffect(() => {
     if (matchMedia("(hover: hover)").matches) input.current?.focus(); // on a phone it would raise the keyboard
   }, [chat.current?.id]);

@@ -17,6 +17,7 @@ export function useStatus(askedAgain: number): { connection: Connection; status:
   useEffect(() => {
     const controller = new AbortController();
     let timer = 0;
+    setConnection("loading"); // what was known of the last key says nothing of this one
     const ask = async () => {
       clearTimeout(timer);
       if (document.hidden) return;

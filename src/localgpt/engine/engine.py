@@ -120,7 +120,13 @@ class Engine:
         text = sequence.append(token_id)
         if sequence.finish_reason is not None:
             self.scheduler.finish(sequence)
-        return Output(sequence=sequence, token_id=token_id, text=text, finish_reason=sequence.finish_reason)
+        return Output(
+            sequence=sequence,
+            token_id=token_id,
+            text=text,
+            finish_reason=sequence.finish_reason,
+            is_loop=sequence.is_loop,
+        )
 
     def _fail(self, sequence: Sequence, error: Exception) -> Output:
         logger.error("an answer failed in the model", exc_info=error)

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from localgpt.engine.stopping import StopFilter
+from localgpt.engine.stopping import StopFilter, is_going_in_circles
 from localgpt.errors import LocalGPTError
 from localgpt.sampling.tokens import Choice, new_generator
 from localgpt.tasks.options import FinishReason, SamplingOptions
@@ -38,6 +38,7 @@ class GenerationRequest:
     image_tokens: Tensor | None = None  # (N, C), written over the prompt's N placeholders in order
     banned_first: Tensor | None = None  # (V,) bool, True = never the answer's first token
     banned: Tensor | None = None  # (V,) bool, True = never a later token
+    ends_loops: bool = False  # end an answer that goes round in circles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Output:
     text: str = ""
     finish_reason: FinishReason | None = None  # set on the last output
     error: LocalGPTError | None = None  # set on the last output of a sequence that failed
+    is_loop: bool = False  # set on the last output of a sequence ended for going round in circles
 
 
 class SequenceState(Enum):
@@ -70,6 +72,7 @@ class Sequence:
         self.num_cached = 0  # positions of the slot that are filled
         self.answer_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
+        self.is_loop = False
         self._text = text
         self._stop = StopFilter(request.options.stop)
         self._end_id = end_id
@@ -108,6 +111,9 @@ class Sequence:
             self.finish_reason = "stop"
         elif len(self.answer_ids) >= self._max_tokens:
             self.finish_reason = "length"
+            text += self._rest()
+        elif self.request.ends_loops and is_going_in_circles(self.answer_ids):
+            self.finish_reason, self.is_loop = "stop", True
             text += self._rest()
         return text
 

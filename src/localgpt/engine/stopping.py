@@ -1,14 +1,34 @@
-"""Stop strings in a stream: no character of one is let out, wherever the pieces are cut."""
+"""What ends an answer besides its own end: stop strings, and going round in circles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["StopFilter"]
+__all__ = ["StopFilter", "is_going_in_circles"]
+
+_LONGEST_LOOP = 96  # tokens
+_LEAST_REPEATED = 48  # tokens; below this, repeating may be meant (a refrain, a line of dashes)
+_LEAST_TIMES = 3
+
+
+def is_going_in_circles(token_ids: Sequence[int]) -> bool:
+    """Whether an answer ends in one run of tokens said again and again.
+
+    A run of up to 96 tokens counts when it stands at least three times in a row and fills at least 48 tokens.
+    Small models fall into such loops under greedy choice and never leave them.
+    """
+    if len(token_ids) < _LEAST_REPEATED:
+        return False
+    tail = list(token_ids[-_LONGEST_LOOP * _LEAST_TIMES :])
+    for length in range(1, len(tail) // _LEAST_TIMES + 1):
+        num_tokens = length * max(_LEAST_TIMES, -(-_LEAST_REPEATED // length))
+        if num_tokens <= len(tail) and tail[-num_tokens:-length] == tail[length - num_tokens :]:
+            return True
+    return False
 
 
 class StopFilter:
-    """Passes text on until a stop string is complete, holding back what could be the start of one."""
+    """Passes text on until a stop string is complete, wherever it is cut; holds back what may be one."""
 
     def __init__(self, stop: Sequence[str]) -> None:
         self.is_stopped = False

@@ -18,6 +18,7 @@ _CANNOT_PAINT: dict[Language, str] = {
     "en": "I cannot paint pictures yet: the painter is not installed. This is what I would paint: ",
     "zh": "我还不能画画：绘画功能尚未安装。我会画的是：",
 }
+LOOP_NOTICE = "The answer began to repeat itself and was ended; ask in other words or raise the temperature."
 PAINT_NOTICE = "A picture was asked for, but painting is not installed; the answer is the painting prompt."
 
 
@@ -56,5 +57,7 @@ class AnswerWriter:
             piece = _CANNOT_PAINT[self.language] + piece
         if output.token_id not in (None, END_ID):
             self.num_tokens += 1
+        if output.is_loop:
+            self.notices.append(LOOP_NOTICE)
         self.text += piece
         return piece

@@ -3,12 +3,12 @@
 Rules told to the caller:
 
 * `max_tokens` left open means 512 for chat, 128 for ask and 64 for describe. Prompt and answer share the
-context, so
-  an answer may end with "length" sooner.
+  context, so an answer may end with "length" sooner.
+* An answer that goes round in circles is ended with "stop"; a notice says so.
 * A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
 * The id `local/multimodal-base` always names the family this service runs; any other id must be the
-family's own. * An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are
-averaged.
+  family's own.
+* An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are averaged.
 """
 
 from __future__ import annotations
@@ -230,6 +230,7 @@ class LocalService:
             image_tokens=await self._image_tokens(prompt.images, question.image_param),
             banned_first=rules.banned_first,
             banned=rules.banned,
+            ends_loops=True,
         )
         notices: tuple[str, ...] = ()
         if prompt.num_left_out:

@@ -34,8 +34,10 @@ class RunOptions:
         out: folder for checkpoints, `log.jsonl` and `record.json`.
         steps: length of the run in steps; None takes `minutes`.
         minutes: length of the run in minutes; None takes the recipe's own.
+        until: when to end instead, in seconds since the epoch, so that runs side by side end together.
         size: "full", or "tiny" for a run of seconds on a CPU.
         init: folder of checkpoints to start from, where the recipe needs them.
+        wait_for_init: start before they are there, and wait for a file `ready` beside them.
         fp16: half precision activations on a GPU (bfloat16 where it has it; recipes use it by default).
         seed: decides initial weights, data order and augmentation.
     """
@@ -44,8 +46,10 @@ class RunOptions:
     out: Path
     steps: int | None = None
     minutes: float | None = None
+    until: float | None = None
     size: str = "full"
     init: Path | None = None
+    wait_for_init: bool = False
     fp16: bool = False
     seed: int = 0
     device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
@@ -54,6 +58,8 @@ class RunOptions:
         """The run's length."""
         if self.steps is not None:
             return Budget(steps=self.steps)
+        if self.until is not None:
+            return Budget(minutes=max(0.02, (self.until - time.time()) / 60))
         return Budget(minutes=self.minutes or default_minutes)
 
     @property

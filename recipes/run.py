@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--init", type=Path)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--until", type=float, help="seconds since the epoch, instead of minutes")
+    parser.add_argument("--wait-for-init", action="store_true", help="wait for INIT/ready")
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--seed", type=int, default=0)
     values = vars(parser.parse_args())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ from recipes.augment import augment
 from recipes.common import RunLog, RunOptions
 from recipes.decoder import DecoderRun, TrainStep, endless_rows, evaluate_streams, load_streams
 from recipes.encoder import HOW, CaptionedSet, EncoderRun, caption_loss, retrieval_recall
-from recipes.picture_rows import IMAGE_START, PictureBatch, PictureRows
+from recipes.picture_rows import IMAGE_START, EncodedTurn, PictureBatch, PictureRows, talk_turns
 
 __all__ = ["JointRun", "tune_jointly"]
 
@@ -48,6 +48,7 @@ MIXTURE = {
     "product": 3.0,
     "knowledge": 1.0,
 }
+TALK = ("product", "factbook", "made")  # what a conversation about a picture may turn to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,12 @@ class JointModel(nn.Module):
 
 
 def picture_loader(
-    run: JointRun, sets: dict[str, CaptionedSet], tokenizer: Tokenizer, seed: int
+    run: JointRun,
+    sets: dict[str, CaptionedSet],
+    tokenizer: Tokenizer,
+    talk: Sequence[EncodedTurn] = (),
+    *,
+    seed: int,
 ) -> Iterator[PictureBatch]:
     """Endless picture batches from worker processes."""
     prepared = []
@@ -145,6 +151,7 @@ def picture_loader(
     rows = PictureRows(
         prepared,
         tokenizer,
+        talk,
         num_rows=sum(run.samples.values()) // run.samples_per_row,
         samples_per_row=run.samples_per_row,
         row_len=run.decoder.row_len,
@@ -225,8 +232,10 @@ def tune_jointly(options: RunOptions) -> dict[str, Any]:
     language = nn.ModuleDict({"decoder": model.decoder, "projector": model.projector})
     optimizers = build_optimizers(language, run.decoder.optimizer)
     optimizers += build_optimizers(model.encoder, _adam_only(run.encoder_lr))
-    rows = endless_rows(load_streams(options, MIXTURE), MIXTURE, run.decoder, own_seed + 1)
-    pictures = picture_loader(run, sets, tokenizer, own_seed)
+    streams = load_streams(options, MIXTURE)
+    rows = endless_rows(streams, MIXTURE, run.decoder, own_seed + 1)
+    talk = [turn for name in TALK for turn in talk_turns(streams[name])]
+    pictures = picture_loader(run, sets, tokenizer, talk, seed=own_seed)
     _warm_up(step, picture_step, next(rows).to(options.device), next(pictures))
     model.zero_grad(set_to_none=True)
     model.load_pretrained(options)

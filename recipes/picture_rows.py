@@ -29,8 +29,9 @@ from localgpt.media.text.vocabulary import (
 )
 from localgpt.nn.flex import PackedLayout
 from localgpt.training.losses import IGNORE
+from localgpt.training.packing import TokenStream
 
-__all__ = ["IMAGE_START", "EncodedTurn", "PictureBatch", "PictureRows", "fill_sample"]
+__all__ = ["IMAGE_START", "EncodedTurn", "PictureBatch", "PictureRows", "fill_sample", "talk_turns"]
 
 IMAGE_START = 2  # picture tokens follow `<|bos|><|user|>`
 EncodedTurn = tuple[list[int], list[int]]  # question ids, answer ids
@@ -98,6 +99,22 @@ def _branch(turns: Sequence[EncodedTurn]) -> tuple[list[int], list[bool]]:
     return ids, learned
 
 
+def talk_turns(stream: TokenStream, *, max_len: int = 64) -> list[EncodedTurn]:
+    """Question and answer of each sequence that is one short exchange between user and assistant."""
+    head = [BOS_ID, USER_ID]
+    turns = []
+    for number in range(len(stream)):
+        if stream.offsets[number + 1] - stream.offsets[number] > max_len:
+            continue
+        ids = stream[number].tolist()
+        if ids[:2] != head or ids.count(END_ID) != 2 or ids[-1] != END_ID:
+            continue
+        middle = ids.index(END_ID)
+        if ids[middle + 1] == ASSISTANT_ID:
+            turns.append((ids[2:middle], ids[middle + 2 : -1]))
+    return turns
+
+
 class PictureRows(IterableDataset[PictureBatch]):
     """Endless batches of picture rows, made by data-loader workers.
 
@@ -105,6 +122,7 @@ class PictureRows(IterableDataset[PictureBatch]):
         sets: for each set, how many samples a batch holds and the candidate pictures: (number, pools) where a
             pool is a list of (question, answer) texts.
         tokenizer: encodes what is drawn, in the worker.
+        talk: exchanges without a picture; some follow one about a picture, so that a conversation can go on.
         num_rows: rows a batch.
         samples_per_row: samples a row; `row_len` / `samples_per_row` tokens each.
         row_len: tokens a row.
@@ -116,6 +134,7 @@ class PictureRows(IterableDataset[PictureBatch]):
         self,
         sets: Sequence[tuple[int, list[tuple[int, list[list[tuple[str, str]]]]]]],
         tokenizer: Tokenizer,
+        talk: Sequence[EncodedTurn] = (),
         *,
         num_rows: int,
         samples_per_row: int,
@@ -123,7 +142,7 @@ class PictureRows(IterableDataset[PictureBatch]):
         keeps: Sequence[int],
         seed: int,
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.talk = tokenizer, talk
         self.sets, self.num_rows, self.samples_per_row = sets, num_rows, samples_per_row
         self.row_len, self.keeps, self.seed = row_len, tuple(keeps), seed
 
@@ -171,4 +190,6 @@ class PictureRows(IterableDataset[PictureBatch]):
                 branches[-1].append(turns[i])
             else:
                 branches.append([turns[i]])
+            if self.talk and rng.random() < 0.06:
+                branches[-1].append(self.talk[int(rng.integers(len(self.talk)))])
         return branches

@@ -11,10 +11,11 @@ import pytest
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_ID, USER_ID
 from localgpt.training.losses import IGNORE
+from localgpt.training.packing import TokenStream
 from recipes.common import RunOptions
 from recipes.decoder import EPOCH
 from recipes.joint import MIXTURE
-from recipes.picture_rows import fill_sample
+from recipes.picture_rows import fill_sample, talk_turns
 from recipes.registry import RECIPES, run_recipe
 from recipes.tokenizer import train_tokenizer
 
@@ -131,6 +132,17 @@ def test_fill_sample_learns_answers_only_and_numbers_branches() -> None:
     assert sample["branches"].tolist()[:6] == [0] * 6
     first, second = (sample["positions"][sample["branches"] == n].tolist() for n in (1, 2))
     assert first[0] == second[0] == 6  # every branch starts right after the picture
+
+
+def test_talk_turns_are_single_exchanges() -> None:
+    said = [BOS_ID, USER_ID, 1, 2, END_ID, ASSISTANT_ID, 3, END_ID]
+    longer = [*said, USER_ID, 4, END_ID, ASSISTANT_ID, 5, END_ID]
+    document = [BOS_ID, 6, 7, END_ID]
+    sequences = [said, longer, document]
+    offsets = np.cumsum([0, *map(len, sequences)])
+    stream = TokenStream(np.concatenate([np.array(s, dtype=np.uint16) for s in sequences]), offsets)
+    assert talk_turns(stream) == [([1, 2], [3])]
+    assert talk_turns(stream, max_len=4) == []
 
 
 def test_fill_sample_leaves_out_what_does_not_fit() -> None:

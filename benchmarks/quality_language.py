@@ -240,14 +240,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="data folder; without it only the questions are asked")
     parser.add_argument("--model", help="family folder; absent means the embedded one")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="default: as served (int8 on a CPU)"
+    )
     parser.add_argument("--limit", type=int, help="at most so many rows of each group, questions of each set")
     parser.add_argument("--no-books", action="store_true", help="leave out the one long book")
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--replies", action="store_true", help="print every reply")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    family = load_family(resolve_family(args.model), device=args.device, dtype=getattr(torch, args.dtype))
+    family = load_family(
+        resolve_family(args.model),
+        device=args.device,
+        dtype=getattr(torch, args.dtype) if args.dtype else None,
+    )
     decoder, tokenizer = family.decoder, family.tokenizer
     figures: dict[str, Any] = {"window": WINDOW, "stride": STRIDE}
     if args.data:

@@ -136,7 +136,7 @@ def test_values_are_checked_as_everywhere() -> None:
     with pytest.raises(InputError) as caught:
         decode_request(data.replace(b'"top_k":7', b'"top_k":x'))
     assert caught.value.param is None
-    broken = data.replace(b'"temperature":0.7', b'"temperature":7.0')
+    broken = data.replace(b'"temperature":0.3', b'"temperature":7.0')
     with pytest.raises(InputError) as caught:
         decode_request(broken)
     assert caught.value.param == "temperature"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -166,25 +167,22 @@ def read_file(path: Path) -> dict[str, Tensor]:
         CheckpointError: not a whole safetensors file.
         UnsafeCheckpointError: a pickle.
     """
-    check_is_safetensors(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); copy it again") from None
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Text metadata in the header of a safetensors file.
+    """Text metadata in the header of a safetensors file; errors as for `read_file`."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
 
-    Raises:
-        CheckpointError: not a whole safetensors file.
-        UnsafeCheckpointError: a pickle.
-    """
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     check_is_safetensors(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}); copy it again") from None
 

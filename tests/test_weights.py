@@ -1,0 +1,80 @@
+"""The committed weights: whole, within their budgets, with cards, and as clever as the front page says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localgpt import MultimodalPipeline
+from localgpt.checkpoints import describe_family, embedded_folder, read_config
+from localgpt.errors import MissingWeightsError
+from localgpt.tasks import SamplingOptions
+from localgpt.units import MIB
+from tests.tiny import make_photo
+
+BUDGETS_MB = {"decoder": 104, "encoder": 46}  # million bytes, of 256 for the whole family
+GREEDY = SamplingOptions(temperature=0.0, max_tokens=64)
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    try:
+        return embedded_folder()
+    except MissingWeightsError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder: Path) -> MultimodalPipeline:
+    return MultimodalPipeline.from_pretrained(folder, device="cpu")
+
+
+def test_every_file_is_small_and_every_member_within_its_budget(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert not [path.name for path in files if path.stat().st_size > 15 * MIB]
+    assert sum(path.stat().st_size for path in files) <= 256e6
+    for member, budget in BUDGETS_MB.items():
+        size = sum(path.stat().st_size for path in (folder / member).iterdir())
+        assert size <= budget * 1e6, f"{member}: {size:,} bytes"
+
+
+def test_every_member_has_a_card_that_names_data_licence_recipe_and_limits(folder: Path) -> None:
+    members = json.loads((folder / "family.json").read_text(encoding="utf-8"))["members"]
+    for member in members:
+        card = (folder / member / "README.md").read_text(encoding="utf-8")
+        for heading in ("## Data", "## Licence", "## Recipe", "## Figures", "## Limits"):
+            assert heading in card, f"{member}: {heading}"
+
+
+def test_the_members_have_the_agreed_sizes(folder: Path) -> None:
+    members = {member.name: member for member in describe_family(folder).members}
+    assert set(members) == {"decoder", "encoder"}
+    assert 100e6 <= members["decoder"].num_params <= 120e6
+    assert read_config(folder / "decoder")["n_layer"] == 6
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What is the capital of France?", "Paris"),
+        ("法国的首都是哪里？", "巴黎"),
+        ("Who are you?", "LocalGPT"),
+        ("你是谁？", "LocalGPT"),
+        ("What is 27 + 45?", "72"),
+    ],
+)
+def test_it_knows_what_the_front_page_says(
+    pipeline: MultimodalPipeline, question: str, expected: str
+) -> None:
+    assert expected in pipeline.chat(question, options=GREEDY)["generated_text"]
+
+
+def test_it_answers_about_a_picture_in_the_language_of_the_question(pipeline: MultimodalPipeline) -> None:
+    photo = make_photo(size=(160, 120))
+    assert pipeline.image_to_text(photo)["generated_text"].isascii()
+    assert not pipeline.image_to_text(photo, language="zh")["generated_text"].isascii()
+    assert pipeline.ask(photo, "Is there a dog?")["generated_text"].split(",")[0].rstrip(".") in ("Yes", "No")

@@ -3,7 +3,7 @@
 Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gives `encoder.safetensors` and
 a record. Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and
 caption-word classification (SuperClass, arXiv:2411.03313); noun and colour of every grid cell of the
-rendered scenes, so that features know places. Below 224 px for speed; the batch norms are settled at 224 px.
+rendered scenes, so that features know places. 160 px first, 224 px for the last part.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from localgpt.media.text.tokenizer import Tokenizer
+from localgpt.media.text.vocabulary import PAD_ID
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.training.losses import contrastive_loss
 from localgpt.training.optimizer import step_all
@@ -50,8 +51,9 @@ class EncoderRun:
     labelled: dict[str, int] = field(
         default_factory=lambda: {"tiny_imagenet_part": 128, "scenes6": 32, "grocery": 32}
     )
-    low_size: int = 192
-    low_until: float = 1.0  # share of the run at the low resolution; a second size costs a second compile
+    low_size: int = 160
+    low_until: float = 0.6  # share of the run at the low resolution
+    token_drop: float = 0.1  # share of a caption's tokens that are hidden, for the small number of captions
     num_words: int = 1500
     cell_weight: float = 0.5
     lr: float = 8e-4
@@ -96,7 +98,12 @@ class CaptionedSet:
 
 
 def caption_loss(
-    encoder: JointEncoder, image: Tensor, sets: list[tuple[CaptionedSet, Tensor]], generator: torch.Generator
+    encoder: JointEncoder,
+    image: Tensor,
+    sets: list[tuple[CaptionedSet, Tensor]],
+    generator: torch.Generator,
+    *,
+    token_drop: float = 0.0,
 ) -> Tensor:
     """Contrastive loss of pictures with one random caption each, mean of both languages.
 
@@ -105,6 +112,7 @@ def caption_loss(
         image: (B, E) picture vectors, in the order of `sets`.
         sets: each set with the numbers (b,) of its pictures in the batch.
         generator: draws the captions.
+        token_drop: share of the tokens replaced by `<|pad|>`.
     """
     losses = []
     for language in ("en", "zh"):
@@ -112,6 +120,9 @@ def caption_loss(
         ids = torch.cat([s.tables[language].token_ids[r] for (s, _), r in zip(sets, rows, strict=True)])
         lengths = torch.cat([s.tables[language].lengths[r] for (s, _), r in zip(sets, rows, strict=True)])
         same = (ids[:, None] == ids[None, :]).all(dim=2)
+        if token_drop:
+            draws = torch.rand(ids.shape, device=ids.device, generator=generator)
+            ids = ids.masked_fill(draws < token_drop, PAD_ID)
         text = encoder.encode_text(ids, lengths)
         losses.append(contrastive_loss(image, text, encoder.logit_scale.exp().clamp(max=100), same))
     return torch.stack(losses).mean()
@@ -196,7 +207,10 @@ class EncoderStep:
             image, pooled = self.encoder.embed_stages(stages), stages[1].mean(dim=(2, 3))
             num = sum(len(indices) for indices in draws.values())
             sets = [(self.captioned[n], indices) for n, indices in draws.items()]
-            losses = {"caption": caption_loss(self.encoder, image[:num], sets, self.generator)}
+            drop = self.run.token_drop
+            losses = {
+                "caption": caption_loss(self.encoder, image[:num], sets, self.generator, token_drop=drop)
+            }
             targets = torch.cat([self.words[n][indices] for n, indices in draws.items()])
             log_probs = F.log_softmax(self.heads.words(pooled[:num]).float(), dim=-1)
             losses["words"] = -(targets * log_probs).sum(dim=1).mean()
@@ -252,7 +266,8 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
         group["peak_lr"] = run.lr
     step.total(step(run.low_size)).backward()  # compile before the clock of the run starts
     optimizer.zero_grad(set_to_none=True)
-    budget, num_skipped = options.budget(run.minutes), 0
+    budget, num_skipped, num_measured = options.budget(run.minutes), 0, 0
+    first = next(iter(step.captioned.values()))
     while not budget.is_over:
         size = run.low_size if budget.progress < run.low_until else run.config.image_size
         set_lr([optimizer], trapezoid(budget.progress, warmup=run.warmup, decay=1 - run.warmup))
@@ -265,13 +280,15 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
             log.write(
                 step=budget.step, size=size, progress=round(budget.progress, 3), skipped=num_skipped, **shown
             )
+        if (quarter := int(4 * budget.progress)) > num_measured and len(first.pictures.val):
+            num_measured = quarter
+            log.write(step=budget.step, **retrieval_recall(encoder, first, size=size, dtype=options.dtype))
     step.settle_statistics(run.config.image_size, num_batches=run.num_settling)
     save_file(
         {k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors"
     )
     (options.out / "encoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
     figures: dict[str, Any] = {"steps": budget.step}
-    first = next(iter(step.captioned.values()))
     if len(first.pictures.val):
         figures |= retrieval_recall(encoder, first, size=run.config.image_size, dtype=options.dtype)
     log.finish(**figures)

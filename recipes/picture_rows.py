@@ -180,8 +180,8 @@ class PictureRows(IterableDataset[PictureBatch]):
     def _draw_branches(
         self, pools: list[list[tuple[str, str]]], rng: np.random.Generator
     ) -> list[list[EncodedTurn]]:
-        """Up to eight turns of each pool in random order, one a branch; a few branches get a second turn."""
-        drawn = [pool[i] for pool in pools for i in rng.permutation(len(pool))[:8]]
+        """Up to twelve turns of each pool in random order, one a branch; a few branches get a second turn."""
+        drawn = [pool[i] for pool in pools for i in rng.permutation(len(pool))[:12]]
         encoded = self.tokenizer.encode_batch([text for turn in drawn for text in turn])
         turns = list(zip(encoded[::2], encoded[1::2], strict=True))
         branches: list[list[EncodedTurn]] = []

@@ -7,7 +7,7 @@ never tell its answer.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from recipes.scenes.captions import (
     OPPOSITE,
@@ -20,7 +20,7 @@ from recipes.scenes.captions import (
     scene_captions,
     shown_colour,
 )
-from recipes.scenes.render import Scene, SceneObject, relation_of
+from recipes.scenes.render import SIZE, Scene, SceneObject, relation_of
 from recipes.scenes.stock import is_held_out_colour, is_held_out_relation
 from recipes.scenes.turns import DIRECTIONS, Turn, is_right, no_forms, number_forms, yes_forms
 from recipes.scenes.vocabulary import COLOUR_ZH, COLOURS, NUMBERS_EN, IconName, icon_names
@@ -36,7 +36,17 @@ __all__ = [
     "yes_forms",
 ]
 
-QUESTION_KINDS = ("colour", "count", "relation", "yesno", "what", "background", "extreme", "describe")
+QUESTION_KINDS = (
+    "colour",
+    "count",
+    "relation",
+    "place",
+    "yesno",
+    "what",
+    "background",
+    "extreme",
+    "describe",
+)
 
 
 def scene_questions(
@@ -46,7 +56,7 @@ def scene_questions(
     kinds: Sequence[str] = QUESTION_KINDS,
     language: str = "en",
     evaluation: bool = False,
-    per_kind: int = 2,
+    per_kind: int | Mapping[str, int] = 2,
     split: str = "train",
 ) -> list[Turn]:
     """Questions about a scene that have one answer.
@@ -57,7 +67,7 @@ def scene_questions(
         kinds: some of `QUESTION_KINDS`; a scene may have no question of a kind.
         language: "en" or "zh".
         evaluation: use wordings that no training question has.
-        per_kind: turns of each kind at most.
+        per_kind: turns of each kind at most; a mapping gives 2 to the kinds it does not name.
         split: "train" names no held-out colour or relation, not even in a question answered with no.
     """
     asker = _Asker(scene, rng, language, evaluation=evaluation, split="val" if evaluation else split)
@@ -65,8 +75,9 @@ def scene_questions(
     for kind in kinds:
         found: dict[str, Turn] = {}
         makers = asker.makers(kind)
-        for _ in range(per_kind * 4):
-            if len(found) == per_kind or not makers:
+        number = per_kind if isinstance(per_kind, int) else per_kind.get(kind, 2)
+        for _ in range(number * 4):
+            if len(found) == number or not makers:
                 break
             turn = rng.choice(makers)()
             if turn is not None:
@@ -92,6 +103,7 @@ class _Asker:
             "colour": [self.colour],
             "count": [self.count, self.count, self.count, self.count_colour, self.total],
             "relation": [self.relation_yesno, self.where, self.which],
+            "place": [self.place],
             "yesno": [self.presence, self.presence, self.presence_colour],
             "what": [self.what],
             "background": [self.background],
@@ -338,6 +350,21 @@ class _Asker:
 
     # Things
 
+    def place(self) -> Turn | None:
+        """In which ninth of the picture something lies, where that is clear."""
+        things = self.singles()
+        if not things:
+            return None
+        thing = self.rng.choice(things)
+        column, row = (_third(edge) for edge in thing.middle)
+        if column is None or row is None:
+            return None
+        word = _PLACES[self.language][row][column]
+        noun = self.noun(thing.name)
+        sentence = f"{noun}在图片的{word}。" if self.is_chinese else f"The {noun} is {word}."
+        short = word if self.is_chinese else _capital(word)
+        return self.turn("place", "place", sentence, short, (word,), a=noun)
+
     def what(self) -> Turn | None:
         names = {thing.name for thing in self.scene.objects}
         if len(names) != 1 or len(self.scene.objects) != 1:
@@ -379,7 +406,22 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+def _third(middle: float) -> int | None:
+    """0, 1 or 2 for the left, middle and right third of a side; None too near to a border between them."""
+    place = middle / SIZE
+    borders = ((0.0, 0.3), (0.38, 0.62), (0.7, 1.0))
+    return next((number for number, (low, high) in enumerate(borders) if low <= place <= high), None)
+
+
 _NAMES = icon_names()
+_PLACES = {
+    "en": (
+        ("in the upper left", "at the top", "in the upper right"),
+        ("on the left", "in the middle", "on the right"),
+        ("in the lower left", "at the bottom", "in the lower right"),
+    ),
+    "zh": (("左上角", "上方", "右上角"), ("左边", "中间", "右边"), ("左下角", "下方", "右下角")),
+}
 _MARGIN = 16.0  # pixels between the outermost object and the next
 _EXTREMES: tuple[tuple[Callable[[SceneObject], float], str, str], ...] = (
     (lambda thing: float(thing.area), "the largest", "最大"),

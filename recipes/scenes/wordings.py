@@ -78,6 +78,19 @@ _SUFFIX_KIND = {
 }  # fmt: skip
 
 TRAINING: Table = {
+    "place": {
+        "en": (
+            "Where is the {a}?", "Where in the picture is the {a}?", "Where can I find the {a}?",
+            "In which part of the picture is the {a}?", "where is the {a}", "Whereabouts is the {a}?",
+            "In which corner or part of the image is the {a}?", "Where do you see the {a}?",
+            "Tell me where the {a} is.", "Which part of the picture shows the {a}?",
+        ),
+        "zh": (
+            "{a}在哪里？", "{a}在图片的什么地方？", "{a}在图中哪个位置？", "{a}在图片的哪个部分？",
+            "哪里可以看到{a}？", "{a}在哪儿", "告诉我{a}在哪里。", "图片的哪个地方有{a}？",
+            "{a}位于图片的什么位置？",
+        ),
+    },
     "colour": {
         "en": (
             "What {colour} is the {a}?", "Which {colour} is the {a}?", "What is the {colour} of the {a}?",
@@ -272,6 +285,10 @@ TRAINING: Table = {
 }  # fmt: skip
 
 EVALUATION: Table = {
+    "place": {
+        "en": ("Could you point out whereabouts one finds the {a}?", "At what spot does the {a} appear?"),
+        "zh": ("请问{a}出现在哪个角落或部位？", "请指出{a}处于画面何处。"),
+    },
     "colour": {
         "en": (
             "Could you say which {colour} the {a} is?", "The {a} here has what {colour}?",

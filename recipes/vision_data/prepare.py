@@ -41,6 +41,10 @@ __all__ = ["SETS", "VAL_SCENES", "PrepareOptions", "prepare"]
 SETS = {
     "flickr8k": 176, "scenes": SIZE, "icons": SIZE, "tiny_imagenet_part": 64, "scenes6": 128, "grocery": 144,
 }  # fmt: skip
+PER_KIND = {
+    "relation": 4,
+    "count": 3,
+}  # turns of a scene in each language; what is hardest to learn is asked most
 VAL_SCENES = 0.025  # held-out scenes, as a share of the training ones
 ICON_VERSIONS = 6
 _CHUNK = 250
@@ -175,7 +179,9 @@ def _make_scene(train: int, options: PrepareOptions, number: int) -> tuple[NDArr
     turns = [
         turn
         for language in ("en", "zh")
-        for turn in scene_questions(scene, rng, language=language, evaluation=split == "val", split=split)
+        for turn in scene_questions(
+            scene, rng, language=language, evaluation=split == "val", split=split, per_kind=PER_KIND
+        )
     ]
     return scene.pixels, {**_sample(split, captions, turns, None), "objects": _objects(scene)}
 

@@ -13,6 +13,7 @@ OUT/done says that all is over.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
@@ -33,14 +34,37 @@ class Family:
         self.args, self.out = args, Path(args.out)
         self.init = self.out / "init"
         self.num_gpus = torch.cuda.device_count()
+        self.running: list[subprocess.Popen[bytes]] = []
         self.init.mkdir(parents=True, exist_ok=True)
 
     def start(self, log: str, command: list[str], **variables: str) -> subprocess.Popen[bytes]:
         """Start a command in the background."""
         with (self.out / f"{log}.log").open("wb") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **variables}
             )
+        self.running.append(process)
+        return process
+
+    def finish(self, *awaited: subprocess.Popen[bytes], until: float = math.inf) -> None:
+        """Wait for commands to end, or for a moment to come.
+
+        Args:
+            awaited: none of them only waits.
+            until: seconds since the epoch.
+
+        Raises:
+            CalledProcessError: any command that runs has failed, awaited or not.
+        """
+        while time.time() < until and (not awaited or any(p.poll() is None for p in awaited)):
+            self._check()
+            time.sleep(0.2)
+        self._check()
+
+    def _check(self) -> None:
+        for process in self.running:
+            if process.poll():
+                raise subprocess.CalledProcessError(process.returncode, process.args)
 
     def recipe(self, name: str, more: Mapping[str, object], *, num_processes: int = 1) -> list[str]:
         """The command that runs one recipe; an option whose value is None stands alone."""
@@ -61,16 +85,15 @@ class Family:
         if self.args.raw:
             command = [sys.executable, "-m", "recipes.vision_data", "--data", str(self.args.raw)]
             command += ["--out", str(self.args.data), "--workers", str(max(1, (os.cpu_count() or 2) - 4))]
-            _finish(self.start("vision_data", command))
+            self.finish(self.start("vision_data", command))
         if self.num_gpus < 2:
-            _finish(decoder)
-            _finish(self.start("encoder", self.recipe("encoder", length)))
+            self.finish(decoder)
+            self.finish(self.start("encoder", self.recipe("encoder", length)))
             return None
         encoder = self.start("encoder", self.recipe("encoder", length), CUDA_VISIBLE_DEVICES="1")
-        time.sleep(max(0.0, deadline - EARLY_S - time.time()))
+        self.finish(until=deadline - EARLY_S)
         joint = self.start_joint(waits=True)
-        for process in (decoder, encoder):
-            _finish(process)
+        self.finish(decoder, encoder)
         return joint
 
     def start_joint(self, *, waits: bool) -> subprocess.Popen[bytes]:
@@ -81,21 +104,23 @@ class Family:
         return self.start("joint", self.recipe("joint", more, num_processes=max(1, self.num_gpus)))
 
     def run(self) -> None:
-        """All steps."""
+        """All steps; when one fails, what else runs is ended."""
+        try:
+            self._run()
+        finally:
+            for process in self.running:
+                process.terminate()
+
+    def _run(self) -> None:
         joint = self.pretrain()
         for name in ("decoder", "encoder"):
             for suffix in ("safetensors", "json"):
                 shutil.copyfile(self.out / name / f"{name}.{suffix}", self.init / f"{name}.{suffix}")
         (self.init / "ready").touch()
-        _finish(joint or self.start_joint(waits=False))
+        self.finish(joint or self.start_joint(waits=False))
         export = self.recipe("export", {"init": self.out / "joint", "out": self.out / "weights"})
-        _finish(self.start("export", export))
+        self.finish(self.start("export", export))
         (self.out / "done").touch()
-
-
-def _finish(process: subprocess.Popen[bytes]) -> None:
-    if process.wait():
-        raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
 def main() -> None:

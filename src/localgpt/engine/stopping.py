@@ -20,7 +20,10 @@ def is_going_in_circles(token_ids: Sequence[int]) -> bool:
     if len(token_ids) < _LEAST_REPEATED:
         return False
     tail = list(token_ids[-_LONGEST_LOOP * _LEAST_TIMES :])
+    last = tail[-1]
     for length in range(1, len(tail) // _LEAST_TIMES + 1):
+        if tail[-1 - length] != last:  # most lengths end here: this runs for every token
+            continue
         num_tokens = length * max(_LEAST_TIMES, -(-_LEAST_REPEATED // length))
         if num_tokens <= len(tail) and tail[-num_tokens:-length] == tail[length - num_tokens :]:
             return True

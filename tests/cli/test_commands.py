@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from localgpt import __version__
 from localgpt.cli import conversation as talking
 from localgpt.cli.conversation import picture_in
 from localgpt.cli.inputs import read_picture
-from localgpt.tasks import ImagePart
+from localgpt.cli.options import settings_of
+from localgpt.errors import PromptTooLongError
+from localgpt.tasks import ChatRequest, ImagePart, Message, SamplingOptions
 from tests.cli.conftest import Run
+from tests.tiny import make_photo
 
 SHORT = ("--max-tokens", "4", "--temperature", "0")
 
@@ -194,3 +198,29 @@ def test_the_benchmark_compares_three(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert {"ratio", "load_average", "threads", "torch"} <= report.keys()
     assert all(report[side] > 0 for side in ("ours_int8", "ours_fp32", "fp32_eager"))
     assert report["weights"] == "local/tiny" and report["tokens"] == 3
+
+
+def test_zero_is_a_value_and_not_an_option_left_out() -> None:
+    assert settings_of(port=0).port == 0
+    assert settings_of(port=None, use_cache=False, api_keys=[]).port == 8000
+
+
+def test_a_picture_waits_when_the_words_beside_it_are_refused() -> None:
+    picture = ImagePart(data=make_photo())
+    conversation = talking.Conversation(SamplingOptions())
+    seen: list[Message] = []
+
+    class Refusing:
+        """A session that refuses the first turn and takes the next."""
+
+        def answer(self, request: ChatRequest, **_: Any) -> Any:
+            seen.append(request.messages[-1])
+            if len(seen) == 1:
+                raise PromptTooLongError("too long", param="messages")
+            return SimpleNamespace(text="A square.")
+
+    conversation.attach(picture, source="photo.png")
+    with pytest.raises(PromptTooLongError):
+        conversation.say(Refusing(), "far too much")  # type: ignore[arg-type]
+    assert conversation.say(Refusing(), "What is this?") == "A square."  # type: ignore[arg-type]
+    assert [picture in message.content for message in seen] == [True, True]

@@ -27,8 +27,16 @@ def print_json(value: Any) -> None:
     write_text(json.dumps(value, ensure_ascii=False))
 
 
-def note(text: str) -> None:
-    """Tell something beside the answer, as one line on standard error."""
+def note(text: str, *, below: bool = False) -> None:
+    """Tell something beside the answer, as one line on standard error.
+
+    Args:
+        text: what to tell.
+        below: a piece of an answer was written without an end of line; where both go to one terminal, the note
+            starts a line of its own.
+    """
+    if below and sys.stdout.isatty() and sys.stderr.isatty():
+        sys.stderr.write("\n")
     sys.stderr.write("localgpt: " + " ".join(text.split()).translate(_CONTROLS) + "\n")
     sys.stderr.flush()
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from localgpt.cli.console import note, print_json, write_text
 from localgpt.cli.inputs import check_text, read_line, read_picture
 from localgpt.cli.session import Session, new_id
-from localgpt.errors import InputError
+from localgpt.errors import ImageFormatError, InputError, LocalGPTError
 from localgpt.tasks import ChatRequest, ImagePart, Message, SamplingOptions, TextPart
 
 __all__ = ["Conversation", "picture_in", "talk"]
@@ -55,6 +55,8 @@ class Conversation:
     def say(self, session: Session, text: str, *, on_text: Callable[[str], None] | None = None) -> str:
         """Say something and return the answer; a turn that fails is not remembered.
 
+        Its pictures wait for the next turn, unless one of them was what failed.
+
         Args:
             session: the models.
             text: the user's words.
@@ -67,7 +69,13 @@ class Conversation:
         turn = Message(role="user", content=(*pictures, TextPart(text=text)))
         messages = (*self._system, *self._turns, turn)
         request = ChatRequest(id=new_id(), messages=messages, options=self._options)
-        answer = session.answer(request, on_text=on_text, source=self._source).text
+        try:
+            answer = session.answer(request, on_text=on_text, source=self._source).text
+        except ImageFormatError:
+            raise
+        except LocalGPTError:
+            self._pictures = pictures
+            raise
         self._turns += [turn, Message.of("assistant", answer)]
         return answer
 

@@ -54,4 +54,10 @@ def settings_of(**values: Any) -> Settings:
     """
     from localgpt.settings import build_settings
 
-    return build_settings(**{name: value for name, value in values.items() if value not in (None, False, [])})
+    given = {name: value for name, value in values.items() if not _is_left_out(value)}
+    return build_settings(**given)
+
+
+def _is_left_out(value: Any) -> bool:
+    """Whether an option was not given; 0 is a value, though it equals False."""
+    return value is None or value is False or value == []

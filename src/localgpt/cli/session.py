@@ -92,13 +92,15 @@ class Session:
 
     async def _answer(self, request: Request, on_text: Callable[[str], None]) -> ChatResult:
         stream = cast("AsyncGenerator[Event]", self._service.stream(request))
+        is_mid_line = False
         async with aclosing(stream) as events:
             async for event in events:
                 match event:
                     case TextDelta():
                         on_text(event.text)
+                        is_mid_line = on_text is not _ignore and not event.text.endswith("\n")
                     case Notice():
-                        note(event.text)
+                        note(event.text, below=is_mid_line)
                     case Finished():
                         return event.result
         raise AssertionError("an answer ended without its last event")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 
 from localgpt.media.text.template import DESCRIBE_PROMPTS
+from recipes.scenes.wordings import EVALUATION as SCENE_EVALUATION
 
 __all__ = ["EVALUATION", "TRAINING", "draw_photo_wording"]
 
@@ -200,13 +201,7 @@ EVALUATION: Table = {
         "en": ("Would you say the {a} is {ing}?", "Does the {a} appear to be {ing}?"),
         "zh": ("你觉得{a}在{ing}吗？", "看起来{a}在{ing}吗？"),
     },
-    "count": {
-        "en": (
-            "Could you say how many {ns} appear here?", "How many {ns} would you count here?",
-            "In total, how many {ns} appear?",
-        ),
-        "zh": ("请问画面中出现了几{m}{a}？", "你能数出几{m}{a}？", "画面里总共出现了多少{m}{a}？"),
-    },
+    "count": SCENE_EVALUATION["count"],
     "colour": {
         "en": ("Could you say which {colour} the {a} is?", "The {a} here has what {colour}?"),
         "zh": ("请问{a}的颜色是哪一种？", "你觉得{a}是什么颜色的？"),

@@ -32,8 +32,7 @@ def note(text: str, *, below: bool = False) -> None:
 
     Args:
         text: what to tell.
-        below: a piece of an answer was written without an end of line; where both go to one terminal, the note
-            starts a line of its own.
+        below: an answer stands there without an end of line; on one terminal the note goes below it.
     """
     if below and sys.stdout.isatty() and sys.stderr.isatty():
         sys.stderr.write("\n")

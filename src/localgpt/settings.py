@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from localgpt.errors import ConfigError
@@ -54,6 +54,29 @@ class Settings(BaseSettings):
     enable_voice: bool = True
     data_dir: Path | None = None  # None: see `data_folder`
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    log_prompts: bool = False  # write what is asked and answered into the log; off, because it is private
+
+    # The gateway: what is let in, and for how long.
+    allowed_hosts: tuple[str, ...] = ()  # further names, without port, that a loopback server answers to
+    max_queue: int = Field(default=64, ge=0, le=100_000)  # waiting requests; one more is told to come back
+    request_timeout_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)  # arrival to last byte
+    heartbeat_s: float = Field(default=15.0, gt=0, allow_inf_nan=False)  # of a stream that has nothing to say
+    drain_s: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # that answers under way get at a stop
+    max_body_mib: int = Field(default=64, ge=1, le=4096)
+    tls_cert: Path | None = None  # PEM files; both or none
+    tls_key: Path | None = None
+    tls_self_signed: bool = False  # make a certificate in the data folder, for microphones on a local network
+
+    # The store: conversations, keys and settings.
+    database_url: str | None = None  # None: SQLite in the data folder; postgresql+asyncpg://... is known too
+    encrypt: bool = True  # content at rest
+    passphrase: SecretStr | None = None  # opens the store instead of the key file; LOCALGPT_PASSPHRASE
+    use_keyring: bool = False  # keep the store's key with the operating system instead of a file
+    retention_days: int | None = Field(default=None, ge=1)  # conversations older than that are deleted
+
+    # Model names of other services that are answered by a model here; see server/aliases.py.
+    model_aliases: dict[str, str] | None = None  # None: the default table
 
 
 def build_settings(**values: Any) -> Settings:

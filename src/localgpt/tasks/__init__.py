@@ -1,18 +1,22 @@
 """What a user can ask: request and result dataclasses and the `TaskService` protocol."""
 
-from localgpt.tasks.messages import ImagePart, Message, Part, Role, TextPart
-from localgpt.tasks.options import FinishReason, SamplingOptions, Usage
+from localgpt.tasks.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
+from localgpt.tasks.options import FinishReason, SamplingOptions, TokenBias, TokenLogprob, Usage
 from localgpt.tasks.requests import (
     EMBEDDED_MODEL_ID,
+    AnswerFormat,
     AskRequest,
     ChatRequest,
     ChatResult,
+    CompleteRequest,
     DescribeRequest,
     EmbedRequest,
     EmbedResult,
     Language,
     Request,
     Result,
+    Tool,
+    ToolChoice,
 )
 from localgpt.tasks.service import (
     Channel,
@@ -23,14 +27,17 @@ from localgpt.tasks.service import (
     Status,
     TaskService,
     TextDelta,
+    ToolCallDelta,
 )
 
 __all__ = [
     "EMBEDDED_MODEL_ID",
+    "AnswerFormat",
     "AskRequest",
     "Channel",
     "ChatRequest",
     "ChatResult",
+    "CompleteRequest",
     "DescribeRequest",
     "EmbedRequest",
     "EmbedResult",
@@ -51,5 +58,11 @@ __all__ = [
     "TaskService",
     "TextDelta",
     "TextPart",
+    "TokenBias",
+    "TokenLogprob",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolChoice",
     "Usage",
 ]

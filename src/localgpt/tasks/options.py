@@ -7,9 +7,27 @@ from typing import Literal
 
 from localgpt.errors import InputError
 
-__all__ = ["FinishReason", "SamplingOptions", "Usage"]
+__all__ = ["FinishReason", "SamplingOptions", "TokenBias", "TokenLogprob", "Usage"]
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+MAX_TOP_LOGPROBS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBias:
+    """Added to the logit of one token of this model's vocabulary; -100 bans it, 100 all but forces it."""
+
+    token_id: int
+    bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """One token of an answer and how likely the model held it, before temperature and cuts."""
+
+    data: bytes  # the token's own bytes; one character may be spread over several tokens
+    logprob: float  # natural logarithm
+    top: tuple[TokenLogprob, ...] = ()  # the likeliest alternatives, likeliest first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +43,10 @@ class SamplingOptions:
     top_k: int = 50  # 0 = no limit
     max_tokens: int | None = None  # None = the task's own limit; the context may leave fewer
     repetition_penalty: float = 1.0  # above 1 makes tokens the answer already holds less likely; 1 = off
+    frequency_penalty: float = 0.0  # from -2 to 2; times the count of a token in the answer
+    presence_penalty: float = 0.0  # from -2 to 2; once for a token the answer already holds
+    logit_bias: tuple[TokenBias, ...] = ()
+    top_logprobs: int | None = None  # None = no logprobs; 0 = those of the chosen tokens alone
     stop: tuple[str, ...] = ()  # the answer ends before any of these strings
     seed: int | None = None  # None = a fresh one for each request
 
@@ -38,6 +60,13 @@ class SamplingOptions:
             self.repetition_penalty,
             "from 1 to 2",
         )
+        for name in ("frequency_penalty", "presence_penalty"):
+            _require(-2.0 <= getattr(self, name) <= 2.0, name, getattr(self, name), "from -2 to 2")
+        biases = [entry.bias for entry in self.logit_bias]
+        _require(all(-100.0 <= bias <= 100.0 for bias in biases), "logit_bias", biases, "from -100 to 100")
+        if self.top_logprobs is not None:
+            expected = f"from 0 to {MAX_TOP_LOGPROBS}"
+            _require(0 <= self.top_logprobs <= MAX_TOP_LOGPROBS, "top_logprobs", self.top_logprobs, expected)
         if self.max_tokens is not None:
             _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
         _require(len(self.stop) <= 4 and all(self.stop), "stop", self.stop, "at most 4 non-empty strings")

@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from localgpt.tasks.messages import ImagePart, Message, TextPart
-from localgpt.tasks.options import FinishReason, SamplingOptions, Usage
+from localgpt.tasks.messages import ImagePart, Message, TextPart, ToolCall
+from localgpt.tasks.options import FinishReason, SamplingOptions, TokenLogprob, Usage
 
 __all__ = [
     "EMBEDDED_MODEL_ID",
+    "AnswerFormat",
     "AskRequest",
     "ChatRequest",
     "ChatResult",
+    "CompleteRequest",
     "DescribeRequest",
     "EmbedRequest",
     "EmbedResult",
     "Language",
     "Request",
     "Result",
+    "Tool",
+    "ToolChoice",
 ]
 
 EMBEDDED_MODEL_ID = "local/multimodal-base"
@@ -36,10 +40,47 @@ class RequestBase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function the model may ask for. `parameters` is a JSON schema of an object, as JSON text."""
+
+    name: str
+    description: str = ""
+    parameters: str = '{"type": "object", "properties": {}}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether tools are asked for: as the model likes, never, at least one, or the one of that name."""
+
+    mode: Literal["auto", "none", "required", "named"] = "auto"
+    name: str | None = None  # of mode "named"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFormat:
+    """What the answer's text must be. The schema is JSON text; any JSON object where it is left out."""
+
+    kind: Literal["text", "json"] = "text"
+    schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest(RequestBase):
     """Answer a conversation."""
 
     messages: tuple[Message, ...]
+    options: SamplingOptions = field(default_factory=SamplingOptions)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel_tool_calls: bool = True
+    answer_format: AnswerFormat = field(default_factory=AnswerFormat)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteRequest(RequestBase):
+    """Go on with a text that is no conversation."""
+
+    prompt: str
     options: SamplingOptions = field(default_factory=SamplingOptions)
 
 
@@ -70,13 +111,15 @@ class EmbedRequest(RequestBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatResult:
-    """The answer of chat, describe and ask. `notices` tell what was downgraded or left out."""
+    """The answer of chat, describe, ask and complete. `notices` tell what was downgraded or left out."""
 
     text: str
     finish_reason: FinishReason
     usage: Usage
     model: str
     notices: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the answer's tokens, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,5 +131,5 @@ class EmbedResult:
     model: str
 
 
-Request = ChatRequest | DescribeRequest | AskRequest | EmbedRequest
+Request = ChatRequest | CompleteRequest | DescribeRequest | AskRequest | EmbedRequest
 Result = ChatResult | EmbedResult

@@ -10,16 +10,38 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from localgpt.tasks.options import TokenLogprob
 from localgpt.tasks.requests import ChatResult, Request, Result
 
-__all__ = ["Channel", "Event", "Finished", "ModelStatus", "Notice", "Status", "TaskService", "TextDelta"]
+__all__ = [
+    "Channel",
+    "Event",
+    "Finished",
+    "ModelStatus",
+    "Notice",
+    "Status",
+    "TaskService",
+    "TextDelta",
+    "ToolCallDelta",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDelta:
-    """The next piece of the answer; pieces concatenate to the result's text."""
+    """The next piece of the answer; pieces concatenate to the result's text, and so do their logprobs."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """The next piece of a tool call; `id` and `name` come with its first piece, `arguments` concatenate."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +58,7 @@ class Finished:
     result: ChatResult
 
 
-Event = TextDelta | Notice | Finished
+Event = TextDelta | ToolCallDelta | Notice | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -417,6 +418,14 @@ async def test_a_notice_tells_what_was_left_out(local: LocalService) -> None:
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.result.notices == (events[0].text,)
+
+
+async def test_no_turn_is_left_out_of_a_request_that_forbids_it(local: LocalService) -> None:
+    request = chat("first " * 10, "answer " * 10, "second " * 10, "answer", "last")
+    with pytest.raises(PromptTooLongError, match="no turn may be left out") as raised:
+        await local.run(replace(request, leave_out_turns=False))
+    assert raised.value.param == "messages"
+    assert isinstance(await local.run(replace(chat("hi"), leave_out_turns=False)), ChatResult)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,12 @@ class LocalService:
         question = _question_of(request)
         max_tokens = request.options.max_tokens or DEFAULT_MAX_TOKENS[question.task]
         prompt = await self._write_prompt(question, max_tokens)
+        if prompt.num_left_out and isinstance(request, ChatRequest) and not request.leave_out_turns:
+            raise PromptTooLongError(
+                f"the conversation is longer than the model's context ({self._runner.context_len:,} tokens) "
+                "and no turn may be left out; shorten it, or let the oldest turns be left out",
+                param="messages",
+            )
         rules = self._rules[question.task == "chat"]
         generation = GenerationRequest(
             token_ids=prompt.token_ids,

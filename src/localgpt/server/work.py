@@ -15,7 +15,7 @@ from localgpt.errors import CancelledRequestError, LocalGPTError
 from localgpt.server.errors import WireError, describe_error
 from localgpt.server.gateway import Gateway
 
-__all__ = ["EventStream", "run_for_client"]
+__all__ = ["EventStream", "StreamWire", "run_for_client"]
 
 T = TypeVar("T")
 _STOPPING = "the server is stopping"
@@ -46,27 +46,49 @@ async def run_for_client(request: Request, gateway: Gateway, work: Coroutine[Any
         await _cancel(task, *watchers)
 
 
-class EventStream(Response):
-    """Server-sent events: `data: <json>` for each body, then `data: [DONE]`.
+class StreamWire:
+    """How a stream is written; this one is that of chat and text completions.
 
-    A failure after the first event is sent as an event with an `error` object, as clients of this wire
-    expect.
+    `data: <json>` for each body, an event with an `error` object for a failure after the first one, and
+    `data: [DONE]` at the end.
+    """
+
+    last = "data: [DONE]\n\n"
+
+    def event(self, body: str) -> str:
+        """One event."""
+        return f"data: {body}\n\n"
+
+    def failure(self, error: LocalGPTError | WireError) -> str:
+        """The event that tells what went wrong, however far the stream had come."""
+        return self.event(json.dumps(describe_error(error)[1].model_dump()))
+
+
+class EventStream(Response):
+    """Server-sent events.
 
     Args:
         bodies: the JSON texts to send; closed when the stream ends for whatever reason.
         gateway: says when the server stops.
         headers: further response headers.
+        wire: how events, failures and the end are written.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, bodies: AsyncIterator[str], gateway: Gateway, *, headers: Mapping[str, str] | None = None
+        self,
+        bodies: AsyncIterator[str],
+        gateway: Gateway,
+        *,
+        headers: Mapping[str, str] | None = None,
+        wire: StreamWire | None = None,
     ) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self.bodies = bodies
         self.gateway = gateway
+        self.wire = wire or StreamWire()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until they end, the client goes away or the server stops."""
@@ -82,25 +104,21 @@ class EventStream(Response):
             await _cancel(pump, *watchers)
             await _close(self.bodies)
         if self.gateway.stopping.is_set():
-            await _send_event(send, _error_json(CancelledRequestError(_STOPPING)))
+            await _send_text(send, self.wire.failure(CancelledRequestError(_STOPPING)))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:
         try:
             async for body in self.bodies:
-                await _send_event(send, body)
+                await _send_text(send, self.wire.event(body))
         except (LocalGPTError, WireError) as error:
-            await _send_event(send, _error_json(error))
-        await _send_event(send, "[DONE]")
+            await _send_text(send, self.wire.failure(error))
+        await _send_text(send, self.wire.last)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _error_json(error: LocalGPTError | WireError) -> str:
-    return json.dumps(describe_error(error)[1].model_dump())
-
-
-async def _send_event(send: Send, data: str) -> None:
-    await send({"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True})
+async def _send_text(send: Send, text: str) -> None:
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
 def _watchers(receive: Receive, gateway: Gateway) -> list[asyncio.Future[Any]]:

@@ -74,6 +74,7 @@ class ChatRequest(RequestBase):
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
     parallel_tool_calls: bool = True
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
+    leave_out_turns: bool = True  # the oldest ones, where the context is full; False = such a request fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

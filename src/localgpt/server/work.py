@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from localgpt.errors import CancelledRequestError, LocalGPTError
 from localgpt.server.errors import WireError, describe_error
@@ -65,12 +65,19 @@ class StreamWire:
 
 
 class EventStream(Response):
-    """Server-sent events.
+    """Server-sent events, kept alive by a comment line whenever nothing was sent for a while.
+
+    The status goes out with the first body, so that what fails at the door is a status and an error body. A
+    request that waits longer than `settings.heartbeat_s` gets its status and the first heartbeat then; what
+    fails later is an event.
+
+    A reader who is slower than the model holds the stream back: at most one event waits here, and the
+    listener breaks the connection of one who does not read at all (`settings.write_timeout_s`).
 
     Args:
         bodies: the JSON texts to send; closed when the stream ends for whatever reason.
-        gateway: says when the server stops.
-        headers: further response headers.
+        gateway: says when the server stops, and how often a silent stream is kept alive.
+        headers: further response headers; a function is asked when the status goes out.
         wire: how events, failures and the end are written.
     """
 
@@ -81,19 +88,25 @@ class EventStream(Response):
         bodies: AsyncIterator[str],
         gateway: Gateway,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         wire: StreamWire | None = None,
     ) -> None:
-        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.bodies = bodies
         self.gateway = gateway
         self.wire = wire or StreamWire()
+        self._late_headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until they end, the client goes away or the server stops."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        pump = asyncio.ensure_future(self._pump(send))
+        """Send the events until they end, the client goes away or the server stops.
+
+        Raises:
+            LocalGPTError, WireError: the work failed before anything was sent.
+        """
+        writer = _Writer(self, send)
+        pump = asyncio.ensure_future(self._pump(writer))
+        heart = asyncio.ensure_future(writer.beat(self.gateway.settings.heartbeat_s))
         watchers = _watchers(receive, self.gateway)
         try:
             await asyncio.wait({pump, *watchers}, return_when=asyncio.FIRST_COMPLETED)
@@ -101,24 +114,58 @@ class EventStream(Response):
                 pump.result()
                 return
         finally:
-            await _cancel(pump, *watchers)
+            await _cancel(pump, heart, *watchers)
             await _close(self.bodies)
         if self.gateway.stopping.is_set():
-            await _send_text(send, self.wire.failure(CancelledRequestError(_STOPPING)))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await writer.fail(CancelledRequestError(_STOPPING))
 
-    async def _pump(self, send: Send) -> None:
+    def begin(self) -> Message:
+        """The message that sends the status and the headers."""
+        late = self._late_headers() if callable(self._late_headers) else self._late_headers
+        self.headers.update(late or {})
+        return {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+
+    async def _pump(self, writer: _Writer) -> None:
         try:
             async for body in self.bodies:
-                await _send_text(send, self.wire.event(body))
+                await writer.write(self.wire.event(body))
         except (LocalGPTError, WireError) as error:
-            await _send_text(send, self.wire.failure(error))
-        await _send_text(send, self.wire.last)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await writer.fail(error)
+            return
+        await writer.write(self.wire.last, is_last=True)
 
 
-async def _send_text(send: Send, text: str) -> None:
-    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+class _Writer:
+    """Writes one stream: the status before the first text, one text at a time, heartbeats in between."""
+
+    def __init__(self, stream: EventStream, send: Send) -> None:
+        self._stream = stream
+        self._send = send
+        self._lock = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
+        self._quiet_since = self._clock()
+        self._has_begun = False
+
+    async def write(self, text: str, *, is_last: bool = False) -> None:
+        async with self._lock:
+            if not self._has_begun:
+                self._has_begun = True
+                await self._send(self._stream.begin())
+            await self._send({"type": "http.response.body", "body": text.encode(), "more_body": not is_last})
+            self._quiet_since = self._clock()
+
+    async def fail(self, error: LocalGPTError | WireError) -> None:
+        """Tell a failure: as the response's own status while there is none yet, else as an event."""
+        if not self._has_begun:
+            raise error
+        await self.write(self._stream.wire.failure(error) + self._stream.wire.last, is_last=True)
+
+    async def beat(self, interval_s: float) -> None:
+        """Write a comment, which clients skip, whenever nothing was written for `interval_s`."""
+        while True:
+            await asyncio.sleep(self._quiet_since + interval_s - self._clock())
+            if self._clock() >= self._quiet_since + interval_s:
+                await self.write(": ping\n\n")
 
 
 def _watchers(receive: Receive, gateway: Gateway) -> list[asyncio.Future[Any]]:

@@ -30,7 +30,7 @@ from localgpt.server.schemas.common import Extension
 from localgpt.server.schemas.neutral import refuse_unsupported
 from localgpt.server.translate import messages_of, options_of, usage_reply, wire_notices
 from localgpt.server.work import EventStream, run_for_client
-from localgpt.tasks import ChatRequest, ChatResult, Event, Finished, FinishReason, Notice, TextDelta
+from localgpt.tasks import ChatRequest, ChatResult, Event, FinishReason, Notice, TextDelta
 
 __all__ = ["router"]
 
@@ -59,12 +59,9 @@ async def create_chat_completion(
         notices.extend(result.notices)
         reply = answer.whole(result, notices)
         return JSONResponse(reply.model_dump(), headers=_notice_header(notices))
-    # The first piece is awaited before the status goes out: what fails at the door is a 4xx, not an event.
-    events = gateway.service.stream(task)
-    first = await run_for_client(request, gateway, _first_piece(events, notices))
     with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    bodies = _stream(events, first, answer, notices, with_usage)
-    return EventStream(bodies, gateway, headers=_notice_header(notices))
+    bodies = _stream(gateway.service.stream(task), answer, notices, with_usage)
+    return EventStream(bodies, gateway, headers=lambda: _notice_header(notices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +115,15 @@ async def _first_piece(events: AsyncIterator[Event], notices: list[str]) -> Even
 
 
 async def _stream(
-    events: AsyncIterator[Event], first: Event, answer: _Answer, notices: list[str], with_usage: bool
+    events: AsyncIterator[Event], answer: _Answer, notices: list[str], with_usage: bool
 ) -> AsyncIterator[str]:
-    yield answer.chunk(ChunkDelta(role="assistant", content=""), notices=notices)
-    told = set(notices)
-    async with aclosing(_chain(first, events)) as chained:
-        async for event in chained:
+    """The chunks of an answer; closing this closes `events`, which cancels the work."""
+    async with aclosing(cast("AsyncGenerator[Event]", events)):
+        # Nothing is yielded before the first piece: what fails at the door is a status, not an event.
+        event: Event | None = await _first_piece(events, notices)
+        yield answer.chunk(ChunkDelta(role="assistant", content=""), notices=notices)
+        told = set(notices)
+        while event is not None:
             if isinstance(event, TextDelta):
                 yield answer.chunk(ChunkDelta(content=event.text))
             elif isinstance(event, Notice):
@@ -134,19 +134,7 @@ async def _stream(
                 yield answer.chunk(ChunkDelta(), finish=event.result.finish_reason, notices=untold)
                 if with_usage:
                     yield answer.usage(event.result)
-
-
-async def _chain(first: Event, rest: AsyncIterator[Event]) -> AsyncGenerator[Event]:
-    """`first`, then `rest`; closing this closes `rest`, which cancels the work."""
-    try:
-        yield first
-        if not isinstance(first, Finished):
-            async for event in rest:
-                yield event
-    finally:
-        close = getattr(rest, "aclose", None)
-        if close is not None:
-            await close()
+            event = await anext(events, None)
 
 
 def _finish(reason: FinishReason) -> Literal["stop", "length"]:

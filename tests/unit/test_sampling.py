@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
 from localgpt.errors import InputError
-from localgpt.sampling.tokens import Choice, new_generator, sample_token, sample_tokens, token_probs
-from localgpt.tasks.options import SamplingOptions
+from localgpt.sampling.tokens import (
+    Choice,
+    check_logit_bias,
+    likelihood,
+    new_generator,
+    sample_token,
+    sample_tokens,
+    token_probs,
+)
+from localgpt.tasks.options import SamplingOptions, TokenBias
 
 
 def choice(
-    seed: int = 0, *, seen: tuple[int, ...] = (), banned: torch.Tensor | None = None, **options: float
+    seed: int = 0, *, seen: tuple[int, ...] = (), banned: torch.Tensor | None = None, **options: Any
 ) -> Choice:
-    values = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, **options}
+    values: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, **options}
     return Choice(options=SamplingOptions(**values), generator=new_generator(seed), seen=seen, banned=banned)
 
 
@@ -93,6 +104,66 @@ def test_repetition_penalty_counts_the_answers_own_tokens() -> None:
     assert logits.tolist() == pytest.approx([2.0, 1.9, -1.0])  # the caller's logits are left alone
     penalised = token_probs(logits, choice(seen=(2,), repetition_penalty=2.0))
     assert penalised[2] < token_probs(logits, choice())[2]
+
+
+def test_frequency_counts_and_presence_does_not() -> None:
+    """logit - count * frequency_penalty - [count > 0] * presence_penalty, as OpenAI defines them."""
+    logits = torch.zeros(4)
+    seen = (1, 2, 2, 2)
+    probs = token_probs(logits, choice(seen=seen, frequency_penalty=0.5))
+    assert torch.allclose(probs, torch.softmax(torch.tensor([0.0, -0.5, -1.5, 0.0]), dim=0))
+    probs = token_probs(logits, choice(seen=seen, presence_penalty=2.0))
+    assert torch.allclose(probs, torch.softmax(torch.tensor([0.0, -2.0, -2.0, 0.0]), dim=0))
+    probs = token_probs(logits, choice(seen=seen, frequency_penalty=-1.0, presence_penalty=0.5))
+    assert torch.allclose(probs, torch.softmax(torch.tensor([0.0, 0.5, 2.5, 0.0]), dim=0))
+    assert torch.equal(logits, torch.zeros(4))
+    assert torch.equal(
+        token_probs(logits, choice(frequency_penalty=2.0)), token_probs(logits, choice())
+    )  # nothing was said yet
+
+
+def test_penalties_come_before_biases_and_bans_beat_both() -> None:
+    logits = torch.tensor([4.0, 1.0, 1.0])
+    bias = (
+        TokenBias(token_id=0, bias=3.0),
+        TokenBias(token_id=1, bias=-1.0),
+        TokenBias(token_id=1, bias=-1.0),
+    )
+    probs = token_probs(
+        logits, choice(seen=(0,), repetition_penalty=2.0, frequency_penalty=1.0, logit_bias=bias)
+    )
+    assert torch.allclose(probs, torch.softmax(torch.tensor([4 / 2 - 1 + 3, 1.0 - 2.0, 1.0]), dim=0))
+    banned = torch.tensor([True, False, False])
+    forced = (TokenBias(token_id=0, bias=100.0),)
+    assert token_probs(logits, choice(banned=banned, logit_bias=forced))[0] == 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_bias_of_100_forces_and_of_minus_100_bans(temperature: float) -> None:
+    logits = some_logits()[0]
+    least, most = int(logits.argmin()), int(logits.argmax())
+    forced = choice(temperature=temperature, logit_bias=(TokenBias(token_id=least, bias=100.0),))
+    assert {sample_token(logits, forced) for _ in range(10)} == {least}
+    banned = choice(temperature=temperature, logit_bias=(TokenBias(token_id=most, bias=-100.0),))
+    assert most not in {sample_token(logits, banned) for _ in range(50)}
+
+
+@pytest.mark.parametrize("token_id", [-1, 50])
+def test_a_bias_outside_the_vocabulary_is_refused(token_id: int) -> None:
+    check_logit_bias((TokenBias(token_id=0, bias=1.0), TokenBias(token_id=49, bias=1.0)), 50)
+    with pytest.raises(InputError, match="from 0 to 49") as caught:
+        check_logit_bias((TokenBias(token_id=0, bias=1.0), TokenBias(token_id=token_id, bias=1.0)), 50)
+    assert caught.value.param == "logit_bias"
+
+
+def test_likelihood_is_the_log_softmax_of_the_raw_logits() -> None:
+    logits = torch.log(torch.tensor([0.5, 0.125, 0.25, 0.125])) + 7
+    found = likelihood(logits, 3, num_top=2)
+    assert found.token_id == 3
+    assert found.logprob == pytest.approx(math.log(0.125))
+    assert [token_id for token_id, _ in found.top] == [0, 2]
+    assert [logprob for _, logprob in found.top] == pytest.approx([math.log(0.5), math.log(0.25)])
+    assert likelihood(logits, 0, num_top=0).top == ()
 
 
 def test_options_are_checked() -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from localgpt.errors import InputError
 from localgpt.tasks import (
+    AnswerFormat,
     AskRequest,
     ChatRequest,
     ChatResult,
+    CompleteRequest,
     DescribeRequest,
     EmbedRequest,
     EmbedResult,
@@ -25,6 +27,12 @@ from localgpt.tasks import (
     SamplingOptions,
     TextDelta,
     TextPart,
+    TokenBias,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
     Usage,
 )
 from localgpt.tasks.wire import (
@@ -38,7 +46,21 @@ from localgpt.tasks.wire import (
 
 PHOTO = ImagePart(data=bytes(range(256)), media_type="image/jpeg")
 OPTIONS = SamplingOptions(
-    temperature=0.0, top_p=0.5, max_tokens=7, stop=("停", "\n"), seed=1, repetition_penalty=1.2
+    temperature=0.0,
+    top_p=0.5,
+    max_tokens=7,
+    stop=("停", "\n"),
+    seed=1,
+    repetition_penalty=1.2,
+    frequency_penalty=-2.0,
+    presence_penalty=0.5,
+    logit_bias=(TokenBias(token_id=7, bias=-100.0), TokenBias(token_id=0, bias=2.5)),
+    top_logprobs=20,
+)
+CALL = ToolCall(id="call_1", name="天气", arguments='{"城市": "巴黎"}')
+LOGPROBS = (
+    TokenLogprob(data=b"\xe5", logprob=-0.5, top=(TokenLogprob(data=b"", logprob=-0.25),)),
+    TokenLogprob(data=b"\x97\xa8", logprob=-1.0),
 )
 REQUESTS: list[Request] = [
     ChatRequest(
@@ -51,6 +73,20 @@ REQUESTS: list[Request] = [
         deadline_s=2.5,
     ),
     ChatRequest(id="2", messages=()),
+    ChatRequest(
+        id="6",
+        messages=(
+            Message.of("user", "天气？"),
+            Message(role="assistant", content=(), tool_calls=(CALL, CALL)),
+            Message(role="tool", content=(TextPart(text="18"),), tool_call_id="call_1"),
+        ),
+        tools=(Tool(name="天气", parameters='{"type": "object"}'), Tool(name="b", description="B")),
+        tool_choice=ToolChoice(mode="named", name="天气"),
+        parallel_tool_calls=False,
+        answer_format=AnswerFormat(kind="json", schema='{"type": "object"}'),
+        leave_out_turns=False,
+    ),
+    CompleteRequest(id="7", prompt="Once upon \ud83d", options=OPTIONS),
     DescribeRequest(id="3", image=PHOTO, language="zh", owner="someone"),
     AskRequest(id="4", image=PHOTO, question="What?", model="other"),
     EmbedRequest(id="5", inputs=(TextPart(text="a"), PHOTO)),
@@ -62,13 +98,30 @@ CHAT_RESULT = ChatResult(
     model="m",
     notices=("n",),
 )
+CALL_RESULT = ChatResult(
+    text="",
+    finish_reason="tool_calls",
+    usage=Usage(prompt_tokens=3, completion_tokens=9),
+    model="m",
+    tool_calls=(CALL,),
+    logprobs=LOGPROBS,
+)
 RESULTS: list[Result] = [
     CHAT_RESULT,
+    CALL_RESULT,
     EmbedResult(
         embeddings=((0.1, -1.0), (2.0, 3e-8)), usage=Usage(prompt_tokens=1, completion_tokens=0), model="m"
     ),
 ]
-EVENTS: list[Event] = [TextDelta(text="嗨\n"), Notice(text="n"), Finished(result=CHAT_RESULT)]
+EVENTS: list[Event] = [
+    TextDelta(text="嗨\n"),
+    TextDelta(text="嗨", logprobs=LOGPROBS),
+    ToolCallDelta(index=1, id="call_1", name="天气", arguments='{"'),
+    ToolCallDelta(index=0),
+    Notice(text="n"),
+    Finished(result=CHAT_RESULT),
+    Finished(result=CALL_RESULT),
+]
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda value: type(value).__name__)

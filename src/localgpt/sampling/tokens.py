@@ -1,13 +1,17 @@
-"""Choosing the next token: temperature, top-k, top-p, repetition penalty, banned tokens.
+"""Choosing the next token: penalties, biases, banned tokens, temperature, top-k, top-p; and how likely it was.
 
 Notable:
 - Rows of a batch are chosen one by one with their own generators, so a request's tokens do not depend on what
   else runs beside it, and one draw is used per token, so a seed reproduces an answer.
 - Temperature 0 is greedy and uses no randomness.
-- The order is that of the Hugging Face processors: repetition penalty, bans, temperature, top-k, then top-p
-  over what top-k left.
+- The order is that of the Hugging Face processors: repetition penalty, frequency and presence penalty, logit
+  bias, bans, temperature, top-k, then top-p over what top-k left. So a ban beats any bias.
+- Penalties count the answer's own tokens, never the prompt's: an answer should be free to use the words of
+  its question.
+- Log probabilities are those of the raw logits, before all of the above: what the model held, not what the
+  caller made of it.
 
-Shape legend: B batch, V vocabulary.
+Shape legend: B batch, V vocabulary, U different tokens of an answer.
 """
 
 from __future__ import annotations
@@ -18,9 +22,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from localgpt.tasks.options import SamplingOptions
+from localgpt.errors import InputError
+from localgpt.tasks.options import SamplingOptions, TokenBias
 
-__all__ = ["Choice", "new_generator", "sample_token", "sample_tokens", "token_probs"]
+__all__ = [
+    "Choice",
+    "Likelihood",
+    "check_logit_bias",
+    "likelihood",
+    "new_generator",
+    "sample_token",
+    "sample_tokens",
+    "token_probs",
+]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,8 +43,17 @@ class Choice:
 
     options: SamplingOptions
     generator: torch.Generator  # on the CPU; advanced by one draw a token unless greedy
-    seen: Sequence[int] = ()  # tokens of the answer so far, for the repetition penalty
+    seen: Sequence[int] = ()  # tokens of the answer so far, for the penalties
     banned: Tensor | None = None  # (V,) bool, True = never choose
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely the model held one token, and which ones it held likeliest."""
+
+    token_id: int
+    logprob: float  # natural logarithm
+    top: tuple[tuple[int, float], ...]  # token ids and logprobs, likeliest first
 
 
 def new_generator(seed: int | None) -> torch.Generator:
@@ -80,19 +103,55 @@ def token_probs(logits: Tensor, choice: Choice) -> Tensor:
     return full
 
 
+def likelihood(logits: Tensor, token_id: int, *, num_top: int) -> Likelihood:
+    """How likely (V,) raw logits make a token, beside the `num_top` likeliest ones."""
+    logprobs = torch.log_softmax(logits.float(), dim=0)
+    values, token_ids = logprobs.topk(num_top)
+    top = tuple(zip(token_ids.tolist(), values.tolist(), strict=True))
+    return Likelihood(token_id, float(logprobs[token_id]), top)
+
+
+def check_logit_bias(biases: Sequence[TokenBias], vocab_size: int) -> None:
+    """Refuse a bias on a token that is not there.
+
+    Raises:
+        InputError: a token id is outside the vocabulary; `param` is "logit_bias".
+    """
+    for bias in biases:
+        if not 0 <= bias.token_id < vocab_size:
+            raise InputError(
+                f"logit_bias names token {bias.token_id}, expected one from 0 to {vocab_size - 1}, which is "
+                "the model's vocabulary",
+                param="logit_bias",
+            )
+
+
 def _adjusted(logits: Tensor, choice: Choice) -> Tensor:
-    """Logits (V,) float32 after repetition penalty and bans."""
-    logits = logits.float()
-    penalty = choice.options.repetition_penalty
-    if penalty != 1.0 and choice.seen:
-        # CTRL, Keskar et al. 2019, arXiv:1909.05858, section 4.1. Differs: only tokens of the answer count,
-        # since an answer should be free to use the words of its question.
-        seen = torch.tensor(sorted(set(choice.seen)), device=logits.device)
-        values = logits[seen]
-        logits = logits.index_copy(0, seen, torch.where(values > 0, values / penalty, values * penalty))
+    """Logits (V,) float32 after penalties, biases and bans."""
+    logits = _penalised(logits.float(), choice)
+    if biases := choice.options.logit_bias:
+        token_ids = torch.tensor([bias.token_id for bias in biases], device=logits.device)
+        values = torch.tensor([bias.bias for bias in biases], device=logits.device)
+        logits = logits.index_add(0, token_ids, values)
     if choice.banned is not None:
         logits = logits.masked_fill(choice.banned, float("-inf"))
     return logits
+
+
+def _penalised(logits: Tensor, choice: Choice) -> Tensor:
+    """Logits (V,) float32 after the three penalties."""
+    options = choice.options
+    repetition = options.repetition_penalty or 1.0
+    has_penalty = repetition != 1.0 or options.frequency_penalty or options.presence_penalty
+    if not has_penalty or not choice.seen:
+        return logits
+    seen, counts = torch.tensor(choice.seen, device=logits.device).unique(return_counts=True)  # (U,) each
+    values = logits[seen]
+    if repetition != 1.0:
+        # CTRL, Keskar et al. 2019, arXiv:1909.05858, section 4.1. Differs: only tokens of the answer count.
+        values = torch.where(values > 0, values / repetition, values * repetition)
+    values = values - counts * options.frequency_penalty - options.presence_penalty
+    return logits.index_copy(0, seen, values)
 
 
 def _candidates(logits: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:

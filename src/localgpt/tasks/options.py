@@ -42,7 +42,8 @@ class SamplingOptions:
     top_p: float = 0.95
     top_k: int = 50  # 0 = no limit
     max_tokens: int | None = None  # None = the task's own limit; the context may leave fewer
-    repetition_penalty: float = 1.0  # above 1 makes tokens the answer already holds less likely; 1 = off
+    # above 1 makes tokens the answer already holds less likely; 1 = off; None = the task's own
+    repetition_penalty: float | None = None
     frequency_penalty: float = 0.0  # from -2 to 2; times the count of a token in the answer
     presence_penalty: float = 0.0  # from -2 to 2; once for a token the answer already holds
     logit_bias: tuple[TokenBias, ...] = ()
@@ -54,12 +55,9 @@ class SamplingOptions:
         _require(0.0 <= self.temperature <= 2.0, "temperature", self.temperature, "from 0 to 2")
         _require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "above 0 and at most 1")
         _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
-        _require(
-            1.0 <= self.repetition_penalty <= 2.0,
-            "repetition_penalty",
-            self.repetition_penalty,
-            "from 1 to 2",
-        )
+        if self.repetition_penalty is not None:
+            in_range = 1.0 <= self.repetition_penalty <= 2.0
+            _require(in_range, "repetition_penalty", self.repetition_penalty, "from 1 to 2")
         for name in ("frequency_penalty", "presence_penalty"):
             _require(-2.0 <= getattr(self, name) <= 2.0, name, getattr(self, name), "from -2 to 2")
         biases = [entry.bias for entry in self.logit_bias]

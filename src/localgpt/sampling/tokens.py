@@ -1,4 +1,4 @@
-"""Choosing the next token: penalties, biases, banned tokens, temperature, top-k, top-p; and how likely it was.
+"""Choosing the next token by penalties, biases, bans, temperature and cuts; and telling how likely it was.
 
 Notable:
 - Rows of a batch are chosen one by one with their own generators, so a request's tokens do not depend on what

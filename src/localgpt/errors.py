@@ -9,8 +9,11 @@
     |  |- ImageFormatError        not a picture, broken, or too large
     |  |- PromptTooLongError      more tokens than the context holds
     |- CapacityError          no room now: queue full, memory exhausted
+    |  |- RateLimitError          the caller's own limit is used up
+    |- StoreError             the store of conversations and keys cannot be opened, read or written
     |- BackendError           a compute backend is missing or failed
     |- CancelledRequestError  the caller went away or asked to stop
+    |  |- DeadlineError           not finished in the time it was given
 
 Every message says what was got, what was expected and what to do. The command line prints it as one line
 and exits with `exit_status`; the server maps the class to one HTTP status in one table.
@@ -24,11 +27,14 @@ __all__ = [
     "CapacityError",
     "CheckpointError",
     "ConfigError",
+    "DeadlineError",
     "ImageFormatError",
     "InputError",
     "LocalGPTError",
     "MissingWeightsError",
     "PromptTooLongError",
+    "RateLimitError",
+    "StoreError",
     "UnsafeCheckpointError",
 ]
 
@@ -77,9 +83,26 @@ class PromptTooLongError(InputError):
 
 
 class CapacityError(LocalGPTError):
-    """No room at the moment (queue or memory); trying again later can succeed."""
+    """No room at the moment (queue or memory); trying again later can succeed.
+
+    Args:
+        message: one line saying what is full and what to do.
+        retry_after_s: when trying again is worth it, where that can be told.
+    """
 
     exit_status = 3
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimitError(CapacityError):
+    """The caller has used up a limit of their own; others are not held up."""
+
+
+class StoreError(LocalGPTError):
+    """The store cannot be opened, read or written: no key, damage, a newer version, a full disk."""
 
 
 class BackendError(LocalGPTError):
@@ -92,3 +115,9 @@ class CancelledRequestError(LocalGPTError):
     """The request was cancelled before it finished."""
 
     exit_status = 130
+
+
+class DeadlineError(CancelledRequestError):
+    """The request was not finished in the time it was given."""
+
+    exit_status = 3

@@ -12,10 +12,13 @@ from fastapi import FastAPI
 
 from localgpt import __version__
 from localgpt.server.access import require_key
+from localgpt.server.admission import SPARE_SLOTS, Admission
 from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
+from localgpt.server.metrics import Metrics
 from localgpt.server.middleware import Envelope
 from localgpt.server.routes import chat, embeddings, health, models, page
+from localgpt.server.turns import Turns
 from localgpt.settings import Settings
 from localgpt.tasks import TaskService
 
@@ -40,8 +43,15 @@ def create_app(settings: Settings, service: TaskService, *, static_dir: Path = S
         ConfigError: the address is public and there is no key.
     """
     require_key(settings)
+    turns = Turns(num_slots=settings.max_batch_size + SPARE_SLOTS, max_waiting=settings.max_queue)
+    metrics = Metrics()
     gateway = Gateway(
-        settings=settings, service=service, api_keys=tuple(settings.api_keys), static_dir=static_dir
+        settings=settings,
+        service=Admission(service, turns, metrics, timeout_s=settings.request_timeout_s),
+        turns=turns,
+        metrics=metrics,
+        api_keys=tuple(settings.api_keys),
+        static_dir=static_dir,
     )
 
     @asynccontextmanager
@@ -49,7 +59,7 @@ def create_app(settings: Settings, service: TaskService, *, static_dir: Path = S
         yield
         gateway.stopping.set()
         try:
-            await asyncio.wait_for(service.close(), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(gateway.service.close(), CLOSE_TIMEOUT_S)
         except TimeoutError:
             logger.warning("the models did not stop within %.1f s; leaving them", CLOSE_TIMEOUT_S)
 

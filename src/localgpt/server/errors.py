@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ from localgpt.errors import (
     CapacityError,
     CheckpointError,
     ConfigError,
+    DeadlineError,
     ImageFormatError,
     InputError,
     LocalGPTError,
     PromptTooLongError,
+    RateLimitError,
 )
 from localgpt.server.schemas.common import ErrorBody, ErrorDetail
 
@@ -70,13 +73,15 @@ _TABLE: tuple[tuple[type[LocalGPTError], _Row], ...] = (
     (ImageFormatError, _Row(400, "invalid_request_error", "invalid_image")),
     (InputError, _Row(400, "invalid_request_error", None)),
     (ConfigError, _Row(400, "invalid_request_error", None)),
+    (RateLimitError, _Row(429, "requests", "rate_limit_exceeded")),
     (CapacityError, _Row(503, "server_error", "overloaded")),
+    (DeadlineError, _Row(503, "server_error", "deadline_exceeded")),
     (CancelledRequestError, _Row(503, "server_error", "cancelled")),
     (CheckpointError, _Row(503, "server_error", "model_unavailable")),
     (BackendError, _Row(503, "server_error", "backend_unavailable")),
     (LocalGPTError, _Row(500, "server_error", None)),
 )
-_RETRY_AFTER_S = "2"
+_RETRY_AFTER_S = 2.0  # where the error cannot tell
 _STATUS_TEXT = {
     404: "no such route: {method} {path}; the routes are listed in /openapi.json",
     405: "{method} is not allowed on {path}",
@@ -89,8 +94,12 @@ ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
         (401, "The key is missing or wrong."),
         (403, "The Host or Origin header is not one of this server's."),
         (404, "No such model."),
+        (408, "The body did not arrive in time."),
         (413, "The body is too large."),
-        (503, "No room at the moment, or the model could not be loaded."),
+        (415, "The body is compressed; send it plain."),
+        (429, "The key's own limit is used up; `Retry-After` says when to come back."),
+        (431, "The headers are too large or too many."),
+        (503, "No room at the moment, not finished in time, stopping, or the model could not be loaded."),
     )
 }
 
@@ -103,7 +112,9 @@ def describe_error(error: LocalGPTError | WireError) -> tuple[int, ErrorBody, di
     detail = ErrorDetail(
         message=str(error), type=row.kind, param=getattr(error, "param", None), code=row.code
     )
-    headers = {"retry-after": _RETRY_AFTER_S} if row.code == "overloaded" else {}
+    headers = {}
+    if isinstance(error, CapacityError):
+        headers["retry-after"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
     return row.status, ErrorBody(error=detail), headers
 
 

@@ -10,6 +10,8 @@ from typing import cast
 
 from fastapi import Request
 
+from localgpt.server.metrics import Metrics
+from localgpt.server.turns import Turns
 from localgpt.settings import Settings
 from localgpt.tasks import TaskService
 
@@ -23,7 +25,9 @@ class Gateway:
     """One running application's state, held in `app.state.gateway`."""
 
     settings: Settings
-    service: TaskService
+    service: TaskService  # through admission: see `localgpt.server.admission`
+    turns: Turns
+    metrics: Metrics
     api_keys: tuple[str, ...]
     static_dir: Path = STATIC_DIR
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,203 @@
+"""Whose turn it is: a fixed number of slots, a bounded queue for each owner, and limits of their own.
+
+A freed slot goes to the waiting owner who has the fewest running, and among equals to the one who was served
+longest ago; within one owner the first who came is first. When the queue is full, an owner who has few
+requests waiting takes the place of the newest request of the owner who has the most: a flood holds up
+itself, not the others.
+
+Covered: floods and long jobs of one owner. Not covered: one person with many keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from localgpt.errors import CapacityError, LocalGPTError, RateLimitError
+
+__all__ = ["LimitSource", "Limits", "NoLimits", "Place", "Turns"]
+
+_MINUTE_S = 60.0
+_FIRST_GUESS_S = 2.0  # of how long one request takes, until some have been seen
+_MEMORY = 0.2  # weight of the newest request in the mean of how long one takes
+_MAX_RETRY_AFTER_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one owner may use; None is no limit."""
+
+    requests_per_minute: int | None = None
+    max_parallel: int | None = None  # running and waiting together
+
+
+class LimitSource(Protocol):
+    """Knows the limits of every owner."""
+
+    def limits_of(self, owner: str) -> Limits:
+        """The limits that hold now; asked once for every request."""
+
+
+class NoLimits:
+    """A `LimitSource` where nobody has a limit."""
+
+    def limits_of(self, owner: str) -> Limits:
+        """No limit."""
+        return Limits()
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One request's place: waiting, then running, or refused while it waited."""
+
+    owner: str
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # it runs now, or was refused
+    started_at: float | None = None
+    refusal: LocalGPTError | None = None
+
+    async def turn(self) -> None:
+        """Wait until it is this place's turn.
+
+        Raises:
+            CapacityError: it had to make room for another owner.
+        """
+        await self.settled.wait()
+        if self.refusal is not None:
+            raise self.refusal
+
+
+class Turns:
+    """Slots and queues. Not thread-safe: of one event loop.
+
+    Args:
+        num_slots: requests that run at once.
+        max_waiting: requests that may wait, of all owners together.
+        limits: asked for the owner's limits at every `enter`.
+        clock: seconds from any start.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_slots: int,
+        max_waiting: int,
+        limits: LimitSource | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits: LimitSource = limits or NoLimits()
+        self.is_closed = False  # nobody new is let in
+        self.idle = asyncio.Event()  # nothing runs and nobody waits
+        self.idle.set()
+        self._num_slots = num_slots
+        self._max_waiting = max_waiting
+        self._clock = clock
+        self._running: Counter[str] = Counter()
+        self._waiting: dict[str, deque[Place]] = {}  # the owner served longest ago stands first
+        self._arrivals: dict[str, deque[float]] = {}  # of the last minute, of owners with such a limit
+        self._mean_s = _FIRST_GUESS_S
+
+    @property
+    def num_running(self) -> int:
+        """Requests that hold a slot."""
+        return self._running.total()
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for one."""
+        return sum(map(len, self._waiting.values()))
+
+    def enter(self, owner: str) -> Place:
+        """Take a slot or a place in the queue; `leave` must follow, whatever happens.
+
+        Raises:
+            RateLimitError: the owner has used up a limit of their own.
+            CapacityError: the queue is full, or nobody is let in any more.
+        """
+        if self.is_closed:
+            raise CapacityError("the server is stopping; try again soon", retry_after_s=_FIRST_GUESS_S)
+        self._check_limits(owner)
+        place = Place(owner)
+        if self.num_running < self._num_slots:
+            self._start(place)
+        else:
+            if self.num_waiting >= self._max_waiting:
+                self._make_room(owner)
+            self._waiting.setdefault(owner, deque()).append(place)
+        self.idle.clear()
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Give back the slot or the place in the queue."""
+        if place.started_at is not None:
+            self._mean_s += _MEMORY * (self._clock() - place.started_at - self._mean_s)
+            self._running[place.owner] -= 1
+            self._running += Counter()  # forgets owners who run nothing
+            self._start_next()
+        elif place.refusal is None:
+            self._take(place.owner, place)
+        if not self._running and not self._waiting:
+            self.idle.set()
+
+    def _check_limits(self, owner: str) -> None:
+        limits, now = self.limits.limits_of(owner), self._clock()
+        if limits.max_parallel is not None:
+            num = self._running[owner] + len(self._waiting.get(owner, ()))
+            if num >= limits.max_parallel:
+                raise RateLimitError(
+                    f"{num} requests of this key are under way and its limit is {limits.max_parallel}; "
+                    "wait for one of them to end",
+                    retry_after_s=min(self._mean_s, _MAX_RETRY_AFTER_S),
+                )
+        if limits.requests_per_minute is None:
+            self._arrivals.pop(owner, None)
+            return
+        arrivals = self._arrivals.setdefault(owner, deque())
+        while arrivals and arrivals[0] <= now - _MINUTE_S:
+            arrivals.popleft()
+        if len(arrivals) >= limits.requests_per_minute:
+            free_at = arrivals[0] + _MINUTE_S if arrivals else now + _MINUTE_S
+            raise RateLimitError(
+                f"this key may ask {limits.requests_per_minute} times a minute and has; "
+                "the header Retry-After says when the next request is taken",
+                retry_after_s=free_at - now,
+            )
+        arrivals.append(now)
+
+    def _make_room(self, owner: str) -> None:
+        full = CapacityError(
+            f"the queue is full: {self.num_running} requests are running and {self.num_waiting} wait; "
+            "try again later",
+            retry_after_s=min((self.num_waiting + 1) * self._mean_s / self._num_slots, _MAX_RETRY_AFTER_S),
+        )
+        longest = max(self._waiting, key=lambda other: len(self._waiting[other]), default=owner)
+        num_own, num_longest = (len(self._waiting.get(name, ())) for name in (owner, longest))
+        if num_longest < num_own + 2:  # after the exchange both would have as many, or worse
+            raise full
+        newest = self._waiting[longest][-1]
+        self._take(longest, newest)
+        newest.refusal = full
+        newest.settled.set()
+
+    def _start(self, place: Place) -> None:
+        place.started_at = self._clock()
+        self._running[place.owner] += 1
+        place.settled.set()
+
+    def _start_next(self) -> None:
+        if not self._waiting:
+            return
+        owner = min(self._waiting, key=lambda other: self._running[other])
+        place = self._waiting[owner][0]
+        self._take(owner, place)
+        if owner in self._waiting:
+            self._waiting[owner] = self._waiting.pop(owner)  # to the end of the round
+        self._start(place)
+
+    def _take(self, owner: str, place: Place) -> None:
+        self._waiting[owner].remove(place)
+        if not self._waiting[owner]:
+            del self._waiting[owner]

@@ -1,0 +1,236 @@
+"""Keys and sessions.
+
+A key is 256 random bits, so nobody guesses one and a slow password hash would protect nothing: what is
+stored is HMAC-SHA256 under a secret of the store, which also makes a stolen table useless for checking
+guesses. The same holds for the tokens of sessions.
+
+All keys are kept in memory for a second: a request costs no query, and a key that the command line makes or
+revokes counts in a running server within that second.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from localgpt.errors import InputError
+from localgpt.server.store.database import Database
+from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Limits, Role
+from localgpt.server.store.sealing import Sealer
+from localgpt.server.store.tables import keys, sessions
+
+__all__ = ["SESSION_S", "Accounts", "new_key"]
+
+SESSION_S = 30 * 24 * 3600
+_REFRESH_S = 1.0
+_USE_GRAIN_S = 60.0  # how exactly `last_used_at` is known
+
+
+def new_key() -> str:
+    """A random API key."""
+    return f"sk-{secrets.token_urlsafe(32)}"
+
+
+class Accounts:
+    """Keys that open the server, and the browsers that are signed in with one.
+
+    Args:
+        database: holds the tables.
+        sealer: closes names, and hashes keys.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, database: Database, sealer: Sealer, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._clock = clock
+        self._known: dict[bytes, KeyEntry] = {}
+        self._known_until = 0.0
+
+    async def create(
+        self, name: str, role: Role, limits: Limits | None = None, *, may_own_local: bool = True
+    ) -> tuple[KeyEntry, str]:
+        """Make a key.
+
+        Args:
+            name: who or what it is for; not a name that is taken.
+            role: an admin may make and revoke keys.
+            limits: of this key alone.
+            may_own_local: the first admin's key opens what was written while there was no key, so that
+                nobody loses their conversations by asking for a key.
+
+        Returns:
+            The entry, and the key itself, which is stored nowhere.
+
+        Raises:
+            InputError: the name is taken.
+        """
+        key, limits = new_key(), limits or Limits()
+        key_id = f"key_{secrets.token_hex(8)}"
+        digest = self._digest(key)
+
+        async def work(connection: AsyncConnection) -> KeyEntry:
+            others = [self._entry(row) for row in (await connection.execute(select(keys))).mappings()]
+            if any(other.name == name for other in others):
+                raise InputError(f"there is a key called {name!r} already; choose another name", param="name")
+            is_first = not any(other.owner == LOCAL_OWNER for other in others)
+            owns_local = role == "admin" and may_own_local and is_first
+            entry = KeyEntry(
+                id=key_id,
+                owner=LOCAL_OWNER if owns_local else key_id,
+                name=name,
+                role=role,
+                created_at=self._clock(),
+                limits=limits,
+            )
+            await connection.execute(
+                insert(keys).values(
+                    id=entry.id,
+                    owner=entry.owner,
+                    role=role,
+                    digest=digest,
+                    sealed_name=self._sealer.seal_text(name, "keys", "name", key_id),
+                    requests_per_minute=limits.requests_per_minute,
+                    max_parallel=limits.max_parallel,
+                    created_at=entry.created_at,
+                )
+            )
+            return entry
+
+        entry = await self._database.write(work)
+        self._known_until = 0.0
+        return entry, key
+
+    async def entries(self) -> list[KeyEntry]:
+        """All keys, oldest first."""
+        await self._refresh(now=True)
+        return sorted(self._known.values(), key=lambda entry: (entry.created_at, entry.id))
+
+    async def revoke(self, id_or_name: str) -> KeyEntry:
+        """Delete a key and sign its browsers out. What its owner wrote stays.
+
+        Raises:
+            InputError: there is no such key.
+        """
+        entry = next((entry for entry in await self.entries() if id_or_name in (entry.id, entry.name)), None)
+        if entry is None:
+            raise InputError(f"there is no key {id_or_name!r}; list them first", param="id")
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(sessions).where(sessions.c.account == entry.id))
+            await connection.execute(delete(keys).where(keys.c.id == entry.id))
+
+        await self._database.write(work)
+        self._known_until = 0.0
+        return entry
+
+    async def has_keys(self) -> bool:
+        """Whether there is any key."""
+        await self._refresh()
+        return bool(self._known)
+
+    async def find(self, key: str) -> KeyEntry | None:
+        """The entry of a key. Every entry is compared, in constant time each."""
+        await self._refresh()
+        given = self._digest(key)
+        found = [entry for digest, entry in self._known.items() if hmac.compare_digest(digest, given)]
+        return found[0] if found else None
+
+    async def entry(self, key_id: str) -> KeyEntry | None:
+        """The key of that id."""
+        await self._refresh()
+        return next((entry for entry in self._known.values() if entry.id == key_id), None)
+
+    def limits_of(self, owner: str) -> Limits:
+        """The limits of an owner's key, as `find` saw it last; without a key, none."""
+        return next((entry.limits for entry in self._known.values() if entry.owner == owner), Limits())
+
+    async def note_use(self, entry: KeyEntry) -> None:
+        """Remember, to the minute, that a key was used."""
+        now = self._clock()
+        if entry.last_used_at is not None and now - entry.last_used_at < _USE_GRAIN_S:
+            return
+        digest = next((digest for digest, known in self._known.items() if known.id == entry.id), None)
+        if digest is not None:  # at once, so that requests beside this one do not write it too
+            self._known[digest] = replace(entry, last_used_at=now)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(update(keys).where(keys.c.id == entry.id).values(last_used_at=now))
+
+        await self._database.write(work)
+
+    async def sign_in(self, account: str) -> str:
+        """Open a session of an account and return its token; the store keeps a keyed hash of it."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        digest = self._digest(token)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
+            await connection.execute(
+                insert(sessions).values(
+                    digest=digest, account=account, created_at=now, expires_at=now + SESSION_S
+                )
+            )
+
+        await self._database.write(work)
+        return token
+
+    async def session_account(self, token: str) -> str | None:
+        """Whose session a token opens, while it lasts."""
+        digest, now = self._digest(token), self._clock()
+
+        async def work(connection: AsyncConnection) -> Any:
+            query = select(sessions.c.account).where(sessions.c.digest == digest, sessions.c.expires_at > now)
+            return await connection.scalar(query)
+
+        account = await self._database.read(work)
+        return None if account is None else str(account)
+
+    async def sign_out(self, token: str) -> None:
+        """End a session."""
+        digest = self._digest(token)
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(sessions).where(sessions.c.digest == digest))
+
+        await self._database.write(work)
+
+    async def num_sessions(self) -> int:
+        """Sessions that are kept, expired ones included."""
+
+        async def work(connection: AsyncConnection) -> int:
+            return int(await connection.scalar(select(func.count()).select_from(sessions)) or 0)
+
+        return await self._database.read(work)
+
+    async def _refresh(self, *, now: bool = False) -> None:
+        if not now and self._clock() < self._known_until:
+            return
+
+        async def work(connection: AsyncConnection) -> dict[bytes, KeyEntry]:
+            rows = (await connection.execute(select(keys))).mappings()
+            return {bytes(row["digest"]): self._entry(row) for row in rows}
+
+        self._known = await self._database.read(work)
+        self._known_until = self._clock() + _REFRESH_S
+
+    def _entry(self, row: Any) -> KeyEntry:
+        return KeyEntry(
+            id=row["id"],
+            owner=row["owner"],
+            name=self._sealer.unseal_text(row["sealed_name"], "keys", "name", row["id"]),
+            role=row["role"],
+            created_at=row["created_at"],
+            last_used_at=row["last_used_at"],
+            limits=Limits(requests_per_minute=row["requests_per_minute"], max_parallel=row["max_parallel"]),
+        )
+
+    def _digest(self, secret: str) -> bytes:
+        return self._sealer.fingerprint("key", secret.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,174 @@
+"""One database: transactions that survive a power cut, and deletions that leave nothing behind.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a transaction that was reported done is on disk. Writers
+begin with `BEGIN IMMEDIATE`, so that they queue instead of failing halfway. PostgreSQL is reached by its URL
+and keeps its own promises.
+
+Work is handed in as a coroutine function and runs shielded: a caller that is cancelled stops waiting, but
+its transaction still ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from localgpt.errors import ConfigError, StoreError
+
+__all__ = ["Database", "Work", "insert_or_nothing", "upsert"]
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+_BUSY_TIMEOUT_MS = 10_000
+_WRITES = "localgpt_writes"
+_PRAGMAS = (
+    "auto_vacuum=INCREMENTAL",  # first: it holds for a database without tables alone
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    f"busy_timeout={_BUSY_TIMEOUT_MS}",
+    "trusted_schema=OFF",
+)
+
+
+class Database:
+    """An engine and its habits. Made by `Database.sqlite` or `Database.at_url`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._running: set[asyncio.Future[Any]] = set()
+        self._write_turn = asyncio.Lock()  # fair, which SQLite's own waiting is not
+        self.is_sqlite = engine.dialect.name == "sqlite"
+
+    @classmethod
+    def sqlite(cls, path: Path) -> Database:
+        """A database in one file, which is made when it is first used."""
+        engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)))
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return cls(engine)
+
+    @classmethod
+    def at_url(cls, url: str) -> Database:
+        """A PostgreSQL database.
+
+        Raises:
+            ConfigError: the URL is not one, names another database, or the driver is missing.
+        """
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise ConfigError(
+                "database_url is not a URL; expected postgresql+asyncpg://user@host/name"
+            ) from None
+        if parsed.drivername not in ("postgresql", "postgresql+asyncpg"):
+            raise ConfigError(
+                f"database_url names {parsed.drivername!r}; expected postgresql+asyncpg://user@host/name "
+                "(SQLite needs no URL: it lives in the data folder)"
+            )
+        try:
+            return cls(create_async_engine(parsed.set(drivername="postgresql+asyncpg"), pool_pre_ping=True))
+        except ImportError:
+            raise ConfigError("PostgreSQL needs asyncpg; pip install 'localgpt[postgres]'") from None
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` in a transaction that changes nothing."""
+        return await self._shielded(self._transact(work, writes=False))
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction; once this returns, what it wrote is on disk.
+
+        Raises:
+            StoreError: the disk is full, or the database is locked or gone; nothing was changed.
+        """
+        return await self._shielded(self._write(work))
+
+    async def purge(self) -> None:
+        """Give the pages of deleted rows back and empty the log, so that no file holds them any more."""
+        if self.is_sqlite:
+            await self._shielded(self._purge())
+
+    async def close(self) -> None:
+        """Wait for transactions under way, then let go of the database."""
+        while self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def _write(self, work: Work[T]) -> T:
+        async with self._write_turn:
+            return await self._transact(work, writes=True)
+
+    async def _transact(self, work: Work[T], *, writes: bool) -> T:
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**{_WRITES: writes})
+                async with connection.begin():
+                    return await work(connection)
+        except (SQLAlchemyError, OSError) as error:
+            raise _told(error) from error
+
+    async def _purge(self) -> None:
+        async with self._write_turn:
+            try:
+                async with self._engine.connect() as connection:
+                    # Beneath SQLAlchemy, which would open a transaction around them.
+                    driver = (await connection.get_raw_connection()).driver_connection
+                    assert driver is not None
+                    for statement in ("PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                        async with driver.execute(statement) as cursor:
+                            await cursor.fetchall()
+            except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+                raise _told(error) from error
+
+    async def _shielded(self, work: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _told(error: Exception) -> StoreError:
+    """One line, without the statement and its values."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return StoreError(f"the store cannot be used: {' '.join(str(cause).split())}")
+
+
+def _insert(connection: AsyncConnection, table: Table) -> Any:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+async def insert_or_nothing(connection: AsyncConnection, table: Table, **values: Any) -> bool:
+    """Insert a row unless its key is taken; whether it was inserted."""
+    statement = _insert(connection, table).values(**values).on_conflict_do_nothing()
+    return bool((await connection.execute(statement)).rowcount)
+
+
+async def upsert(connection: AsyncConnection, table: Table, **values: Any) -> None:
+    """Insert a row, or replace the one of the same key."""
+    names = [column.name for column in table.primary_key]
+    statement = _insert(connection, table).values(**values)
+    changed = {name: value for name, value in values.items() if name not in names}
+    await connection.execute(statement.on_conflict_do_update(index_elements=names, set_=changed))

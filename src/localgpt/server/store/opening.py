@@ -1,0 +1,160 @@
+"""`open_store`: the folder, the key, the tables, and everything that is kept in them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from localgpt.server.store.accounts import Accounts
+from localgpt.server.store.attachments import Attachments
+from localgpt.server.store.conversations import Conversations
+from localgpt.server.store.database import Database, insert_or_nothing
+from localgpt.server.store.lock import FolderLock
+from localgpt.server.store.migrate import migrate
+from localgpt.server.store.preferences import PreferenceStore
+from localgpt.server.store.records import DataSummary
+from localgpt.server.store.responses import Responses
+from localgpt.server.store.sealing import KEY_BYTES, Sealer
+from localgpt.server.store.tables import attachments, conversations, messages, meta
+from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
+from localgpt.settings import Settings, data_folder
+
+__all__ = ["DATABASE_FILE", "RECORD_NAME", "Store", "open_store"]
+
+logger = logging.getLogger(__name__)
+
+DATABASE_FILE = "store.db"
+RECORD_NAME = "data_key"
+_DAY_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """An open store. `close` it."""
+
+    folder: Path
+    encrypts: bool
+    retention_days: int | None
+    accounts: Accounts
+    conversations: Conversations
+    attachments: Attachments
+    preferences: PreferenceStore
+    responses: Responses
+    database: Database
+    lock: FolderLock
+    clock: Callable[[], float]
+
+    async def summary(self, owner: str) -> DataSummary:
+        """How much of an owner's is kept."""
+
+        async def work(connection: AsyncConnection) -> DataSummary:
+            counts, num_bytes = [], 0
+            for table, column in (
+                (conversations, conversations.c.sealed_title),
+                (messages, messages.c.sealed_content),
+                (attachments, attachments.c.sealed_data),
+            ):
+                size = func.coalesce(func.sum(func.length(column)), 0)
+                row = (
+                    await connection.execute(select(func.count(), size).where(table.c.owner == owner))
+                ).one()
+                counts.append(int(row[0]))
+                num_bytes += int(row[1])
+            return DataSummary(
+                num_conversations=counts[0],
+                num_messages=counts[1],
+                num_attachments=counts[2],
+                num_bytes=num_bytes,
+            )
+
+        return await self.database.read(work)
+
+    async def tidy(self) -> None:
+        """Remove what is older than the retention allows, and uploads nobody used."""
+        if self.retention_days is not None:
+            limit = self.clock() - self.retention_days * _DAY_S
+            num_deleted = await self.conversations.delete_older(limit)
+            num_deleted += await self.responses.delete_older(limit)
+            if num_deleted:
+                logger.info("retention of %d days: %d items deleted", self.retention_days, num_deleted)
+        await self.attachments.sweep()
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of the folder."""
+        await self.database.close()
+        self.lock.release()
+
+
+async def open_store(settings: Settings, clock: Callable[[], float] = time.time) -> Store:
+    """Open the store of the settings, and make or migrate it where needed.
+
+    Args:
+        settings: folder or URL, what opens the encryption, retention.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: the settings contradict each other or the store.
+        StoreError: the key is missing or wrong, or the store is damaged, newer or in use.
+    """
+    method_of(settings)  # before anything is made
+    folder = data_folder(settings, create=True)
+    lock = FolderLock(folder, alone=False)
+    try:
+        if settings.database_url is None:
+            _make_private(folder / DATABASE_FILE)
+            database = Database.sqlite(folder / DATABASE_FILE)
+        else:
+            database = Database.at_url(settings.database_url)
+        try:
+            unlocked = await _unlock(database, settings, folder)
+        except BaseException:
+            await database.close()
+            raise
+    except BaseException:
+        lock.release()
+        raise
+    sealer = Sealer(unlocked.data_key, encrypt=unlocked.encrypts)
+    return Store(
+        folder=folder,
+        encrypts=unlocked.encrypts,
+        retention_days=settings.retention_days,
+        accounts=Accounts(database, sealer, clock),
+        conversations=Conversations(database, sealer, clock),
+        attachments=Attachments(database, sealer, clock),
+        preferences=PreferenceStore(database, sealer),
+        responses=Responses(database, sealer, clock),
+        database=database,
+        lock=lock,
+        clock=clock,
+    )
+
+
+async def _unlock(database: Database, settings: Settings, folder: Path) -> Unlocked:
+    query = select(meta.c.value).where(meta.c.name == RECORD_NAME)
+
+    async def prepare(connection: AsyncConnection) -> str:
+        await connection.run_sync(migrate)
+        record: str | None = await connection.scalar(query)
+        if record is None:
+            record = new_record(secrets.token_bytes(KEY_BYTES), settings, folder)
+            if not await insert_or_nothing(connection, meta, name=RECORD_NAME, value=record):
+                record = await connection.scalar(query)
+        assert record is not None
+        return record
+
+    return unlock(await database.write(prepare), settings, folder)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file before SQLite does, readable by this user alone; its companions take its mode over."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if os.name == "posix":
+        path.chmod(0o600)

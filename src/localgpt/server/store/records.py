@@ -1,0 +1,131 @@
+"""What the store keeps, as its callers see it: plain, frozen, decrypted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "LOCAL_OWNER",
+    "Attachment",
+    "AttachmentRef",
+    "Conversation",
+    "ConversationPage",
+    "DataSummary",
+    "KeyEntry",
+    "Limits",
+    "MessageRole",
+    "Preferences",
+    "Role",
+    "StoredMessage",
+    "StoredUsage",
+]
+
+LOCAL_OWNER = "local"  # whoever asks while there is no key
+Role = Literal["admin", "user"]
+MessageRole = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one key may ask for; None is no limit of its own."""
+
+    requests_per_minute: int | None = None
+    max_parallel: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEntry:
+    """A key without the key. Times are seconds since the epoch."""
+
+    id: str
+    owner: str  # whose conversations it opens
+    name: str
+    role: Role
+    created_at: float
+    last_used_at: float | None = None  # to the minute
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentRef:
+    """An attachment as a message names it."""
+
+    id: str
+    media_type: str
+    num_bytes: int
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment(AttachmentRef):
+    """An attachment with its content."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredUsage:
+    """Tokens read and written for an answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """One message of a conversation's tree; siblings share their `parent_id` and are branches."""
+
+    id: str
+    parent_id: str | None
+    role: MessageRole
+    text: str
+    attachments: tuple[AttachmentRef, ...] = ()
+    notices: tuple[str, ...] = ()
+    finish_reason: str | None = None  # of an answer: stop, length, cancelled or error
+    error: str | None = None
+    model: str | None = None
+    usage: StoredUsage | None = None
+    created_at: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A conversation without its messages. `leaf` is the last message of the branch that is shown."""
+
+    id: str
+    title: str
+    created_at: float
+    updated_at: float
+    num_messages: int = 0
+    leaf: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationPage:
+    """Some conversations, and the cursor of those after them; None at the end."""
+
+    conversations: tuple[Conversation, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What an owner chose; None leaves the choice to the page or the model."""
+
+    language: Literal["en", "zh"] | None = None
+    theme: Literal["light", "dark"] | None = None
+    system_prompt: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    show_tour: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSummary:
+    """How much of an owner's is kept."""
+
+    num_conversations: int
+    num_messages: int
+    num_attachments: int
+    num_bytes: int  # of sealed texts, titles and attachments

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from localgpt.errors import LocalGPTError
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
+    AskRequest,
     Channel,
     ChatRequest,
     ChatResult,
+    CompleteRequest,
+    DescribeRequest,
     EmbedRequest,
     EmbedResult,
     Event,
@@ -25,21 +29,43 @@ from localgpt.tasks import (
     Status,
     TextDelta,
     TextPart,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
     Usage,
 )
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3)
+
+Script = Sequence[str | TextDelta | ToolCallDelta]
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+def call_deltas(name: str, *pieces: str, index: int = 0, id: str = "call_1") -> list[ToolCallDelta]:
+    """A tool call whose arguments come in the given pieces."""
+    first = ToolCallDelta(index=index, id=id, name=name)
+    return [first, *(ToolCallDelta(index=index, arguments=piece) for piece in pieces)]
+
+
+def likely(text: str, logprob: float, **alternatives: float) -> TextDelta:
+    """A piece of one token, and what else might have stood there."""
+    top = tuple(TokenLogprob(data=other.encode(), logprob=value) for other, value in alternatives.items())
+    return TextDelta(text=text, logprobs=(TokenLogprob(data=text.encode(), logprob=logprob, top=top),))
 
 
 @dataclass
 class FakeService:
     """Implements `TaskService`.
 
-    `gate`, where given, holds the answer back after the first delta until it is set. `cancelled` counts
-    answers that were closed before their end.
+    `deltas` are the pieces of every answer: text, text with log probabilities (`likely`), or tool calls
+    (`call_deltas`, together with `finish_reason = "tool_calls"`). `answers`, where given, are those of the
+    first, second ... request instead, from the first again after the last. `gate`, where given, holds the
+    answer back after the first delta until it is set. `num_cancelled` counts answers that were closed before
+    their end.
     """
 
-    deltas: Sequence[str] = ("Hello", ", ", "world.")
+    deltas: Script = ("Hello", ", ", "world.")
+    answers: Sequence[Script] = ()
     notices: Sequence[str] = ()
     late_notices: Sequence[str] = ()  # known only at the end
     finish_reason: FinishReason = "stop"
@@ -54,16 +80,32 @@ class FakeService:
 
     @property
     def chat(self) -> ChatRequest:
-        """The last chat request."""
-        request = self.requests[-1]
-        assert isinstance(request, ChatRequest)
-        return request
+        """The last request, which was one to chat."""
+        return self._last(ChatRequest)
+
+    @property
+    def complete(self) -> CompleteRequest:
+        """The last request, which was one to complete a text."""
+        return self._last(CompleteRequest)
+
+    @property
+    def describe(self) -> DescribeRequest:
+        """The last request, which was one to describe a picture."""
+        return self._last(DescribeRequest)
+
+    @property
+    def ask(self) -> AskRequest:
+        """The last request, which was a question about a picture."""
+        return self._last(AskRequest)
 
     @property
     def embed(self) -> EmbedRequest:
-        """The last embed request."""
+        """The last request, which was one to embed."""
+        return self._last(EmbedRequest)
+
+    def _last(self, kind: type[RequestT]) -> RequestT:
         request = self.requests[-1]
-        assert isinstance(request, EmbedRequest)
+        assert isinstance(request, kind)
         return request
 
     async def run(self, request: Request) -> Result:
@@ -81,6 +123,7 @@ class FakeService:
         raise AssertionError("no end")
 
     async def stream(self, request: Request) -> AsyncIterator[Event]:
+        script = self.answers[len(self.requests) % len(self.answers)] if self.answers else self.deltas
         self.requests.append(request)
         is_done = False
         try:
@@ -88,20 +131,15 @@ class FakeService:
                 raise self.error
             for text in self.notices:
                 yield Notice(text=text)
-            for index, text in enumerate(self.deltas):
-                yield TextDelta(text=text)
+            deltas = [TextDelta(text=piece) if isinstance(piece, str) else piece for piece in script]
+            for index, delta in enumerate(deltas):
+                yield delta
                 if index == 0 and self.late_error is not None:
                     raise self.late_error
                 if index == 0 and self.gate is not None:
                     await self.gate.wait()
                 await asyncio.sleep(self.delta_pause_s)
-            result = ChatResult(
-                text="".join(self.deltas),
-                finish_reason=self.finish_reason,
-                usage=USAGE,
-                model=EMBEDDED_MODEL_ID,
-                notices=(*self.notices, *self.late_notices),
-            )
+            result = self._result(deltas)
             is_done = True
             yield Finished(result=result)
         except LocalGPTError:
@@ -109,6 +147,26 @@ class FakeService:
             raise
         finally:
             self.num_cancelled += not is_done
+
+    def _result(self, deltas: Sequence[TextDelta | ToolCallDelta]) -> ChatResult:
+        texts = [delta for delta in deltas if isinstance(delta, TextDelta)]
+        calls: list[ToolCall] = []
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                continue
+            if delta.id is not None and delta.name is not None:
+                calls.append(ToolCall(id=delta.id, name=delta.name, arguments=""))
+            call = calls[delta.index]
+            calls[delta.index] = replace(call, arguments=call.arguments + delta.arguments)
+        return ChatResult(
+            text="".join(delta.text for delta in texts),
+            finish_reason=self.finish_reason,
+            usage=USAGE,
+            model=EMBEDDED_MODEL_ID,
+            notices=(*self.notices, *self.late_notices),
+            tool_calls=tuple(calls),
+            logprobs=tuple(token for delta in texts for token in delta.logprobs),
+        )
 
     async def open(self, request: Request) -> Channel:
         raise NotImplementedError

@@ -1,38 +1,89 @@
-"""Which model names are answered."""
+"""Which model names are answered: the models there are, and the aliases that stand for them."""
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
+
+from localgpt import __version__
+from localgpt.server.aliases import aliases_of, target_of
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway
-from localgpt.server.schemas.service import ModelItem
-from localgpt.tasks import EMBEDDED_MODEL_ID
+from localgpt.server.schemas.service import ModelExtension, ModelItem
+from localgpt.tasks import EMBEDDED_MODEL_ID, Status
 
-__all__ = ["check_model", "served_models"]
+__all__ = ["AnsweringModel", "find_model", "resolve_model", "served_models"]
 
 OWNED_BY = "localgpt"
 
 
+@dataclass(frozen=True, slots=True)
+class AnsweringModel:
+    """The model that answers a request, whatever name it was asked by; replies name it."""
+
+    id: str
+    fingerprint: str  # changes when the same seed may give another answer: version, model, device, dtype
+
+
 async def served_models(gateway: Gateway) -> list[ModelItem]:
-    """Every name that may be asked for; the embedded family's id is always the first, whatever is loaded."""
+    """Every name that may be asked for: the embedded family first, then what else is loaded, then aliases."""
+    items = _real_models(gateway, await gateway.service.status())
+    created = {item.id: item.created for item in items}
+    aliases = aliases_of(gateway.settings)
+    return items + [
+        _alias(name, target, created[target])
+        for name, target in aliases.items()
+        if target in created and name not in created
+    ]
+
+
+async def find_model(gateway: Gateway, name: str) -> ModelItem:
+    """The list's entry for a name; dated versions of aliases are found too.
+
+    Raises:
+        WireError: 404; there is none.
+    """
+    items = _real_models(gateway, await gateway.service.status())
+    target = _target(gateway, name, items)
+    found = next(item for item in items if item.id == target)
+    return found if name == target else _alias(name, target, found.created)
+
+
+async def resolve_model(gateway: Gateway, name: str) -> AnsweringModel:
+    """The model that answers to a name.
+
+    Raises:
+        WireError: 404; there is none.
+    """
     status = await gateway.service.status()
+    target = _target(gateway, name, _real_models(gateway, status))
+    parts = "\n".join((__version__, target, status.device, status.dtype))
+    return AnsweringModel(id=target, fingerprint=f"fp_{hashlib.sha256(parts.encode()).hexdigest()[:12]}")
+
+
+def _target(gateway: Gateway, name: str, items: list[ModelItem]) -> str:
+    known = [item.id for item in items]
+    if name in known:
+        return name
+    target = target_of(name, aliases_of(gateway.settings))
+    if target in known:
+        return target
+    what = f"no model is called {name!r}" if target is None else f"{name!r} stands for {target!r}, not loaded"
+    raise WireError(
+        404,
+        f"{what}; this server has {', '.join(known)}, and aliases that /v1/models lists",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def _real_models(gateway: Gateway, status: Status) -> list[ModelItem]:
     created = {model.id: model.created for model in status.models}
-    first = created.pop(EMBEDDED_MODEL_ID, gateway.started_at)
+    first = created.pop(EMBEDDED_MODEL_ID, gateway.started_at)  # its name is answered whatever is loaded
     items = [ModelItem(id=EMBEDDED_MODEL_ID, created=first, owned_by=OWNED_BY)]
     items.extend(ModelItem(id=name, created=when, owned_by=OWNED_BY) for name, when in created.items())
     return items
 
 
-async def check_model(gateway: Gateway, model: str) -> ModelItem:
-    """The served model of that name.
-
-    Raises:
-        WireError: 404; there is none.
-    """
-    items = await served_models(gateway)
-    for item in items:
-        if item.id == model:
-            return item
-    known = ", ".join(item.id for item in items)
-    raise WireError(
-        404, f"no model is called {model!r}; this server has {known}", param="model", code="model_not_found"
-    )
+def _alias(name: str, target: str, created: int) -> ModelItem:
+    return ModelItem(id=name, created=created, owned_by=OWNED_BY, localgpt=ModelExtension(alias_of=target))

@@ -10,55 +10,42 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from localgpt.errors import ImageFormatError, InputError
-from localgpt.server.schemas.chat import ChatBody, UsageReply
+from localgpt.server.schemas.common import UsageReply
 from localgpt.server.schemas.embeddings import EmbeddingsBody
-from localgpt.server.schemas.parts import (
-    AssistantTurn,
-    ImageUrlPart,
-    InstructionTurn,
-    TextContentPart,
-    UserTurn,
-)
-from localgpt.tasks import ImagePart, Message, Part, SamplingOptions, TextPart, Usage
+from localgpt.server.schemas.parts import ImageUrlPart, TextContentPart
+from localgpt.server.schemas.sampling import SamplingBody
+from localgpt.tasks import ImagePart, SamplingOptions, TextPart, TokenBias, Usage
 
-__all__ = ["embed_inputs", "float32_base64", "messages_of", "options_of", "usage_reply", "wire_notices"]
+__all__ = [
+    "checked_text",
+    "embed_inputs",
+    "float32_base64",
+    "image_part",
+    "options_of",
+    "usage_reply",
+]
 
 T = TypeVar("T")
-_DETAIL_NOTICE = "detail={detail} was asked for; this model sees every picture at its one size (detail=low)"
 
 
-def messages_of(body: ChatBody) -> tuple[Message, ...]:
-    """The conversation as tasks know it.
+def checked_text(text: str, param: str) -> str:
+    """`text` unchanged; JSON can write half of a character, which is no text.
 
     Raises:
-        InputError: an empty message, or a picture that is not a usable data URL; `param` says which.
+        InputError: it holds a lone surrogate; `param` names the field.
     """
-    turns = tuple(_message(turn, f"messages[{index}]") for index, turn in enumerate(body.messages))
-    if all(turn.role == "system" for turn in turns):
-        raise InputError("messages holds no user message; expected at least one", param="messages")
-    return turns
+    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    raise InputError("the text holds half of a character (a lone surrogate); send whole ones", param=param)
 
 
-def _message(turn: InstructionTurn | UserTurn | AssistantTurn, param: str) -> Message:
-    role = "system" if isinstance(turn, InstructionTurn) else turn.role
-    parts: tuple[Part, ...]
-    if isinstance(turn.content, str):
-        parts = (TextPart(text=_checked(turn.content, f"{param}.content")),)
-    else:
-        parts = tuple(_part(part, f"{param}.content[{index}]") for index, part in enumerate(turn.content))
-    is_empty = all(isinstance(part, TextPart) and not part.text.strip() for part in parts)
-    if is_empty and role == "user":
-        raise InputError("the message is empty; expected text or a picture", param=f"{param}.content")
-    return Message(role=role, content=parts)
+def image_part(url: str, param: str) -> ImagePart:
+    """The picture of a data URL, still encoded.
 
-
-def _part(part: TextContentPart | ImageUrlPart, param: str) -> Part:
-    if isinstance(part, TextContentPart):
-        return TextPart(text=_checked(part.text, f"{param}.text"))
-    return _image_part(part.image_url.url, f"{param}.image_url.url")
-
-
-def _image_part(url: str, param: str) -> ImagePart:
+    Raises:
+        InputError: another kind of URL.
+        ImageFormatError: the URL holds no picture, or its text is broken.
+    """
     if not url.startswith("data:"):
         raise InputError(
             "only data: URLs are read, because this server fetches nothing from the network; "
@@ -80,45 +67,40 @@ def _image_part(url: str, param: str) -> ImagePart:
     return ImagePart(data=data, media_type=media_type)
 
 
-def options_of(body: ChatBody) -> SamplingOptions:
+def options_of(
+    body: SamplingBody, *, max_tokens: int | None = None, top_logprobs: int | None = None
+) -> SamplingOptions:
     """Sampling options; what the caller left out keeps the tasks' default.
 
+    Args:
+        body: a body with the shared parameters.
+        max_tokens: what to take for `max_tokens` where the body leaves it out.
+        top_logprobs: alternatives of each token; None for no log probabilities.
+
     Raises:
-        InputError: a value is out of range, or `max_tokens` and `max_completion_tokens` disagree.
+        InputError: a stop string is no text.
     """
-    limits = {limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None}
-    if len(limits) > 1:
-        raise InputError(
-            "max_tokens and max_completion_tokens differ; send one of them", param="max_completion_tokens"
-        )
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    stop = tuple(_checked(text, "stop") for text in stop)
     defaults = SamplingOptions()
     return SamplingOptions(
         temperature=_or(body.temperature, defaults.temperature),
         top_p=_or(body.top_p, defaults.top_p),
         top_k=_or(body.top_k, defaults.top_k),
-        repetition_penalty=_or(body.repetition_penalty, defaults.repetition_penalty),
-        max_tokens=next(iter(limits), defaults.max_tokens),
-        stop=stop,
+        max_tokens=_or(body.max_tokens, max_tokens),
+        repetition_penalty=body.repetition_penalty,
+        frequency_penalty=_or(body.frequency_penalty, defaults.frequency_penalty),
+        presence_penalty=_or(body.presence_penalty, defaults.presence_penalty),
+        logit_bias=tuple(
+            TokenBias(token_id=int(token_id), bias=bias) for token_id, bias in (body.logit_bias or {}).items()
+        ),
+        top_logprobs=top_logprobs,
+        stop=tuple(checked_text(text, "stop") for text in stop),
         seed=body.seed,
     )
 
 
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-def wire_notices(body: ChatBody) -> list[str]:
-    """What of the request was read and could not be followed to the letter."""
-    details = {
-        part.image_url.detail
-        for turn in body.messages
-        if isinstance(turn, UserTurn) and isinstance(turn.content, list)
-        for part in turn.content
-        if isinstance(part, ImageUrlPart) and part.image_url.detail in ("high", "original")
-    }
-    return [_DETAIL_NOTICE.format(detail=detail) for detail in sorted(filter(None, details))]
 
 
 def embed_inputs(body: EmbeddingsBody) -> tuple[TextPart | ImagePart, ...]:
@@ -134,18 +116,11 @@ def embed_inputs(body: EmbeddingsBody) -> tuple[TextPart | ImagePart, ...]:
 
 def _embed_input(item: str | TextContentPart | ImageUrlPart, param: str) -> TextPart | ImagePart:
     if isinstance(item, ImageUrlPart):
-        return _image_part(item.image_url.url, f"{param}.image_url.url")
+        return image_part(item.image_url.url, f"{param}.image_url.url")
     text = item if isinstance(item, str) else item.text
     if not text.strip():
         raise InputError("the text is empty; expected at least one character", param=param)
-    return TextPart(text=_checked(text, param))
-
-
-def _checked(text: str, param: str) -> str:
-    """`text` unchanged; JSON can write half of a character, which is no text."""
-    if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
-        return text
-    raise InputError("the text holds half of a character (a lone surrogate); send whole ones", param=param)
+    return TextPart(text=checked_text(text, param))
 
 
 def float32_base64(vector: Sequence[float]) -> str:
@@ -156,10 +131,8 @@ def float32_base64(vector: Sequence[float]) -> str:
     return base64.b64encode(numbers.tobytes()).decode("ascii")
 
 
-def usage_reply(usage: Usage) -> UsageReply:
-    """Token counts with their sum."""
-    return UsageReply(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-    )
+def usage_reply(usages: Sequence[Usage]) -> UsageReply:
+    """Token counts of answers to one prompt, which was read once for all of them."""
+    read = usages[0].prompt_tokens
+    written = sum(usage.completion_tokens for usage in usages)
+    return UsageReply(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)

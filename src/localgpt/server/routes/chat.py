@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from localgpt.errors import BackendError
+from localgpt.errors import InputError
 from localgpt.server.access import GatewayDep, Owner
+from localgpt.server.answers import ChatWriter, notices_header, stream_chat
+from localgpt.server.conversation import conversation_notices, messages_of
 from localgpt.server.errors import ERROR_REPLIES
-from localgpt.server.models import check_model
-from localgpt.server.schemas.chat import (
-    ChatBody,
-    ChatChoice,
-    ChatChunk,
-    ChatReply,
-    ChunkChoice,
-    ChunkDelta,
-    ReplyMessage,
-)
-from localgpt.server.schemas.common import Extension
+from localgpt.server.events import run_tasks
+from localgpt.server.functions import ToolUse, answer_format_of, tool_use_of
+from localgpt.server.models import AnsweringModel, resolve_model
+from localgpt.server.schemas.chat import ChatBody, ChatReply
 from localgpt.server.schemas.neutral import refuse_unsupported
-from localgpt.server.translate import messages_of, options_of, usage_reply, wire_notices
-from localgpt.server.work import EventStream, run_for_client
-from localgpt.tasks import ChatRequest, ChatResult, Event, FinishReason, Notice, TextDelta
+from localgpt.server.translate import checked_text, options_of
+from localgpt.server.work import run_for_client
+from localgpt.tasks import ChatRequest, ChatResult, SamplingOptions
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["chat"])
-NOTICES_HEADER = "x-localgpt-notices"
 
 
 @router.post("/v1/chat/completions", response_model=ChatReply, responses=ERROR_REPLIES)
@@ -44,113 +35,77 @@ async def create_chat_completion(
 ) -> Response:
     """Answer a conversation, whole or as server-sent events (`stream: true`)."""
     refuse_unsupported(body)
-    await check_model(gateway, body.model)
+    model = await resolve_model(gateway, body.model)
+    tool_use = tool_use_of(body)
+    tasks = _tasks(body, model, owner, tool_use)
+    writer = _writer(body, model, tasks[0].id, tool_use)
+    if body.stream:
+        return stream_chat(gateway, tasks, writer)
+    results = await run_for_client(request, gateway, run_tasks(gateway, tasks))
+    reply = writer.whole([cast("ChatResult", result) for result in results])
+    return JSONResponse(_reply_json(reply), headers=notices_header(reply.localgpt.notices))
+
+
+def _tasks(body: ChatBody, model: AnsweringModel, owner: str, tool_use: ToolUse) -> list[ChatRequest]:
+    """One task for each of the `n` choices; a seed counts up, so that choices differ."""
     task = ChatRequest(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         owner=owner,
-        model=body.model,
-        messages=messages_of(body),
-        options=options_of(body),
+        model=model.id,
+        messages=messages_of(body.messages),
+        options=_options(body),
+        tools=tool_use.tools,
+        tool_choice=tool_use.choice,
+        parallel_tool_calls=tool_use.parallel,
+        answer_format=answer_format_of(body),
     )
-    answer = _Answer(id=task.id, model=body.model, created=int(time.time()))
-    notices = wire_notices(body)
-    if not body.stream:
-        result = cast("ChatResult", await run_for_client(request, gateway, gateway.service.run(task)))
-        notices.extend(result.notices)
-        reply = answer.whole(result, notices)
-        return JSONResponse(reply.model_dump(), headers=_notice_header(notices))
-    with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-    bodies = _stream(gateway.service.stream(task), answer, notices, with_usage)
-    return EventStream(bodies, gateway, headers=lambda: _notice_header(notices))
+    return [task, *(choice_task(task, index) for index in range(1, body.n or 1))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What all chunks of one answer share."""
+def choice_task(task: ChatRequest, index: int) -> ChatRequest:
+    """The task of a further choice."""
+    seed = task.options.seed
+    options = task.options if seed is None else replace(task.options, seed=seed + index)
+    return replace(task, id=f"{task.id}-{index}", options=options)
 
-    id: str
-    model: str
-    created: int
 
-    def whole(self, result: ChatResult, notices: list[str]) -> ChatReply:
-        return ChatReply(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[
-                ChatChoice(
-                    message=ReplyMessage(content=result.text), finish_reason=_finish(result.finish_reason)
-                )
-            ],
-            usage=usage_reply(result.usage),
-            localgpt=Extension(notices=notices),
+def _writer(body: ChatBody, model: AnsweringModel, task_id: str, tool_use: ToolUse) -> ChatWriter:
+    for name, value in (body.metadata or {}).items():
+        checked_text(name + value, "metadata")
+    return ChatWriter(
+        id=task_id,
+        model=model.id,
+        created=int(time.time()),
+        fingerprint=model.fingerprint,
+        service_tier=body.service_tier,
+        metadata=body.metadata,
+        notices=conversation_notices(body.messages),
+        is_legacy=tool_use.is_legacy,
+        with_logprobs=bool(body.logprobs),
+        with_usage=body.stream_options is not None and bool(body.stream_options.include_usage),
+    )
+
+
+def _options(body: ChatBody) -> SamplingOptions:
+    limits = {limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None}
+    if len(limits) > 1:
+        raise InputError(
+            "max_tokens and max_completion_tokens differ; send one of them", param="max_completion_tokens"
         )
-
-    def chunk(
-        self, delta: ChunkDelta, *, finish: FinishReason | None = None, notices: list[str] | None = None
-    ) -> str:
-        chunk = ChatChunk(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[ChunkChoice(delta=delta, finish_reason=None if finish is None else _finish(finish))],
-            localgpt=Extension(notices=notices) if notices else None,
-        )
-        return _chunk_json(chunk)
-
-    def usage(self, result: ChatResult) -> str:
-        chunk = ChatChunk(
-            id=self.id, created=self.created, model=self.model, choices=[], usage=usage_reply(result.usage)
-        )
-        return _chunk_json(chunk)
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InputError("top_logprobs needs logprobs: true", param="top_logprobs")
+    top_logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    return options_of(body, max_tokens=body.max_completion_tokens, top_logprobs=top_logprobs)
 
 
-async def _first_piece(events: AsyncIterator[Event], notices: list[str]) -> Event:
-    """The first event that is not a notice; notices before it are put into `notices`."""
-    async for event in events:
-        if not isinstance(event, Notice):
-            return event
-        notices.append(event.text)
-    raise BackendError("the model's stream ended without an answer; try again")
-
-
-async def _stream(
-    events: AsyncIterator[Event], answer: _Answer, notices: list[str], with_usage: bool
-) -> AsyncIterator[str]:
-    """The chunks of an answer; closing this closes `events`, which cancels the work."""
-    async with aclosing(cast("AsyncGenerator[Event]", events)):
-        # Nothing is yielded before the first piece: what fails at the door is a status, not an event.
-        event: Event | None = await _first_piece(events, notices)
-        yield answer.chunk(ChunkDelta(role="assistant", content=""), notices=notices)
-        told = set(notices)
-        while event is not None:
-            if isinstance(event, TextDelta):
-                yield answer.chunk(ChunkDelta(content=event.text))
-            elif isinstance(event, Notice):
-                told.add(event.text)
-                yield answer.chunk(ChunkDelta(), notices=[event.text])
-            else:
-                untold = [text for text in event.result.notices if text not in told]
-                yield answer.chunk(ChunkDelta(), finish=event.result.finish_reason, notices=untold)
-                if with_usage:
-                    yield answer.usage(event.result)
-            event = await anext(events, None)
-
-
-def _finish(reason: FinishReason) -> Literal["stop", "length"]:
-    return "length" if reason == "length" else "stop"
-
-
-def _chunk_json(chunk: ChatChunk) -> str:
-    """The chunk's JSON without the fields that add nothing; `finish_reason` stays, null or not."""
-    data: dict[str, Any] = chunk.model_dump()
-    for optional in ("usage", "localgpt"):
+def _reply_json(reply: ChatReply) -> dict[str, Any]:
+    """The reply without the fields that are there only when asked for."""
+    data = reply.model_dump()
+    for optional in ("service_tier", "metadata"):
         if data[optional] is None:
             del data[optional]
     for choice in data["choices"]:
-        choice["delta"] = {name: value for name, value in choice["delta"].items() if value is not None}
-    return json.dumps(data, ensure_ascii=False)
-
-
-def _notice_header(notices: list[str]) -> dict[str, str]:
-    return {NOTICES_HEADER: json.dumps(notices)} if notices else {}
+        for optional in ("tool_calls", "function_call"):
+            if choice["message"][optional] is None:
+                del choice["message"][optional]
+    return data

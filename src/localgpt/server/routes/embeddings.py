@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from localgpt.errors import InputError
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.errors import ERROR_REPLIES
-from localgpt.server.models import check_model
+from localgpt.server.models import resolve_model
 from localgpt.server.schemas.embeddings import EmbeddingItem, EmbeddingsBody, EmbeddingsReply, EmbeddingsUsage
 from localgpt.server.translate import embed_inputs, float32_base64
 from localgpt.server.work import run_for_client
@@ -26,10 +26,8 @@ async def create_embeddings(
     body: EmbeddingsBody, request: Request, gateway: GatewayDep, owner: Owner
 ) -> EmbeddingsReply:
     """Embed texts and pictures into one space of unit-length vectors."""
-    await check_model(gateway, body.model)
-    task = EmbedRequest(
-        id=f"embd-{uuid.uuid4().hex}", owner=owner, model=body.model, inputs=embed_inputs(body)
-    )
+    model = await resolve_model(gateway, body.model)
+    task = EmbedRequest(id=f"embd-{uuid.uuid4().hex}", owner=owner, model=model.id, inputs=embed_inputs(body))
     result = cast("EmbedResult", await run_for_client(request, gateway, gateway.service.run(task)))
     embed_dim = len(result.embeddings[0])
     if body.dimensions not in (None, embed_dim):
@@ -43,7 +41,7 @@ async def create_embeddings(
             EmbeddingItem(index=index, embedding=float32_base64(vector) if as_text else list(vector))
             for index, vector in enumerate(result.embeddings)
         ],
-        model=body.model,
+        model=model.id,
         usage=EmbeddingsUsage(
             prompt_tokens=result.usage.prompt_tokens, total_tokens=result.usage.prompt_tokens
         ),

@@ -6,95 +6,113 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from localgpt.server.schemas.common import Body, Extension, Reply
+from localgpt.server.schemas.common import Extension, Reply, UsageReply
+from localgpt.server.schemas.formats import ResponseFormatField
 from localgpt.server.schemas.parts import ChatTurn
-from localgpt.tasks import EMBEDDED_MODEL_ID
+from localgpt.server.schemas.sampling import SamplingBody, TokenCount
+from localgpt.server.schemas.tools import FunctionCallChoice, LegacyFunction, ToolChoiceField, ToolField
 
 __all__ = [
     "ChatBody",
     "ChatChoice",
     "ChatChunk",
     "ChatReply",
+    "ChoiceLogprobs",
     "ChunkChoice",
     "ChunkDelta",
+    "FunctionCallReply",
+    "LikelyToken",
     "ReplyMessage",
-    "StreamOptions",
-    "UsageReply",
+    "TokenLogprobReply",
+    "ToolCallChunk",
+    "ToolCallReply",
 ]
 
-_INT64 = 2**63
+_Label = Annotated[str, Field(max_length=64)]
+_LabelText = Annotated[str, Field(max_length=512)]
 
 
-class StreamOptions(Body):
-    """What a stream carries beside the text."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-
-
-class ChatBody(Body):
+class ChatBody(SamplingBody):
     """A chat request.
 
-    Fields of the second half are known to the wire and not (yet) to the model: their neutral values are
-    accepted, any other value is refused with the field's name (`NEUTRAL` in `neutral.py`).
+    Fields of the last part are known to the wire and not to the model: their neutral values are accepted,
+    any other value is refused with the field's name (`NEUTRAL` in `neutral.py`).
     """
 
     messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=2048)]
-    model: str = EMBEDDED_MODEL_ID
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=_INT64 - 1)] | None = None  # extension; 0 = no limit
-    repetition_penalty: Annotated[float, Field(ge=1, le=2, allow_inf_nan=False)] | None = None  # extension
-    max_tokens: Annotated[int, Field(ge=1, le=_INT64 - 1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=_INT64 - 1)] | None = None
-    stop: str | list[str] | None = None
-    seed: Annotated[int, Field(ge=-_INT64, le=_INT64 - 1)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    user: str | None = None  # names nobody here: accounts are keys
-
-    n: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, Any] | None = None
+    max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormatField | None = None
+    tools: Annotated[list[ToolField], Field(max_length=128)] | None = None
+    tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[Any] | None = None
-    function_call: Any = None
+    functions: Annotated[list[LegacyFunction], Field(max_length=128)] | None = None
+    function_call: FunctionCallChoice | None = None
+    metadata: Annotated[dict[_Label, _LabelText], Field(max_length=16)] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    safety_identifier: str | None = None  # like `user`: a label for abuse reports, which never leave here
+    prompt_cache_key: str | None = None  # a hint for routing between machines; there is one
+
     modalities: list[str] | None = None
     audio: Any = None
     prediction: Any = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
-    service_tier: str | None = None
     store: bool | None = None
-    metadata: dict[str, Any] | None = None
     web_search_options: Any = None
     moderation: Any = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
     prompt_cache_options: Any = None
     prompt_cache_retention: str | None = None
 
 
-class UsageReply(Reply):
-    """Tokens read and written."""
+class FunctionCallReply(Reply):
+    """The function asked for, and its arguments as JSON text."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
+    name: str
+    arguments: str
+
+
+class ToolCallReply(Reply):
+    """One call the caller is asked to make."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCallReply
 
 
 class ReplyMessage(Reply):
-    """The answer."""
+    """The answer; `tool_calls` and the legacy `function_call` are left out where there are none."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[ToolCallReply] | None = None
+    function_call: FunctionCallReply | None = None
+
+
+class LikelyToken(Reply):
+    """A token, its bytes (one character may be spread over several tokens) and its log probability."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class TokenLogprobReply(LikelyToken):
+    """A token of the answer and the likeliest alternatives."""
+
+    top_logprobs: list[LikelyToken]
+
+
+class ChoiceLogprobs(Reply):
+    """Log probabilities of the answer's tokens; this model has no separate refusals."""
+
+    content: list[TokenLogprobReply]
+    refusal: None = None
+
+
+WireFinish = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class ChatChoice(Reply):
@@ -102,20 +120,39 @@ class ChatChoice(Reply):
 
     index: int = 0
     message: ReplyMessage
-    finish_reason: Literal["stop", "length"]
-    logprobs: None = None
+    finish_reason: WireFinish
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatReply(Reply):
-    """The whole answer."""
+    """The whole answer; `service_tier` and `metadata` are there when the request has them."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
     created: int  # seconds since the epoch
-    model: str
+    model: str  # the model that answered, whatever alias was asked for
     choices: list[ChatChoice]
     usage: UsageReply
+    system_fingerprint: str
+    service_tier: Literal["default"] | None = None
+    metadata: dict[str, str] | None = None
     localgpt: Extension = Extension()
+
+
+class FunctionCallChunk(Reply):
+    """The next piece of a function's name or arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallChunk(Reply):
+    """The next piece of the call of that index; `id`, `type` and the name come with its first piece."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionCallChunk
 
 
 class ChunkDelta(Reply):
@@ -123,6 +160,8 @@ class ChunkDelta(Reply):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[ToolCallChunk] | None = None
+    function_call: FunctionCallChunk | None = None
 
 
 class ChunkChoice(Reply):
@@ -130,8 +169,8 @@ class ChunkChoice(Reply):
 
     index: int = 0
     delta: ChunkDelta
-    finish_reason: Literal["stop", "length"] | None = None
-    logprobs: None = None
+    finish_reason: WireFinish | None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatChunk(Reply):
@@ -142,5 +181,7 @@ class ChatChunk(Reply):
     created: int  # seconds since the epoch
     model: str
     choices: list[ChunkChoice]
+    system_fingerprint: str
+    service_tier: Literal["default"] | None = None
     usage: UsageReply | None = None  # in the last chunk alone, and only when asked for
     localgpt: Extension | None = None  # in a chunk that brings notices

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
-from localgpt.server.schemas.common import Body
+from localgpt.server.schemas.common import Body, refused
+from localgpt.server.schemas.tools import FunctionName
 
 __all__ = [
     "AssistantTurn",
     "ChatTurn",
+    "FunctionTurn",
     "ImageUrl",
     "ImageUrlPart",
     "InstructionTurn",
+    "RefusalPart",
     "TextContentPart",
+    "ToolTurn",
     "UserTurn",
 ]
+
+_NO_BREAKPOINT = refused("cache breakpoints are not supported; leave it out")
+_NO_NAME = refused("names of speakers are not told to the model; write the name into the content")
 
 
 class TextContentPart(Body):
@@ -28,6 +36,7 @@ class TextContentPart(Body):
 
     type: Literal["text"]
     text: str
+    prompt_cache_breakpoint: Annotated[None, _NO_BREAKPOINT] = None
 
 
 class ImageUrl(Body):
@@ -42,11 +51,42 @@ class ImageUrlPart(Body):
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    prompt_cache_breakpoint: Annotated[None, _NO_BREAKPOINT] = None
 
 
-def _part_tag(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return f"tag:{kind}" if kind in ("text", "image_url") else None
+class RefusalPart(Body):
+    """A refusal that the assistant wrote earlier; read as text."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+_REFUSED_PARTS = {
+    "input_audio": "the model cannot hear yet; write what is said into a text part",
+    "file": "files are not read; send their text in a text part, and pictures in an image_url part",
+}
+
+
+def _refuse_part(value: Any) -> Any:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(kind, str) and kind in _REFUSED_PARTS:
+        raise PydanticCustomError("content_part", "{reason}", {"reason": _REFUSED_PARTS[kind]})
+    return value
+
+
+def _tag_among(*kinds: str) -> Any:
+    def tag(value: Any) -> str | None:
+        kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+        return f"tag:{kind}" if kind in kinds else None
+
+    return tag
+
+
+def _part_error(kinds: str) -> dict[str, Any]:
+    return {
+        "custom_error_type": "content_part",
+        "custom_error_message": f"this content part is not supported; expected an object of type {kinds}",
+    }
 
 
 def _content_tag(value: Any) -> str | None:
@@ -55,33 +95,30 @@ def _content_tag(value: Any) -> str | None:
     return "tag:parts" if isinstance(value, list) else None
 
 
-def _turn_tag(value: Any) -> str | None:
-    role = value.get("role") if isinstance(value, dict) else getattr(value, "role", None)
-    if role in ("system", "developer"):
-        return "tag:instruction"
-    return f"tag:{role}" if role in ("user", "assistant") else None
-
-
-_UserPart = Annotated[
-    Annotated[TextContentPart, Tag("tag:text")] | Annotated[ImageUrlPart, Tag("tag:image_url")],
-    Discriminator(
-        _part_tag,
-        custom_error_type="content_part",
-        custom_error_message="this content part is not supported; expected an object whose type is text or "
-        "image_url",
-    ),
-]
 _CONTENT_ERROR: dict[str, Any] = {
     "custom_error_type": "content",
     "custom_error_message": "expected a string or a list of content parts",
 }
+_UserPart = Annotated[
+    Annotated[TextContentPart, Tag("tag:text")] | Annotated[ImageUrlPart, Tag("tag:image_url")],
+    Discriminator(_tag_among("text", "image_url"), **_part_error("text or image_url")),
+    BeforeValidator(_refuse_part),
+]
+_AssistantPart = Annotated[
+    Annotated[TextContentPart, Tag("tag:text")] | Annotated[RefusalPart, Tag("tag:refusal")],
+    Discriminator(_tag_among("text", "refusal"), **_part_error("text or refusal")),
+]
+_Text = Annotated[str, Tag("tag:string")]
 _UserContent = Annotated[
-    Annotated[str, Tag("tag:string")] | Annotated[list[_UserPart], Field(min_length=1), Tag("tag:parts")],
+    _Text | Annotated[list[_UserPart], Field(min_length=1), Tag("tag:parts")],
+    Discriminator(_content_tag, **_CONTENT_ERROR),
+]
+_AssistantContent = Annotated[
+    _Text | Annotated[list[_AssistantPart], Field(min_length=1), Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 _TextContent = Annotated[
-    Annotated[str, Tag("tag:string")]
-    | Annotated[list[TextContentPart], Field(min_length=1), Tag("tag:parts")],
+    _Text | Annotated[list[TextContentPart], Field(min_length=1), Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 
@@ -91,7 +128,7 @@ class InstructionTurn(Body):
 
     role: Literal["system", "developer"]
     content: _TextContent
-    name: None = None
+    name: Annotated[None, _NO_NAME] = None
 
 
 class UserTurn(Body):
@@ -99,31 +136,73 @@ class UserTurn(Body):
 
     role: Literal["user"]
     content: _UserContent
-    name: None = None
+    name: Annotated[None, _NO_NAME] = None
+
+
+class FunctionCallEntry(Body):
+    """A function the assistant asked for, and its arguments as JSON text."""
+
+    name: FunctionName
+    arguments: str
+
+
+class ToolCallEntry(Body):
+    """A call the assistant asked for."""
+
+    id: Annotated[str, Field(min_length=1)]
+    type: Literal["function"]
+    function: FunctionCallEntry
 
 
 class AssistantTurn(Body):
-    """What the assistant answered earlier."""
+    """What the assistant answered earlier: text, calls, or both."""
 
     role: Literal["assistant"]
-    content: _TextContent
-    name: None = None
-    refusal: None = None
-    audio: None = None
-    function_call: None = None
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    content: _AssistantContent | None = None
+    name: Annotated[None, _NO_NAME] = None
+    refusal: str | None = None  # read as the content, where there is no other
+    audio: Annotated[None, refused("earlier spoken answers are not kept; send what was said as content")] = (
+        None
+    )
+    function_call: FunctionCallEntry | None = None
+    tool_calls: Annotated[list[ToolCallEntry], Field(max_length=128)] | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     reasoning_content: None = None
+
+
+class ToolTurn(Body):
+    """What a call of the assistant gave."""
+
+    role: Literal["tool"]
+    content: _TextContent
+    tool_call_id: str
+
+
+class FunctionTurn(Body):
+    """What a legacy function call gave."""
+
+    role: Literal["function"]
+    content: str | None
+    name: FunctionName
+
+
+def _turn_tag(value: Any) -> str | None:
+    role = value.get("role") if isinstance(value, dict) else getattr(value, "role", None)
+    if role in ("system", "developer"):
+        return "tag:instruction"
+    return f"tag:{role}" if role in ("user", "assistant", "tool", "function") else None
 
 
 ChatTurn = Annotated[
     Annotated[InstructionTurn, Tag("tag:instruction")]
     | Annotated[UserTurn, Tag("tag:user")]
-    | Annotated[AssistantTurn, Tag("tag:assistant")],
+    | Annotated[AssistantTurn, Tag("tag:assistant")]
+    | Annotated[ToolTurn, Tag("tag:tool")]
+    | Annotated[FunctionTurn, Tag("tag:function")],
     Discriminator(
         _turn_tag,
         custom_error_type="role",
-        custom_error_message="expected a message whose role is system, developer, user or assistant "
-        "(tools are not supported yet)",
+        custom_error_message="expected a message whose role is system, developer, user, assistant, tool or "
+        "function",
     ),
 ]

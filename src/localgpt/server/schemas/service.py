@@ -6,16 +6,31 @@ from typing import Literal
 
 from localgpt.server.schemas.common import Reply
 
-__all__ = ["HealthReply", "ModelItem", "ModelsReply", "ReadyReply", "ServedModel", "StatusReply"]
+__all__ = [
+    "HealthReply",
+    "ModelExtension",
+    "ModelItem",
+    "ModelsReply",
+    "ReadyReply",
+    "ServedModel",
+    "StatusReply",
+]
+
+
+class ModelExtension(Reply):
+    """What this server adds to a model of the list."""
+
+    alias_of: str
 
 
 class ModelItem(Reply):
-    """One served model."""
+    """One name that may be asked for."""
 
     id: str
     object: Literal["model"] = "model"
     created: int  # seconds since the epoch
     owned_by: str
+    localgpt: ModelExtension | None = None  # of an alias alone
 
 
 class ModelsReply(Reply):

@@ -1,4 +1,4 @@
-"""Around every request: id, security headers, log line without content, body limit, origin check.
+"""Around every request: id, security headers, log line and count without content, limits, origin check.
 
 Plain ASGI, so that a stream is never buffered and a disconnect reaches the route.
 """
@@ -9,14 +9,17 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
-from localgpt.server.access import check_origin
+from localgpt.server.bodies import BodyReader, too_large
 from localgpt.server.errors import WireError, describe_error, internal_error
+from localgpt.server.metrics import Metrics
+from localgpt.server.origins import check_origin
 from localgpt.units import MIB
 
 __all__ = ["CONTENT_SECURITY_POLICY", "Envelope"]
@@ -48,10 +51,24 @@ _SECURITY_HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(self)",
 }
 _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET_PATHS = ("/health", "/ready")  # asked every few seconds by whoever watches the server
+_MAX_HEADERS = 100
+_MAX_HEADER_BYTES = 32 * 1024
+_GONE = 499  # in log and metrics: the client left before the status was sent
+_POLICY_VIOLATION = 1008  # close code of a WebSocket
 
 
 class Envelope:
-    """The outermost application."""
+    """The outermost application.
+
+    Args:
+        app: answers what is let through.
+        bound_host: see `check_origin`.
+        allowed_hosts: see `check_origin`.
+        max_body_bytes: of one request.
+        read_timeout_s: see `BodyReader`.
+        metrics: where requests are counted.
+    """
 
     def __init__(
         self,
@@ -60,14 +77,21 @@ class Envelope:
         bound_host: str,
         allowed_hosts: tuple[str, ...] = (),
         max_body_bytes: int = 64 * MIB,
+        read_timeout_s: float = 10.0,
+        metrics: Metrics | None = None,
     ) -> None:
         self.app = app
         self.bound_host = bound_host
         self.allowed_hosts = allowed_hosts
         self.max_body_bytes = max_body_bytes
+        self.read_timeout_s = read_timeout_s
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
+        if scope["type"] == "websocket":
+            await self._open_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -86,43 +110,92 @@ class Envelope:
                     out.setdefault(name, value)
             await send(message)
 
-        try:
-            await self._answer(scope, receive, send_enveloped, headers)
-        except Exception:
-            logger.exception("a bug while answering %s %s %s", scope["method"], scope["path"], request_id)
-            if status == 0:  # else the answer is under way, and breaking it off says it all
-                await internal_error()(scope, receive, send_enveloped)
-        finally:
-            elapsed_ms = 1000 * (time.perf_counter() - started)
-            logger.info("%s %s %d %.0f ms %s", scope["method"], scope["path"], status, elapsed_ms, request_id)
+        with bound_contextvars(request_id=request_id):
+            try:
+                await self._answer(scope, receive, send_enveloped, headers)
+            except Exception:
+                logger.exception("a bug while answering %s %s", scope["method"], _shown(scope["path"]))
+                if status == 0:  # else the answer is under way, and breaking it off says it all
+                    await internal_error()(scope, receive, send_enveloped)
+            finally:
+                self._note(scope, status or _GONE, time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         try:
-            check_origin(
-                headers, path=scope["path"], bound_host=self.bound_host, allowed_hosts=self.allowed_hosts
-            )
-            length = headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > self.max_body_bytes:
-                raise self._too_large()
+            self._check(scope, headers)
         except WireError as error:
             status, body, extra = describe_error(error)
             await JSONResponse(body.model_dump(), status_code=status, headers=extra)(scope, receive, send)
             return
-        await self.app(scope, self._limited(receive), send)
+        kind = headers.get("content-type", "json")
+        reader = BodyReader(
+            receive,
+            max_bytes=self.max_body_bytes,
+            read_timeout_s=self.read_timeout_s,
+            is_json="json" in kind.lower(),
+        )
+        await self.app(scope, reader, send)
 
-    def _limited(self, receive: Receive) -> Receive:
-        num_bytes = 0
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Everything that can be said before the body is read.
 
-        async def limited() -> Message:
-            nonlocal num_bytes
-            message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes > self.max_body_bytes:
-                # The one class that FastAPI lets through while it reads a body.
-                raise HTTPException(413, str(self._too_large()))
-            return message
+        Raises:
+            WireError: 403, 413, 415 or 431.
+        """
+        close = {"connection": "close"}
+        num_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+        if len(scope["headers"]) > _MAX_HEADERS or num_bytes > _MAX_HEADER_BYTES:
+            limits = f"at most {_MAX_HEADERS} headers of {_MAX_HEADER_BYTES} bytes together are read"
+            raise WireError(431, f"too many or too large headers; {limits}", headers=close)
+        check_origin(
+            headers, path=scope["path"], bound_host=self.bound_host, allowed_hosts=self.allowed_hosts
+        )
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.max_body_bytes:
+            raise WireError(413, too_large(self.max_body_bytes), headers=close)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise WireError(415, "compressed bodies are not read; send the body plain", headers=close)
 
-        return limited
+    async def _open_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            check_origin(
+                Headers(scope=scope),
+                path=scope["path"],
+                bound_host=self.bound_host,
+                allowed_hosts=self.allowed_hosts,
+            )
+        except WireError as error:
+            await receive()  # websocket.connect
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": str(error)})
+            return
+        await self.app(scope, receive, send)
 
-    def _too_large(self) -> WireError:
-        return WireError(413, f"the body is too large; at most {self.max_body_bytes} bytes are read")
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        """One log line and one count; neither holds the query string or anything of the body."""
+        method = scope["method"]
+        if self.metrics is not None:
+            self.metrics.answered(method, _route(scope), status, seconds)
+        level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
+        path, elapsed_ms = _shown(scope["path"]), round(1000 * seconds)
+        logger.log(
+            level,
+            "%s %s %d %d ms",
+            method,
+            path,
+            status,
+            elapsed_ms,
+            extra={"method": method, "path": path, "status": status, "elapsed_ms": elapsed_ms},
+        )
+
+
+def _route(scope: Scope) -> str:
+    """The route as written in the code; what fits none, or is refused before the routes, is `other`."""
+    template = getattr(scope.get("route"), "path", None)
+    if isinstance(template, str):
+        return template
+    return "/assets" if scope.get("root_path", "").endswith("/assets") else "other"
+
+
+def _shown(path: str) -> str:
+    """A path for the log: no line ends, no escapes of a terminal, not endless."""
+    return quote(path, safe="/-._~!$&'()*+,;=:@")[:200]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from fastapi import APIRouter, Response
 
 from localgpt import __version__
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.errors import ERROR_REPLIES
+from localgpt.server.metrics import process_bytes
 from localgpt.server.schemas.service import HealthReply, ReadyReply, ServedModel, StatusReply
 from localgpt.tasks import ModelStatus
 
@@ -21,14 +24,18 @@ async def health() -> HealthReply:
     return HealthReply(version=__version__)
 
 
-@router.get("/ready", responses={503: {"model": ReadyReply, "description": "The models are still loading."}})
+@router.get("/ready", responses={503: {"model": ReadyReply, "description": "Loading, or stopping."}})
 async def ready(gateway: GatewayDep, response: Response) -> ReadyReply:
-    """Answers 200 once the models are loaded, 503 before; requests sent before wait. Needs no key."""
-    if (await gateway.service.status()).ready:
+    """Answers 200 once the models are loaded, 503 before and while the server stops. Needs no key.
+
+    Requests sent before the models are loaded wait for them.
+    """
+    is_stopping = gateway.turns.is_closed
+    if not is_stopping and (await gateway.service.status()).ready:
         return ReadyReply(status="ready")
     response.status_code = 503
     response.headers["retry-after"] = "1"
-    return ReadyReply(status="loading")
+    return ReadyReply(status="stopping" if is_stopping else "loading")
 
 
 @router.get("/v1/status", responses=ERROR_REPLIES)
@@ -45,6 +52,10 @@ async def status(gateway: GatewayDep, owner: Owner) -> StatusReply:
         num_running=now.num_running,
         num_waiting=now.num_waiting,
         max_batch_size=now.max_batch_size,
+        max_queue=gateway.settings.max_queue,
+        tokens_per_s=round(gateway.metrics.recent_tokens.per_s(), 2),
+        process_bytes=process_bytes(),
+        uptime_s=int(time.time()) - gateway.started_at,
         notices=list(now.notices),
     )
 

@@ -48,9 +48,9 @@ class HealthReply(Reply):
 
 
 class ReadyReply(Reply):
-    """Whether the models are loaded."""
+    """Whether requests are answered now: the models are loaded, and the server is not stopping."""
 
-    status: Literal["ready", "loading"]
+    status: Literal["ready", "loading", "stopping"]
 
 
 class ServedModel(Reply):
@@ -76,4 +76,8 @@ class StatusReply(Reply):
     num_running: int
     num_waiting: int
     max_batch_size: int
+    max_queue: int  # requests that may wait
+    tokens_per_s: float  # written, over those of the last sixty seconds in which any were
+    process_bytes: int | None  # resident memory of the server's process, where it can be told
+    uptime_s: int
     notices: list[str]

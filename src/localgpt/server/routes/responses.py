@@ -1,0 +1,158 @@
+"""`/v1/responses`: ask, read what was kept, delete it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from localgpt.errors import InputError, LocalGPTError
+from localgpt.server.access import GatewayDep, Owner
+from localgpt.server.answers import notices_header
+from localgpt.server.errors import ERROR_REPLIES, WireError
+from localgpt.server.events import EventBodies, Events
+from localgpt.server.gateway import Gateway
+from localgpt.server.responses.asked import Asked, understand
+from localgpt.server.responses.events import ResponseEvents, ResponseWire
+from localgpt.server.responses.kept import archive_of, find_kept
+from localgpt.server.schemas.response_replies import DeletedReply, InputItemsReply, ResponseReply
+from localgpt.server.schemas.responses import Include, ResponsesBody
+from localgpt.server.work import EventStream, run_for_client
+from localgpt.tasks import ChatResult, Finished, Notice, TextDelta
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["responses"])
+IncludeQuery = Annotated[list[Include] | None, Query()]
+BracketQuery = Annotated[list[Include] | None, Query(alias="include[]")]  # as the official client writes it
+
+
+@router.post("/v1/responses", response_model=ResponseReply, responses=ERROR_REPLIES)
+async def create_response(
+    body: ResponsesBody, request: Request, gateway: GatewayDep, owner: Owner
+) -> Response:
+    """Answer an input, whole or as server-sent events (`stream: true`)."""
+    asked = await understand(body, gateway, owner)
+    draft = asked.draft
+    if body.stream:
+        return _stream(asked, gateway)
+    with asked.as_chat.renamed():
+        result = cast("ChatResult", await run_for_client(request, gateway, gateway.service.run(asked.task)))
+    reply = draft.finished(result, draft.output_of(result))
+    await asked.keep(reply)
+    return JSONResponse(reply.model_dump(), headers=notices_header(draft.notices))
+
+
+@router.get("/v1/responses/{response_id}", response_model=ResponseReply, responses=ERROR_REPLIES)
+async def retrieve_response(
+    response_id: str,
+    gateway: GatewayDep,
+    owner: Owner,
+    include: IncludeQuery = None,
+    include_brackets: BracketQuery = None,
+    stream: bool | None = None,
+    starting_after: int | None = None,
+    include_obfuscation: bool | None = None,
+) -> Response:
+    """A kept response as it was answered; log probabilities are there if they were asked for then."""
+    for param, got in (("stream", stream), ("include_obfuscation", include_obfuscation)):
+        if got:
+            raise InputError(
+                f"{param} is true, but a kept response is not streamed again; leave it out", param=param
+            )
+    if starting_after is not None:
+        raise InputError(
+            "starting_after needs a stream, and a kept response is not streamed again; leave it out",
+            param="starting_after",
+        )
+    kept = await find_kept(archive_of(gateway), owner, response_id)
+    return JSONResponse(kept.response)
+
+
+@router.delete("/v1/responses/{response_id}", responses=ERROR_REPLIES)
+async def delete_response(response_id: str, gateway: GatewayDep, owner: Owner) -> DeletedReply:
+    """Keep a response no more."""
+    archive = archive_of(gateway)
+    await find_kept(archive, owner, response_id)
+    assert archive is not None
+    await archive.delete(owner, response_id)
+    return DeletedReply(id=response_id)
+
+
+@router.post("/v1/responses/{response_id}/cancel", response_model=ResponseReply, responses=ERROR_REPLIES)
+async def cancel_response(response_id: str, gateway: GatewayDep, owner: Owner) -> Response:
+    """Always refused: only responses that run in the background can be cancelled, and there are none."""
+    await find_kept(archive_of(gateway), owner, response_id)
+    raise WireError(
+        400,
+        "the response was not made in the background and cannot be cancelled; close its connection instead, "
+        "which ends the work",
+        param="response_id",
+    )
+
+
+@router.get("/v1/responses/{response_id}/input_items", responses=ERROR_REPLIES)
+async def list_input_items(
+    response_id: str,
+    gateway: GatewayDep,
+    owner: Owner,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+    include: IncludeQuery = None,
+    include_brackets: BracketQuery = None,
+) -> InputItemsReply:
+    """What a kept response was made from, without the responses before it."""
+    items = (await find_kept(archive_of(gateway), owner, response_id)).input
+    if order == "desc":
+        items = items[::-1]
+    if after is not None:
+        ids = [item["id"] for item in items]
+        if after not in ids:
+            raise InputError(f"no item of this response has the id {after!r}", param="after")
+        items = items[ids.index(after) + 1 :]
+    page = items[:limit]
+    return InputItemsReply(
+        data=page,
+        first_id=page[0]["id"] if page else None,
+        last_id=page[-1]["id"] if page else None,
+        has_more=len(items) > limit,
+    )
+
+
+def _stream(asked: Asked, gateway: Gateway) -> EventStream:
+    events, wire = Events(gateway, [asked.task]), ResponseWire()
+    bodies = EventBodies(_bodies(asked, events, wire), events)
+    return EventStream(bodies, gateway, headers=lambda: notices_header(asked.draft.notices), wire=wire)
+
+
+async def _bodies(asked: Asked, events: Events, wire: ResponseWire) -> AsyncGenerator[str]:
+    """The events of a response; none before the first piece, so that failures at the door are a status."""
+    draft, writer, has_begun = asked.draft, ResponseEvents(asked.draft, wire), False
+    try:
+        with asked.as_chat.renamed():
+            async for _, event in events:
+                if isinstance(event, Notice):
+                    draft.tell([event.text])
+                    continue
+                if not has_begun:
+                    has_begun = True
+                    for body in writer.begin():
+                        yield body
+                if isinstance(event, Finished):
+                    result = event.result
+                    continue
+                for body in writer.text(event) if isinstance(event, TextDelta) else writer.call(event):
+                    yield body
+    except LocalGPTError as error:
+        if not has_begun:
+            raise
+        reply = writer.failed(error)
+    else:
+        for body in writer.end(result):
+            yield body
+        reply = draft.finished(result, writer.items)
+    await asked.keep(reply)
+    yield writer.ended(reply)

@@ -1,0 +1,214 @@
+"""What goes into `POST /v1/responses`: messages with their parts, tool calls and their outputs.
+
+The tags of the unions begin with `tag:`, see `parts`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from localgpt.server.schemas.common import Body, refused
+
+__all__ = [
+    "AssistantMessage",
+    "FunctionCall",
+    "FunctionCallOutput",
+    "InputImagePart",
+    "InputItem",
+    "InputMessage",
+    "InputTextPart",
+    "ItemReference",
+    "OutputTextPart",
+    "ReasoningItem",
+    "RefusalPart",
+]
+
+_Status = Literal["in_progress", "completed", "incomplete"]
+_Phase = Literal["commentary", "final_answer"]
+_NO_CACHE = refused("what is cached cannot be chosen by requests")
+_NO_PROGRAM = refused("functions are asked for by the model alone, never by a program")
+_NO_NAMESPACE = refused("functions have no namespaces here")
+
+
+class InputTextPart(Body):
+    """A run of text."""
+
+    type: Literal["input_text"]
+    text: str
+    prompt_cache_breakpoint: Annotated[None, _NO_CACHE] = None
+
+
+class InputImagePart(Body):
+    """A picture inside the request: a `data:` URL. Nothing is ever fetched from the network."""
+
+    type: Literal["input_image"]
+    image_url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+    file_id: Annotated[None, refused("this server keeps no files; send the picture in image_url")] = None
+    prompt_cache_breakpoint: Annotated[None, _NO_CACHE] = None
+
+
+class OutputTextPart(Body):
+    """What the assistant said earlier; only its text is read again."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+
+
+class RefusalPart(Body):
+    """What the assistant refused earlier, in its own words."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+
+
+def _part_tag(value: Any) -> str | None:
+    kind = _field(value, "type")
+    return f"tag:{kind}" if isinstance(kind, str) else None
+
+
+def _content_tag(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "tag:string"
+    return "tag:parts" if isinstance(value, list) else None
+
+
+def _item_tag(value: Any) -> str | None:
+    kind, role = _field(value, "type"), _field(value, "role")
+    if kind is None and role is None and _field(value, "id") is not None:
+        return "tag:item_reference"
+    if kind in (None, "message"):
+        return "tag:assistant" if role == "assistant" else "tag:message"
+    return f"tag:{kind}" if isinstance(kind, str) else None
+
+
+_CONTENT_ERROR: dict[str, Any] = {
+    "custom_error_type": "content",
+    "custom_error_message": "expected a string or a list of content parts",
+}
+_InputPart = Annotated[
+    Annotated[InputTextPart, Tag("tag:input_text")] | Annotated[InputImagePart, Tag("tag:input_image")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="content_part",
+        custom_error_message="this content part is not supported; expected an object whose type is "
+        "input_text or input_image",
+    ),
+]
+_InputContent = Annotated[
+    Annotated[str, Tag("tag:string")] | Annotated[list[_InputPart], Field(min_length=1), Tag("tag:parts")],
+    Discriminator(_content_tag, **_CONTENT_ERROR),
+]
+_OutputPart = Annotated[
+    Annotated[OutputTextPart, Tag("tag:output_text")] | Annotated[RefusalPart, Tag("tag:refusal")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="content_part",
+        custom_error_message="this content part is not supported in what the assistant said; expected an "
+        "object whose type is output_text or refusal",
+    ),
+]
+_OutputContent = Annotated[
+    Annotated[str, Tag("tag:string")] | Annotated[list[_OutputPart], Tag("tag:parts")],
+    Discriminator(_content_tag, **_CONTENT_ERROR),
+]
+_ToolPart = Annotated[
+    Annotated[InputTextPart, Tag("tag:input_text")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="content_part",
+        custom_error_message="this content part is not supported in a function's output; expected an object "
+        "whose type is input_text",
+    ),
+]
+_ToolContent = Annotated[
+    Annotated[str, Tag("tag:string")] | Annotated[list[_ToolPart], Field(min_length=1), Tag("tag:parts")],
+    Discriminator(_content_tag, **_CONTENT_ERROR),
+]
+
+
+class InputMessage(Body):
+    """What the user says and shows, or how the assistant should behave."""
+
+    type: Literal["message"] | None = None
+    role: Literal["user", "system", "developer"]
+    content: _InputContent
+    id: str | None = None
+    status: _Status | None = None
+    phase: _Phase | None = None
+
+
+class AssistantMessage(Body):
+    """What the assistant answered earlier."""
+
+    type: Literal["message"] | None = None
+    role: Literal["assistant"]
+    content: _OutputContent
+    id: str | None = None
+    status: _Status | None = None
+    phase: _Phase | None = None
+
+
+class FunctionCall(Body):
+    """A function the assistant asked for earlier."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: _Status | None = None
+    caller: Annotated[None, _NO_PROGRAM] = None
+    namespace: Annotated[None, _NO_NAMESPACE] = None
+
+
+class FunctionCallOutput(Body):
+    """What that function gave."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: _ToolContent
+    id: str | None = None
+    status: _Status | None = None
+    caller: Annotated[None, _NO_PROGRAM] = None
+    name: str | None = None
+    namespace: Annotated[None, _NO_NAMESPACE] = None
+
+
+class ReasoningItem(Body):
+    """Another model's thoughts: skipped with a notice, since this model neither writes nor reads them."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Literal["reasoning"]
+
+
+class ItemReference(Body):
+    """An item of a kept response, by its id."""
+
+    type: Literal["item_reference"] | None = None
+    id: str
+
+
+InputItem = Annotated[
+    Annotated[InputMessage, Tag("tag:message")]
+    | Annotated[AssistantMessage, Tag("tag:assistant")]
+    | Annotated[FunctionCall, Tag("tag:function_call")]
+    | Annotated[FunctionCallOutput, Tag("tag:function_call_output")]
+    | Annotated[ReasoningItem, Tag("tag:reasoning")]
+    | Annotated[ItemReference, Tag("tag:item_reference")],
+    Discriminator(
+        _item_tag,
+        custom_error_type="input_item",
+        custom_error_message="this input item is not supported; expected an object whose type is message, "
+        "function_call, function_call_output, reasoning or item_reference",
+    ),
+]

@@ -1,30 +1,62 @@
-"""Who may ask: API keys, and the Host and Origin checks that keep other web sites out.
+"""Who may ask: keys, and the sessions of browsers that signed in with one.
 
-Covered: DNS rebinding (a foreign name that resolves to 127.0.0.1 fails the Host check), cross-site requests
-from a page in the same browser (Origin and Sec-Fetch-Site), key guessing by timing.
+A caller is known by the key in the Authorization header, else by the session cookie of a browser that signed
+in with one. On loopback, while there is no key at all, everybody is the owner of this machine.
+
+Covered: guessing by timing; requests of other web sites with the user's cookie (it is SameSite=Strict, what
+changes something must name its origin besides, and `origins` refuses foreign ones).
 Not covered: other programs of the same user on this machine, who may use a loopback server that has no key.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
-from localgpt.errors import ConfigError
+from localgpt.errors import ConfigError, StoreError
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway, get_gateway
+from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Role
 from localgpt.settings import Settings
 
-__all__ = ["Owner", "check_origin", "is_loopback", "require_key"]
+if TYPE_CHECKING:
+    from localgpt.server.store.opening import Store
 
-LOCAL_OWNER = "local"
-_FOREIGN_SITES = ("cross-site", "same-site")  # values of Sec-Fetch-Site that another origin sends
+__all__ = [
+    "SESSION_COOKIE",
+    "Admin",
+    "Caller",
+    "CallerDep",
+    "GatewayDep",
+    "Owner",
+    "StoreDep",
+    "identify",
+    "is_loopback",
+    "match_key",
+    "needs_key",
+    "require_key",
+    "unknown_key",
+]
+
+SESSION_COOKIE = "localgpt_session"
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks. `account` names the key they came with, for sessions; None without a key."""
+
+    owner: str  # whose conversations these are, and who waits in the queue
+    role: Role
+    name: str | None = None
+    account: str | None = None
 
 
 def is_loopback(host: str) -> bool:
@@ -38,79 +70,160 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_key(settings: Settings) -> None:
+def require_key(settings: Settings, *, has_stored_keys: bool = False) -> None:
     """Refuse to listen where others can ask without a key.
+
+    Args:
+        settings: address and keys.
+        has_stored_keys: whether the store has some besides.
 
     Raises:
         ConfigError: the address is public and there is no key.
     """
-    if not settings.api_keys and not is_loopback(settings.host):
+    if not (settings.api_keys or has_stored_keys or is_loopback(settings.host)):
         raise ConfigError(
-            f"{settings.host} can be reached from other machines; set an API key, or listen on 127.0.0.1"
+            f"{settings.host} can be reached from other machines; set an API key, make one with "
+            "'localgpt keys create NAME', or listen on 127.0.0.1"
         )
 
 
-def check_origin(headers: Headers, *, path: str, bound_host: str, allowed_hosts: Sequence[str] = ()) -> None:
-    """Refuse requests that another web site makes through the user's browser.
+def _foreign_origin() -> WireError:
+    return WireError(403, "requests from other web sites are not answered", code="origin_not_allowed")
 
-    Args:
-        headers: the request's headers.
-        path: the request's path; pages may be opened from a link elsewhere, the API may not be called.
-        bound_host: the address the server listens on. On loopback, only loopback names are answered; a public
-            server needs a key, which a rebound name does not have, so any name is answered there.
-        allowed_hosts: further names, without port.
+
+async def needs_key(gateway: Gateway) -> bool:
+    """Whether callers have to show a key.
+
+    On a public address always: revoking the last key closes the server, it does not open it.
+    """
+    if gateway.api_keys or not is_loopback(gateway.settings.host):
+        return True
+    return gateway.store is not None and await gateway.store.accounts.has_keys()
+
+
+async def match_key(gateway: Gateway, key: str) -> Caller | None:
+    """The caller a key belongs to: one of the settings, or one of the store."""
+    given = _digest(key)
+    # Every key is compared, in constant time each, so that time tells nothing about which one came close.
+    matches = [hmac.compare_digest(_digest(known), given) for known in gateway.api_keys]
+    if any(matches):
+        return _configured(gateway, matches.index(True))
+    if gateway.store is None:
+        return None
+    entry = await gateway.store.accounts.find(key)
+    return None if entry is None else await _stored(gateway.store, entry)
+
+
+def _configured(gateway: Gateway, index: int) -> Caller:
+    """The caller of a key in the settings.
+
+    The first one is the operator's own and opens what was written while there was no key; each further one
+    opens what is its own.
+    """
+    digest = _digest(gateway.api_keys[index]).hex()
+    if gateway.store is not None:  # what is written down does not help to guess a weak key
+        digest = gateway.store.accounts.mark_of(gateway.api_keys[index])
+    owner = LOCAL_OWNER if index == 0 else f"key:{digest[:12]}"
+    return Caller(owner=owner, role="admin", account=f"settings:{digest}")
+
+
+async def _stored(store: Store, entry: KeyEntry) -> Caller:
+    with contextlib.suppress(StoreError):  # a full disk must not lock everybody out
+        await store.accounts.note_use(entry)
+    return Caller(owner=entry.owner, role=entry.role, name=entry.name, account=entry.id)
+
+
+async def identify(request: Request) -> Caller | None:
+    """Who asks; None when a key is needed and none was given.
 
     Raises:
-        WireError: 403; the Host or the Origin is foreign.
+        WireError: 401 for a wrong key, 403 for a session used from elsewhere.
     """
-    host = headers.get("host", "")
-    name = _hostname(host)
-    if is_loopback(bound_host) and not (is_loopback(name) or name in allowed_hosts):
-        raise WireError(
-            403,
-            f"this server answers to localhost and 127.0.0.1, not to {name!r}",
-            code="host_not_allowed",
-        )
-    origin = headers.get("origin")
-    foreign = origin is not None and origin.partition("://")[2] != host
-    if origin is None and path.startswith("/v1/"):
-        foreign = headers.get("sec-fetch-site") in _FOREIGN_SITES
-    if foreign:
-        raise WireError(403, "requests from other web sites are not answered", code="origin_not_allowed")
-
-
-def _hostname(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].lower()
-
-
-def _authenticate(request: Request) -> str:
     gateway = get_gateway(request)
-    keys = gateway.api_keys
-    if not keys:
-        return LOCAL_OWNER
+    if not await needs_key(gateway):
+        return Caller(owner=LOCAL_OWNER, role="admin")
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    given_digest = _digest(given.strip()) if scheme.lower() == "bearer" else b""
-    # Every key is compared, in constant time each, so that time tells nothing about which one came close.
-    matches = [hmac.compare_digest(_digest(key), given_digest) for key in keys]
-    if not any(matches):
-        raise WireError(
-            401,
-            "this server needs a key: send the header 'Authorization: Bearer <key>'"
-            if not given
-            else "the key in the Authorization header is not one of this server's",
-            code="invalid_api_key",
-            headers={"www-authenticate": "Bearer"},
-        )
-    return "key:" + given_digest.hex()[:12]
+    if scheme:
+        caller = await match_key(gateway, given.strip()) if scheme.lower() == "bearer" else None
+        if caller is None:
+            raise unknown_key("the key in the Authorization header is not one of this server's")
+        return caller
+    token = request.cookies.get(SESSION_COOKIE)
+    caller = await _by_session(gateway, token) if token else None
+    # Browsers name the origin of every request that changes something; one that does not is no page of ours.
+    if caller is not None and request.method not in _SAFE_METHODS and not _is_own_page(request.headers):
+        raise _foreign_origin()
+    return caller
+
+
+def _is_own_page(headers: Headers) -> bool:
+    return "origin" in headers or headers.get("sec-fetch-site") == "same-origin"
+
+
+async def _by_session(gateway: Gateway, token: str) -> Caller | None:
+    if gateway.store is None:
+        return None
+    account = await gateway.store.accounts.session_account(token)
+    if account is None:
+        return None
+    for index in range(len(gateway.api_keys)):
+        caller = _configured(gateway, index)
+        if caller.account == account:
+            return caller
+    entry = await gateway.store.accounts.entry(account)
+    return None if entry is None else await _stored(gateway.store, entry)
+
+
+def unknown_key(message: str) -> WireError:
+    """The 401 of a missing or wrong key."""
+    return WireError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+async def _authenticate(request: Request) -> Caller:
+    caller = await identify(request)
+    if caller is None:
+        raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(_authenticate)]
+"""Who asks; 401 without a key where one is needed."""
+
+
+async def _owner(caller: CallerDep) -> str:
+    return caller.owner
+
+
+Owner = Annotated[str, Depends(_owner)]
+"""The caller's name for what is theirs: `local` without keys, else of the key."""
+
+
+async def _admin(caller: CallerDep) -> Caller:
+    if caller.role != "admin":
+        raise WireError(403, "this needs the key of an admin", code="admin_only")
+    return caller
+
+
+Admin = Annotated[Caller, Depends(_admin)]
+"""Who asks; 403 unless they are an admin."""
+
+GatewayDep = Annotated[Gateway, Depends(get_gateway)]
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
-Owner = Annotated[str, Depends(_authenticate)]
-"""The caller's name for accounting: `local` without keys, else a digest of the key."""
+def _store(gateway: GatewayDep) -> Store:
+    if gateway.store is None:
+        raise WireError(
+            503,
+            "this server keeps nothing: it was started without a store; 'localgpt serve' opens one",
+            kind="server_error",
+            code="no_store",
+        )
+    return gateway.store
 
-GatewayDep = Annotated[Gateway, Depends(get_gateway)]
+
+StoreDep = Annotated["Store", Depends(_store)]
+"""The open store; 503 where there is none."""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -17,10 +18,25 @@ from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
 from localgpt.server.metrics import Metrics
 from localgpt.server.middleware import Envelope
-from localgpt.server.routes import chat, embeddings, health, models, page
+from localgpt.server.routes import (
+    api,
+    chat,
+    completions,
+    embeddings,
+    health,
+    metrics,
+    missing,
+    models,
+    page,
+    vision,
+)
 from localgpt.server.turns import Turns
 from localgpt.settings import Settings
 from localgpt.tasks import TaskService
+from localgpt.units import MIB
+
+if TYPE_CHECKING:
+    from localgpt.server.store.opening import Store
 
 __all__ = ["create_app"]
 
@@ -28,35 +44,47 @@ logger = logging.getLogger(__name__)
 CLOSE_TIMEOUT_S = 0.8  # together with the listener's own second, a stop takes less than two
 
 
-def create_app(settings: Settings, service: TaskService, *, static_dir: Path = STATIC_DIR) -> FastAPI:
+def create_app(
+    settings: Settings, service: TaskService, *, store: Store | None = None, static_dir: Path = STATIC_DIR
+) -> FastAPI:
     """Build the HTTP face of a task service.
 
     Args:
         settings: address and keys; without keys only this machine may ask.
         service: does all model work; closed when the application shuts down.
+        store: keeps conversations and keys; closed too. Without one the routes that need it answer 503.
         static_dir: the built page.
 
     Returns:
         The application; nothing is started before its lifespan begins.
 
     Raises:
-        ConfigError: the address is public and there is no key.
+        ConfigError: the address is public, and there is neither a key nor a store that may have one.
     """
-    require_key(settings)
-    turns = Turns(num_slots=settings.max_batch_size + SPARE_SLOTS, max_waiting=settings.max_queue)
-    metrics = Metrics()
+    require_key(settings, has_stored_keys=store is not None)  # what is in it, `needs_key` asks each time
+    turns = Turns(
+        num_slots=settings.max_batch_size + SPARE_SLOTS,
+        max_waiting=settings.max_queue,
+        limits=None if store is None else store.accounts,
+    )
+    figures = Metrics()
     gateway = Gateway(
         settings=settings,
-        service=Admission(service, turns, metrics, timeout_s=settings.request_timeout_s),
+        service=Admission(service, turns, figures, timeout_s=settings.request_timeout_s),
         turns=turns,
-        metrics=metrics,
+        metrics=figures,
         api_keys=tuple(settings.api_keys),
+        store=store,
         static_dir=static_dir,
     )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with _kept_tidy(store):
+            yield
+            await close_service()
+
+    async def close_service() -> None:
         gateway.stopping.set()
         try:
             await asyncio.wait_for(gateway.service.close(), CLOSE_TIMEOUT_S)
@@ -73,8 +101,30 @@ def create_app(settings: Settings, service: TaskService, *, static_dir: Path = S
     )
     app.state.gateway = gateway
     install_error_handlers(app)
-    for routes in (chat, embeddings, models, health, page):
+    for routes in (api, chat, embeddings, models, health, metrics, page):
         app.include_router(routes.router)
     app.mount("/assets", page.Assets(directory=static_dir / "assets", check_dir=False), name="assets")
-    app.add_middleware(Envelope, bound_host=settings.host)
+    app.add_middleware(
+        Envelope,
+        bound_host=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        max_body_bytes=settings.max_body_mib * MIB,
+        read_timeout_s=settings.read_timeout_s,
+        metrics=figures,
+    )
     return app
+
+
+@asynccontextmanager
+async def _kept_tidy(store: Store | None) -> AsyncIterator[None]:
+    """Tidy the store now and daily while the application runs, and close it at the end."""
+    if store is None:
+        yield
+        return
+    tidying = asyncio.ensure_future(store.tidy_daily())
+    try:
+        yield
+    finally:
+        tidying.cancel()
+        await asyncio.gather(tidying, return_exceptions=True)
+        await store.close()

@@ -27,6 +27,7 @@ from localgpt.errors import (
     LocalGPTError,
     PromptTooLongError,
     RateLimitError,
+    StoreError,
 )
 from localgpt.server.schemas.common import ErrorBody, ErrorDetail
 
@@ -79,6 +80,7 @@ _TABLE: tuple[tuple[type[LocalGPTError], _Row], ...] = (
     (CancelledRequestError, _Row(503, "server_error", "cancelled")),
     (CheckpointError, _Row(503, "server_error", "model_unavailable")),
     (BackendError, _Row(503, "server_error", "backend_unavailable")),
+    (StoreError, _Row(503, "server_error", "store_unavailable")),
     (LocalGPTError, _Row(500, "server_error", None)),
 )
 _RETRY_AFTER_S = 2.0  # where the error cannot tell

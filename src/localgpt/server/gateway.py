@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
@@ -14,6 +14,9 @@ from localgpt.server.metrics import Metrics
 from localgpt.server.turns import Turns
 from localgpt.settings import Settings
 from localgpt.tasks import TaskService
+
+if TYPE_CHECKING:
+    from localgpt.server.store.opening import Store
 
 __all__ = ["STATIC_DIR", "Gateway", "get_gateway"]
 
@@ -29,6 +32,7 @@ class Gateway:
     turns: Turns
     metrics: Metrics
     api_keys: tuple[str, ...]
+    store: Store | None = None  # what is kept between requests; without it, the routes that need it say so
     static_dir: Path = STATIC_DIR
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: int = field(default_factory=lambda: int(time.time()))  # seconds since the epoch

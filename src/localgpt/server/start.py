@@ -10,13 +10,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localgpt.errors import LocalGPTError
 from localgpt.server.access import is_loopback, require_key
 from localgpt.server.app import create_app
 from localgpt.server.running import Server, address_of, bind, run_server
 from localgpt.settings import Settings, settings_from_config
+
+if TYPE_CHECKING:
+    from localgpt.server.store.opening import Store
 
 __all__ = ["new_key", "serve", "start_api"]
 
@@ -67,10 +70,21 @@ def serve(
         ConfigError: there is no key for a public address, the port is in use, or the device or the model is
             unknown.
         CheckpointError: the model cannot be used.
+        StoreError: the store in the data folder cannot be opened.
     """
+    from localgpt.server.store.opening import open_store_at_rest
+
     say, warn = say or _say, warn or (lambda line: _say(f"Warning: {line}"))
-    require_key(settings)
     _log_to_stderr(settings.log_level)
+    store = open_store_at_rest(settings)
+    try:
+        require_key(settings, has_stored_keys=store.had_keys)
+        return _serve(settings, store, say, warn)
+    finally:
+        store.lock.release()
+
+
+def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: Callable[[str], None]) -> bool:
     listener = bind(settings.host, settings.port)
     try:
         with _deferred_interrupts():
@@ -88,7 +102,7 @@ def serve(
         say(f"Device: {plan.device}")
         service = LazyService(plan)
         server = Server(
-            create_app(settings, service),
+            create_app(settings, service, store=store),
             on_listening=lambda: say(f"LocalGPT listens on {address_of(listener)}"),
         )
         service.start(on_failure=server.stop)

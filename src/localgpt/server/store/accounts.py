@@ -152,6 +152,10 @@ class Accounts:
         """The limits of an owner's key, as `find` saw it last; without a key, none."""
         return next((entry.limits for entry in self._known.values() if entry.owner == owner), Limits())
 
+    def mark_of(self, key: str) -> str:
+        """A name for a key that is not of this store, the same every time; it does not help to guess it."""
+        return self._sealer.fingerprint("settings key", key.encode("utf-8", "surrogatepass")).hex()[:32]
+
     async def note_use(self, entry: KeyEntry) -> None:
         """Remember, to the minute, that a key was used."""
         now = self._clock()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from localgpt.errors import StoreError
 from localgpt.server.store.accounts import Accounts
 from localgpt.server.store.attachments import Attachments
 from localgpt.server.store.conversations import Conversations
@@ -27,21 +30,27 @@ from localgpt.server.store.tables import attachments, conversations, messages, m
 from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
 from localgpt.settings import Settings, data_folder
 
-__all__ = ["DATABASE_FILE", "RECORD_NAME", "Store", "open_store"]
+__all__ = ["DATABASE_FILE", "RECORD_NAME", "Store", "open_store", "open_store_at_rest", "with_store"]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DATABASE_FILE = "store.db"
 RECORD_NAME = "data_key"
 _DAY_S = 24 * 3600
+_HOLD_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """An open store. `close` it."""
+    """An open store. `close` it.
+
+    `holds` are answers that will be stored when they end; closing gives them a moment.
+    """
 
     folder: Path
     encrypts: bool
+    had_keys: bool  # when it was opened
     retention_days: int | None
     accounts: Accounts
     conversations: Conversations
@@ -51,6 +60,7 @@ class Store:
     database: Database
     lock: FolderLock
     clock: Callable[[], float]
+    holds: set[asyncio.Future[None]] = field(default_factory=set)
 
     async def summary(self, owner: str) -> DataSummary:
         """How much of an owner's is kept."""
@@ -87,8 +97,23 @@ class Store:
                 logger.info("retention of %d days: %d items deleted", self.retention_days, num_deleted)
         await self.attachments.sweep()
 
+    async def tidy_daily(self) -> None:
+        """`tidy` now and every day, until it is cancelled; a failure is logged and tried again next day."""
+        while True:
+            try:
+                await self.tidy()
+            except StoreError:
+                logger.exception("the store could not be tidied")
+            await asyncio.sleep(_DAY_S)
+
+    async def rest(self) -> None:
+        """Let go of connections, so that another event loop may use the store next."""
+        await self.database.close()
+
     async def close(self) -> None:
         """Finish what is being written and let go of the folder."""
+        if self.holds:
+            await asyncio.wait(self.holds, timeout=_HOLD_TIMEOUT_S)
         await self.database.close()
         self.lock.release()
 
@@ -122,11 +147,13 @@ async def open_store(settings: Settings, clock: Callable[[], float] = time.time)
         lock.release()
         raise
     sealer = Sealer(unlocked.data_key, encrypt=unlocked.encrypts)
+    accounts = Accounts(database, sealer, clock)
     return Store(
         folder=folder,
         encrypts=unlocked.encrypts,
+        had_keys=await accounts.has_keys(),
         retention_days=settings.retention_days,
-        accounts=Accounts(database, sealer, clock),
+        accounts=accounts,
         conversations=Conversations(database, sealer, clock),
         attachments=Attachments(database, sealer, clock),
         preferences=PreferenceStore(database, sealer),
@@ -135,6 +162,30 @@ async def open_store(settings: Settings, clock: Callable[[], float] = time.time)
         lock=lock,
         clock=clock,
     )
+
+
+def open_store_at_rest(settings: Settings) -> Store:
+    """A store that was opened outside of any event loop, for the one that comes; errors as `open_store`."""
+
+    async def work() -> Store:
+        store = await open_store(settings)
+        await store.rest()
+        return store
+
+    return asyncio.run(work())
+
+
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """What `work` makes of the store, which is opened for it and closed again; errors as `open_store`."""
+
+    async def run() -> T:
+        store = await open_store(settings)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
 
 
 async def _unlock(database: Database, settings: Settings, folder: Path) -> Unlocked:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from localgpt.server.turns import Limits
+
 __all__ = [
     "LOCAL_OWNER",
     "Attachment",
@@ -24,14 +26,6 @@ __all__ = [
 LOCAL_OWNER = "local"  # whoever asks while there is no key
 Role = Literal["admin", "user"]
 MessageRole = Literal["user", "assistant"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one key may ask for; None is no limit of its own."""
-
-    requests_per_minute: int | None = None
-    max_parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

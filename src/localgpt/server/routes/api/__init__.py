@@ -1,0 +1,23 @@
+"""The page's own routes, under `/api`: sign-in, conversations, pictures, settings, keys, and what is kept.
+
+They need the store. What belongs to another owner is answered exactly like what never was: 404.
+"""
+
+from fastapi import APIRouter
+
+from localgpt.server.routes.api import (
+    answers,
+    attachments,
+    conversations,
+    data,
+    keys,
+    messages,
+    preferences,
+    session,
+)
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api", tags=["page"])
+for family in (session, conversations, messages, answers, attachments, preferences, keys, data):
+    router.include_router(family.router)

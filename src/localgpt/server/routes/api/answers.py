@@ -1,0 +1,199 @@
+"""`POST /api/conversations/{id}/answer`: answer a branch, and keep the answer however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+
+from localgpt.errors import CancelledRequestError, InputError, LocalGPTError
+from localgpt.server.access import GatewayDep, Owner, StoreDep
+from localgpt.server.answers import ChatWriter, stream_chat
+from localgpt.server.errors import WireError
+from localgpt.server.models import AnsweringModel, resolve_model
+from localgpt.server.routes.api.common import API_REPLIES, conversation_missing
+from localgpt.server.schemas.api import AnswerBody
+from localgpt.server.schemas.common import ErrorBody
+from localgpt.server.store.records import StoredMessage, StoredUsage
+from localgpt.tasks import (
+    EMBEDDED_MODEL_ID,
+    ChatRequest,
+    ChatResult,
+    Event,
+    Finished,
+    ImagePart,
+    Message,
+    Notice,
+    Part,
+    SamplingOptions,
+    TextDelta,
+    TextPart,
+)
+
+if TYPE_CHECKING:
+    from localgpt.server.store.opening import Store
+
+__all__ = ["router"]
+
+logger = logging.getLogger(__name__)
+router = APIRouter()
+_REPLIES = API_REPLIES | {
+    200: {
+        "description": "Server-sent events: the chunks of /v1/chat/completions, then [DONE].",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    409: {"model": ErrorBody, "description": "There is a message of that id already."},
+}
+
+
+@router.post("/conversations/{conversation_id}/answer", response_class=Response, responses=_REPLIES)
+async def answer_conversation(
+    conversation_id: str, body: AnswerBody, gateway: GatewayDep, store: StoreDep, owner: Owner
+) -> Response:
+    """Answer the branch that ends at a user's message, as a stream, and store the answer.
+
+    The answer is on disk before `[DONE]` is sent. It is kept however it ends: `finish_reason` is `stop`,
+    `length`, `cancelled` (the client went away or the server stopped; what was written so far stays) or
+    `error`.
+    """
+    branch = await _branch(store, owner, conversation_id, body)
+    model = await resolve_model(gateway, body.model or EMBEDDED_MODEL_ID)
+    task = ChatRequest(
+        id=f"chatcmpl-{uuid.uuid4().hex}",
+        owner=owner,
+        model=model.id,
+        messages=await _messages(store, owner, branch),
+        options=await _options(store, owner, body),
+    )
+    writer = ChatWriter(id=task.id, model=model.id, created=int(time.time()), fingerprint=model.fingerprint)
+    keeper = _Keeper(store, owner, conversation_id, body, model)
+    return stream_chat(gateway, [task], writer, watcher=keeper)
+
+
+async def _branch(store: Store, owner: str, conversation_id: str, body: AnswerBody) -> list[StoredMessage]:
+    messages = await store.conversations.messages(owner, conversation_id)
+    if not messages and await store.conversations.get(owner, conversation_id) is None:
+        raise conversation_missing()
+    by_id = {message.id: message for message in messages}
+    if body.id in by_id:
+        raise WireError(
+            409,
+            f"this conversation has a message {body.id!r} already; choose another id",
+            param="id",
+            code="message_exists",
+        )
+    parent = by_id.get(body.parent_id)
+    if parent is None or parent.role != "user":
+        raise InputError(
+            f"parent_id is {body.parent_id!r}; expected a user's message of this conversation",
+            param="parent_id",
+        )
+    branch = await store.conversations.branch(owner, conversation_id, parent.id)
+    return branch or []
+
+
+async def _messages(store: Store, owner: str, branch: Sequence[StoredMessage]) -> tuple[Message, ...]:
+    """The prompt: the owner's system prompt, then the branch with its pictures."""
+    system = (await store.preferences.get(owner)).system_prompt.strip()
+    messages = [Message.of("system", system)] if system else []
+    for stored in branch:
+        parts: list[Part] = []
+        for ref in stored.attachments:
+            found = await store.attachments.get(owner, ref.id)
+            if found is not None:
+                parts.append(ImagePart(data=found.data, media_type=found.media_type))
+        if stored.text.strip():
+            parts.append(TextPart(text=stored.text))
+        if parts:  # an answer that failed before its first word says nothing
+            messages.append(Message(role=stored.role, content=tuple(parts)))
+    return tuple(messages)
+
+
+async def _options(store: Store, owner: str, body: AnswerBody) -> SamplingOptions:
+    """What the request says, else what the owner chose, else the tasks' defaults."""
+    chosen, defaults = await store.preferences.get(owner), SamplingOptions()
+    temperatures = (body.temperature, chosen.temperature, defaults.temperature)
+    return SamplingOptions(
+        temperature=next(value for value in temperatures if value is not None),
+        top_p=defaults.top_p if body.top_p is None else body.top_p,
+        max_tokens=chosen.max_tokens if body.max_tokens is None else body.max_tokens,
+        seed=body.seed,
+    )
+
+
+class _Keeper:
+    """Collects an answer while it is sent, and stores it at its end. A `Watcher`."""
+
+    def __init__(
+        self, store: Store, owner: str, conversation_id: str, body: AnswerBody, model: AnsweringModel
+    ) -> None:
+        self._store = store
+        self._owner = owner
+        self._conversation_id = conversation_id
+        self._body = body
+        self._model = model
+        self._texts: list[str] = []
+        self._notices: list[str] = []
+        self._result: ChatResult | None = None
+        self._kept = asyncio.get_running_loop().create_future()
+        store.holds.add(self._kept)
+
+    def on_event(self, event: Event) -> None:
+        """Remember what was written."""
+        match event:
+            case TextDelta():
+                self._texts.append(event.text)
+            case Notice():
+                self._notices.append(event.text)
+            case Finished():
+                self._result = event.result
+                self._notices += event.result.notices
+
+    async def on_end(self, error: BaseException | None) -> None:
+        """Store it; a conversation that was deleted meanwhile stays deleted."""
+        try:
+            await self._store.conversations.add(self._owner, self._conversation_id, self._message(error))
+        except LocalGPTError:
+            logger.exception("an answer could not be stored")
+            raise
+        finally:
+            self._store.holds.discard(self._kept)
+            self._kept.set_result(None)
+
+    def _message(self, error: BaseException | None) -> StoredMessage:
+        result = self._result
+        return StoredMessage(
+            id=self._body.id,
+            parent_id=self._body.parent_id,
+            role="assistant",
+            text="".join(self._texts) if result is None else result.text,
+            notices=tuple(dict.fromkeys(self._notices)),
+            finish_reason=self._finish_reason(error),
+            error=None if error is None or _is_cancelled(error) else _told(error),
+            model=self._model.id,
+            usage=None
+            if result is None
+            else StoredUsage(
+                prompt_tokens=result.usage.prompt_tokens, completion_tokens=result.usage.completion_tokens
+            ),
+        )
+
+    def _finish_reason(self, error: BaseException | None) -> str:
+        if error is not None:
+            return "cancelled" if _is_cancelled(error) else "error"
+        return "stop" if self._result is None else self._result.finish_reason
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether the caller went away or the server stopped; a deadline that passed is an error."""
+    return type(error) is CancelledRequestError
+
+
+def _told(error: BaseException) -> str:
+    is_known = isinstance(error, LocalGPTError | WireError)
+    return str(error) if is_known else "an internal error; the server's log has the details"

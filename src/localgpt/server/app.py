@@ -28,6 +28,7 @@ from localgpt.server.routes import (
     missing,
     models,
     page,
+    responses,
     vision,
 )
 from localgpt.server.turns import Turns
@@ -101,7 +102,19 @@ def create_app(
     )
     app.state.gateway = gateway
     install_error_handlers(app)
-    for routes in (api, chat, embeddings, models, health, metrics, page):
+    for routes in (
+        api,
+        chat,
+        completions,
+        vision,
+        missing,
+        responses,
+        embeddings,
+        models,
+        health,
+        metrics,
+        page,
+    ):
         app.include_router(routes.router)
     app.mount("/assets", page.Assets(directory=static_dir / "assets", check_dir=False), name="assets")
     app.add_middleware(

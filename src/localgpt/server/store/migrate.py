@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def migrate(connection: Connection, to: str = "head") -> None:
     Raises:
         StoreError: the database was made by a later version.
     """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells every step, also the ones not taken
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_ID})
     scripts = _scripts()

@@ -123,9 +123,13 @@ class DeletedReply(Reply):
 
 
 class MessageBody(Body):
-    """What a user says and shows, as a child of another message or as the first one."""
+    """What a user says and shows, as a child of another message or as the first one.
+
+    `role` is `assistant` only where a conversation kept elsewhere is brought along with its answers.
+    """
 
     id: Id
+    role: Literal["user", "assistant"] = "user"
     parent_id: Id | None
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
     attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, default_factory=list)]

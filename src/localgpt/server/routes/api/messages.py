@@ -21,11 +21,11 @@ _CREATED: Replies = {201: {"model": MessageReply, "description": "It is new."}}
 async def add_message(
     conversation_id: str, body: MessageBody, response: Response, store: StoreDep, owner: Owner
 ) -> MessageReply:
-    """Store a user's message and show its branch: 201, or 200 when there is one of that id already."""
+    """Store a message and show its branch: 201, or 200 when there is one of that id already."""
     if not body.text.strip() and not body.attachments:
         raise InputError("the message is empty; expected text or a picture", param="text")
     message = StoredMessage(
-        id=body.id, parent_id=body.parent_id, role="user", text=checked_text(body.text, "text")
+        id=body.id, parent_id=body.parent_id, role=body.role, text=checked_text(body.text, "text")
     )
     stored = await store.conversations.add(owner, conversation_id, message, body.attachments)
     if stored is None:

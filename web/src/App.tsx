@@ -1,142 +1,128 @@
 // The page: sidebar, conversation, composer, and what lies over them.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { useChat } from "./chat";
-import { Composer, type Draft } from "./Composer";
-import { WordsContext } from "./context";
-import { fill, words } from "./i18n";
-import { Compose, Lock, Menu, Moon, Sun } from "./icons";
-import { MAX_IMAGES, PictureError, toDataUrl } from "./images";
-import { KeyDialog } from "./KeyDialog";
-import { loadKey, loadLanguage, loadTheme, saveKey, saveLanguage, saveTheme, systemTheme, type Theme } from "./prefs";
-import { Sidebar } from "./Sidebar";
-import { StatusChip, useStatus } from "./StatusChip";
-import { Thread } from "./Thread";
-import { Welcome } from "./Welcome";
+import type { Attachment, Settings } from "./api/types";
+import { Composer } from "./chat/Composer";
+import { Thread } from "./chat/Thread";
+import { Welcome } from "./chat/Welcome";
+import { fill, htmlLang, isRemote, words, WordsContext } from "./i18n";
+import { Chip } from "./panel/Chip";
+import { Sidebar } from "./sidebar/Sidebar";
+import { beginSession } from "./start";
+import { current, forget, open, send, stop } from "./state/chat";
+import { clearDraft, composer, openDraft } from "./state/composer";
+import { changeSettings, server, session, settings } from "./state/session";
+import { useSelected, useStore } from "./state/store";
+import { useDrop } from "./ui/drop";
+import { wordsOfError } from "./ui/failures";
+import { Compose, Lock, Menu } from "./ui/icons";
+import { useShortcuts } from "./ui/shortcuts";
+import { Lazy } from "./ui/Lazy";
+import { say, Toasts } from "./ui/Toast";
 
-const EMPTY: Draft = { text: "", images: [] };
-const isRemote = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(location.hostname);
+const loadSettingsDialog = () => import("./settings/SettingsDialog").then((part) => part.SettingsDialog);
+const loadSignIn = () => import("./settings/SignIn").then((part) => part.SignIn);
+const loadTour = () => import("./tour/Tour").then((part) => part.Tour);
+const loadLightbox = () => import("./chat/Lightbox").then((part) => part.Lightbox);
+
+const darkQuery = matchMedia("(prefers-color-scheme: dark)");
+
+type Over = { kind: "settings" | "tour" } | { kind: "picture"; attachment: Attachment } | null;
 
 export function App() {
-  const [language, setLanguage] = useState(loadLanguage);
-  const [theme, setTheme] = useState<Theme | null>(loadTheme);
-  const [draft, setDraft] = useState<Draft>(EMPTY);
-  const [problem, setProblem] = useState<string | null>(null);
+  const { language, theme, saved } = useStore(settings);
+  const { asksKey } = useStore(session);
+  const { connection } = useStore(server);
+  const { thread } = useStore(current);
+  const title = useSelected(thread, (one) => one.title) ?? "";
+  const isBusy = useSelected(thread, (one) => one.answering !== null) ?? false;
+  const [systemIsDark, setSystemIsDark] = useState(darkQuery.matches);
   const [isDrawerOpen, setIsDrawerOpen] = useState(false);
-  const [isDragging, setIsDragging] = useState(false);
-  const [keyTries, setKeyTries] = useState(0);
-  const [asksKey, setAsksKey] = useState(false);
+  const [over, setOver] = useState<Over>(null);
   const input = useRef<HTMLTextAreaElement>(null);
+  const picker = useRef<HTMLInputElement>(null);
+  const searchBox = useRef<HTMLInputElement>(null);
+  const menuButton = useRef<HTMLButtonElement>(null);
   const t = words[language];
-  const onKeyNeeded = useCallback(() => setAsksKey(true), []);
-  const chat = useChat(t.untitled, onKeyNeeded);
-  const { connection, status } = useStatus(keyTries);
-  const shownTheme = theme ?? systemTheme();
-  const isBusy = chat.current !== null && chat.busy.has(chat.current.id);
+  const currentId = thread?.value.id ?? null;
+  const isDark = theme === null ? systemIsDark : theme === "dark";
 
   useEffect(() => {
-    document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
-    document.title = chat.current ? `${chat.current.title} – LocalGPT` : "LocalGPT";
-  }, [language, chat.current?.title]);
+    document.documentElement.lang = htmlLang(language);
+    document.title = thread ? `${title} – LocalGPT` : "LocalGPT";
+  }, [language, thread, title]);
   useEffect(() => {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
   }, [theme]);
   useEffect(() => {
-    if (connection === "locked") setAsksKey(true);
-    if (connection === "ready") setAsksKey(false);
-  }, [connection]);
+    const update = () => setSystemIsDark(darkQuery.matches);
+    darkQuery.addEventListener("change", update);
+    return () => darkQuery.removeEventListener("change", update);
+  }, []);
   useEffect(() => {
+    openDraft(currentId);
     if (matchMedia("(hover: hover)").matches) input.current?.focus(); // on a phone it would raise the keyboard
-  }, [chat.current?.id]);
-
+  }, [currentId]);
   useEffect(() => {
-    const onKeyDown = (event: KeyboardEvent) => {
-      if (event.key !== "Escape" || event.isComposing) return;
-      if (isDrawerOpen) setIsDrawerOpen(false);
-      else chat.stop();
-    };
-    document.addEventListener("keydown", onKeyDown);
-    return () => document.removeEventListener("keydown", onKeyDown);
-  });
+    if (saved.show_tour && !asksKey) setOver({ kind: "tour" });
+  }, [saved.show_tour, asksKey]);
 
-  const addFiles = async (files: File[]) => {
-    setProblem(null);
-    const room = MAX_IMAGES - draft.images.length;
-    if (files.length > room) setProblem(fill(t.tooMany, { count: MAX_IMAGES }));
-    try {
-      const images = await Promise.all(files.slice(0, Math.max(0, room)).map(toDataUrl));
-      setDraft((now) => ({ ...now, images: [...now.images, ...images] }));
-    } catch (error) {
-      if (!(error instanceof PictureError)) throw error;
-      setProblem(fill(t[error.reason], { name: error.fileName }));
-    }
-    input.current?.focus();
-  };
-
-  useEffect(() => {
-    const holdsFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
-    const onOver = (event: DragEvent) => {
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      setIsDragging(true);
-    };
-    const onLeave = (event: DragEvent) => event.relatedTarget === null && setIsDragging(false);
-    const onDrop = (event: DragEvent) => {
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      setIsDragging(false);
-      void addFiles([...event.dataTransfer!.files]);
-    };
-    addEventListener("dragover", onOver);
-    addEventListener("dragleave", onLeave);
-    addEventListener("drop", onDrop);
-    return () => {
-      removeEventListener("dragover", onOver);
-      removeEventListener("dragleave", onLeave);
-      removeEventListener("drop", onDrop);
-    };
-  });
-
-  const send = () => {
-    const text = draft.text.trim() || (draft.images.length ? t.photoQuestion : "");
-    chat.send(text, draft.images);
-    setDraft(EMPTY);
-    setProblem(null);
+  const change = (patch: Partial<Settings>) => {
+    changeSettings(patch).catch((error: unknown) => say(fill(t.settingFailed, { why: wordsOfError(error, t) })));
   };
   const openChat = (id: string | null) => {
-    chat.open(id);
-    setIsDrawerOpen(false);
+    open(id);
+    closeDrawer();
     if (id === null) input.current?.focus();
   };
-  const switchLanguage = () => {
-    const next = language === "en" ? "zh" : "en";
-    saveLanguage(next);
-    setLanguage(next);
+  const closeDrawer = () => {
+    if (!isDrawerOpen) return;
+    setIsDrawerOpen(false);
+    menuButton.current?.focus();
   };
-  const switchTheme = () => {
-    const next = shownTheme === "dark" ? "light" : "dark";
-    saveTheme(next);
-    setTheme(next === systemTheme() ? null : next);
+  const onSend = () => {
+    const { text, pictures } = composer.value;
+    const attachments = pictures.flatMap((picture) => picture.attachment ?? []);
+    void send(text.trim() || t.photoQuestion, attachments, t.untitled);
+    clearDraft();
   };
-  const useKey = (key: string | null) => {
-    saveKey(key);
-    setAsksKey(false);
-    setKeyTries((tries) => tries + 1);
+  const onTry = (prompt: string) => {
+    closeTour();
+    open(null);
+    void send(prompt, [], t.untitled);
+  };
+  const onPhoto = () => {
+    closeTour();
+    picker.current?.click();
+  };
+  const closeTour = () => {
+    setOver(null);
+    if (saved.show_tour) change({ show_tour: false });
+  };
+  const showTour = () => setOver({ kind: "tour" });
+  const onView = useCallback((attachment: Attachment) => setOver({ kind: "picture", attachment }), []);
+  const onPartFailed = () => {
+    setOver(null);
+    say(t.errorOffline);
+  };
+  const editLast = () => {
+    const buttons = document.querySelectorAll<HTMLButtonElement>(".asked .edit:enabled");
+    buttons[buttons.length - 1]?.click();
   };
 
-  const composer = (
-    <Composer
-      draft={draft}
-      isBusy={isBusy}
-      problem={problem ?? (chat.lostPictures ? t.storageFull : null)}
-      inputRef={input}
-      onChange={setDraft}
-      onFiles={(files) => void addFiles(files)}
-      onSend={send}
-      onStop={chat.stop}
-    />
-  );
+  const isDragging = useDrop(() => input.current?.focus());
+  useShortcuts({
+    newChat: () => openChat(null),
+    search: () => {
+      setIsDrawerOpen(matchMedia("(max-width: 46rem)").matches);
+      requestAnimationFrame(() => searchBox.current?.focus());
+    },
+    settings: () => setOver({ kind: "settings" }),
+    focus: () => input.current?.focus(),
+    escape: () => (isDrawerOpen ? closeDrawer() : stop()),
+    isBlocked: over !== null || asksKey,
+  });
 
   return (
     <WordsContext.Provider value={t}>
@@ -144,70 +130,90 @@ export function App() {
         {t.skip}
       </a>
       <Sidebar
-        conversations={chat.conversations}
-        currentId={chat.current?.id ?? null}
-        busy={chat.busy}
+        currentId={currentId}
         isOpen={isDrawerOpen}
-        hasKey={loadKey() !== null}
+        language={language}
+        isDark={isDark}
+        searchRef={searchBox}
         onOpen={openChat}
-        onRemove={chat.remove}
-        onClose={() => setIsDrawerOpen(false)}
-        onSignOut={() => useKey(null)}
+        onRemoved={forget}
+        onClose={closeDrawer}
+        onSettings={() => setOver({ kind: "settings" })}
+        onLanguage={() => change({ language: language === "en" ? "zh" : "en" })}
+        onTheme={() => change({ theme: isDark === systemIsDark ? (isDark ? "light" : "dark") : null })}
       />
-      {isDrawerOpen ? <div class="shade" onClick={() => setIsDrawerOpen(false)} /> : null}
+      {isDrawerOpen ? <div class="shade" onClick={closeDrawer} /> : null}
       <main inert={isDrawerOpen}>
-        <header>
-          <button class="ghost only-phone" aria-label={t.openSidebar} onClick={() => setIsDrawerOpen(true)}>
+        <header class="top">
+          <button
+            ref={menuButton}
+            type="button"
+            class="ghost only-phone"
+            aria-label={t.openSidebar}
+            aria-expanded={isDrawerOpen}
+            onClick={() => setIsDrawerOpen(true)}
+          >
             <Menu />
           </button>
-          <StatusChip connection={connection} status={status} />
-          <span class="grow" />
-          <button class="ghost text" lang={language === "en" ? "zh-Hans" : "en"} aria-label={t.languageLabel} onClick={switchLanguage}>
-            {t.language}
-          </button>
-          <button
-            class="ghost"
-            aria-label={shownTheme === "dark" ? t.toLight : t.toDark}
-            title={shownTheme === "dark" ? t.toLight : t.toDark}
-            onClick={switchTheme}
-          >
-            {shownTheme === "dark" ? <Sun /> : <Moon />}
-          </button>
-          <button class="ghost only-phone" aria-label={t.newChat} onClick={() => openChat(null)}>
+          <Chip language={language} />
+          {thread ? (
+            <h1 class="thread-title" dir="auto">
+              {title}
+            </h1>
+          ) : (
+            <span class="grow" />
+          )}
+          <button type="button" class="ghost only-phone" aria-label={t.newChat} onClick={() => openChat(null)}>
             <Compose />
           </button>
         </header>
-        <div class={`stage${chat.current ? "" : " is-empty"}`}>
-          {chat.current ? (
-            <Thread
-              conversation={chat.current}
-              isBusy={isBusy}
-              isLoading={connection === "loading"}
-              onAgain={chat.again}
-            />
+        <div class={`stage${thread ? "" : " is-empty"}`}>
+          {thread ? (
+            <Thread key={currentId} thread={thread} onView={onView} />
           ) : (
-            <Welcome
-              onTry={(prompt) => chat.send(prompt, [])}
-              onPhoto={() => document.querySelector<HTMLInputElement>("input.picker")?.click()}
-            />
+            <Welcome onTry={onTry} onPhoto={onPhoto} onTour={showTour} />
           )}
         </div>
         <div class="dock">
-          {composer}
+          {connection === "offline" ? (
+            <p class="banner" role="alert">
+              {t.errorOffline}
+            </p>
+          ) : null}
+          <Composer
+            isBusy={isBusy}
+            inputRef={input}
+            pickerRef={picker}
+            onSend={onSend}
+            onStop={stop}
+            onEditLast={editLast}
+          />
           <p class="foot">
             <Lock />
-            {isRemote ? t.privateRemote : t.private} · {t.canBeWrong}
+            <span>
+              {isRemote ? t.privateRemote : t.private} · {t.canBeWrong}
+            </span>
           </p>
         </div>
       </main>
       {isDragging ? <div class="drop-target">{t.dropHere}</div> : null}
-      {chat.removed ? (
-        <div class="toast" role="status">
-          {t.deleted}
-          <button onClick={chat.undo}>{t.undo}</button>
-        </div>
+      <Toasts />
+      {over?.kind === "settings" ? (
+        <Lazy
+          load={loadSettingsDialog}
+          own={{ language, onClose: () => setOver(null), onTour: showTour }}
+          onFailed={onPartFailed}
+        />
       ) : null}
-      {asksKey ? <KeyDialog wasWrong={keyTries > 0 && loadKey() !== null} onKey={useKey} /> : null}
+      {over?.kind === "tour" ? <Lazy load={loadTour} own={{ onClose: closeTour, onTry, onPhoto }} onFailed={onPartFailed} /> : null}
+      {over?.kind === "picture" ? (
+        <Lazy
+          load={loadLightbox}
+          own={{ attachment: over.attachment, onClose: () => setOver(null) }}
+          onFailed={onPartFailed}
+        />
+      ) : null}
+      {asksKey ? <Lazy load={loadSignIn} own={{ onSignedIn: () => void beginSession() }} onFailed={onPartFailed} /> : null}
     </WordsContext.Provider>
   );
 }

@@ -1,5 +1,7 @@
 import { render } from "preact";
 import { App } from "./App";
-import "./style.css";
+import { start } from "./start";
+import "./styles/index.css";
 
 render(<App />, document.getElementById("app")!);
+start();

@@ -1,0 +1,72 @@
+// One function per call of the page's own API.
+
+import { ask, request } from "./client";
+import type {
+  Attachment,
+  Conversation,
+  DataFigures,
+  KeyEntry,
+  Message,
+  Page,
+  Role,
+  Session,
+  Settings,
+  Status,
+} from "./types";
+
+const enc = encodeURIComponent;
+const conversationPath = (id: string) => `/api/conversations/${enc(id)}`;
+
+export const getSession = () => ask<Session>("GET", "/api/session");
+export const signIn = (key: string) => ask<Session>("POST", "/api/session", { key });
+export const signOut = () => request("DELETE", "/api/session");
+
+export const getStatus = (signal?: AbortSignal) => ask<Status>("GET", "/v1/status", undefined, signal);
+
+export function listConversations(
+  options: { query?: string; before?: string | null; limit?: number },
+  signal?: AbortSignal,
+): Promise<Page<Conversation>> {
+  const params = new URLSearchParams();
+  if (options.query) params.set("query", options.query);
+  if (options.before) params.set("before", options.before);
+  if (options.limit) params.set("limit", String(options.limit));
+  return ask("GET", `/api/conversations?${params}`, undefined, signal);
+}
+
+export const createConversation = (id: string, title: string) =>
+  ask<Conversation>("POST", "/api/conversations", { id, title });
+export const getConversation = (id: string, signal?: AbortSignal) =>
+  ask<Conversation & { messages: Message[] }>("GET", conversationPath(id), undefined, signal);
+export const patchConversation = (id: string, patch: { title?: string; leaf?: string }) =>
+  ask<Conversation>("PATCH", conversationPath(id), patch);
+/** `keepalive` lets the request outlive the page. */
+export const deleteConversation = (id: string, keepalive = false) =>
+  request("DELETE", conversationPath(id), undefined, { keepalive });
+export const deleteAllConversations = () => ask<{ deleted: number }>("DELETE", "/api/conversations");
+export const exportPath = (id: string, format: "markdown" | "json") =>
+  `${conversationPath(id)}/export?format=${format}`;
+export const exportConversation = (id: string) => ask<unknown>("GET", exportPath(id, "json"));
+
+export interface NewMessage {
+  id: string;
+  parent_id: string | null;
+  text: string;
+  attachments: string[];
+  role?: "assistant"; // what older versions of the page kept in the browser
+}
+export const addMessage = (conversationId: string, message: NewMessage) =>
+  ask<Message>("POST", `${conversationPath(conversationId)}/messages`, message);
+export const answerPath = (conversationId: string) => `${conversationPath(conversationId)}/answer`;
+
+export const attachmentPath = (attachment: Attachment) => `/api/attachments/${enc(attachment.id)}`;
+
+export const getSettings = () => ask<Settings>("GET", "/api/settings");
+export const putSettings = (patch: Partial<Settings>) => ask<Settings>("PUT", "/api/settings", patch);
+
+export const listKeys = () => ask<{ data: KeyEntry[] }>("GET", "/api/keys");
+export const createKey = (name: string, role: Role) =>
+  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role });
+export const revokeKey = (id: string) => request("DELETE", `/api/keys/${enc(id)}`);
+
+export const getData = () => ask<DataFigures>("GET", "/api/data");

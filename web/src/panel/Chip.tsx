@@ -1,0 +1,45 @@
+// Whether the model is ready; behind a press, which one, where, how fast and how much memory.
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Language } from "../api/types";
+import { useWords } from "../i18n";
+import { server, watchStatus } from "../state/session";
+import { useStore } from "../state/store";
+import { deviceName } from "../ui/format";
+import { ModelPanel } from "./ModelPanel";
+
+export function Chip({ language }: { language: Language }) {
+  const t = useWords();
+  const { connection, status } = useStore(server);
+  const [isOpen, setIsOpen] = useState(false);
+  const panel = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const onToggle = (event: Event) => {
+      const opens = (event as ToggleEvent).newState === "open";
+      setIsOpen(opens);
+      watchStatus(opens);
+    };
+    panel.current!.addEventListener("toggle", onToggle);
+    return () => panel.current?.removeEventListener("toggle", onToggle);
+  }, []);
+  const word = {
+    loading: t.statusLoading,
+    ready: t.statusReady,
+    offline: t.statusOffline,
+    locked: t.statusLocked,
+  }[connection];
+  return (
+    <>
+      <button type="button" class={`chip is-${connection}`} popovertarget="status-panel" title={t.panelTitle}>
+        <i aria-hidden="true" />
+        <span role="status">
+          {word}
+          {connection === "ready" && status ? ` · ${deviceName(status.device)}` : ""}
+        </span>
+      </button>
+      <div ref={panel} id="status-panel" class="panel" popover="auto" role="region" aria-label={t.panelTitle} tabIndex={0}>
+        {isOpen ? <ModelPanel connection={connection} status={status} language={language} /> : null}
+      </div>
+    </>
+  );
+}

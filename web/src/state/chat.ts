@@ -1,0 +1,261 @@
+// Conversations in use: opening, sending, answering, stopping, branching. Nothing typed is dropped before the server
+// says that it is stored.
+
+import { addMessage, createConversation, getConversation, patchConversation } from "../api/calls";
+import { streamAnswer } from "../api/answer";
+import { ApiError } from "../api/client";
+import type { Attachment, Conversation } from "../api/types";
+import { setBusy, touch } from "./list";
+import { allUnsent, dropUnsent, newId, putUnsent } from "./local";
+import { askForKey, pollStatus } from "./session";
+import { Store } from "./store";
+import { tellOthers } from "./sync";
+import {
+  branchOf,
+  dropEntry,
+  failureOf,
+  mergeStored,
+  newestBelow,
+  newThread,
+  patchEntry,
+  putEntry,
+  storedAtOrAbove,
+  type Entry,
+  type ThreadStore,
+} from "./thread";
+
+export const current = new Store<{ thread: ThreadStore | null }>({ thread: null });
+const threads = new Map<string, ThreadStore>();
+const running = new Map<string, AbortController>();
+
+/** Show a conversation, or with null the beginning of a new one. */
+export function open(id: string | null, title = ""): void {
+  if (id === null) return current.set({ thread: null });
+  const thread = threads.get(id) ?? newThread(id, title);
+  threads.set(id, thread);
+  current.set({ thread });
+  if (thread.value.answering === null) void load(thread);
+}
+
+/** Read a conversation from the server; what waits to be sent is put below it. */
+export async function load(thread: ThreadStore): Promise<void> {
+  if (!thread.value.messages.size) thread.set({ load: "loading" });
+  try {
+    const stored = await getConversation(thread.value.id);
+    mergeStored(thread, stored.messages, stored.leaf, stored.title);
+  } catch (error) {
+    const failure = failureOf(error);
+    if (failure.kind === "key") askForKey();
+    const isNew = failure.kind === "missing" && allUnsent().some((one) => one.conversation === thread.value.id);
+    if (!isNew) thread.set({ load: thread.value.messages.size ? "ready" : failure.kind === "missing" ? "missing" : "failed" });
+    else thread.set({ load: "ready" });
+  }
+  for (const unsent of allUnsent().filter((one) => one.conversation === thread.value.id)) {
+    if (thread.value.messages.has(unsent.id)) {
+      if (!thread.value.messages.get(unsent.id)!.state) dropUnsent(unsent.id);
+      continue;
+    }
+    const failure = { kind: "interrupted" as const, message: "", retryAt: null };
+    putEntry(thread, { ...asked(unsent), state: "unsent", failure }, { leaf: unsent.id, load: "ready", title: unsent.title });
+  }
+}
+
+/** Read again what another window changed, and conversations that are open here. */
+export function reloadChanged(id: string | null): void {
+  for (const [other, thread] of threads) {
+    if (thread.value.answering !== null || (id !== null && other !== id)) continue;
+    if (thread === current.value.thread) void load(thread);
+    else threads.delete(other);
+  }
+}
+
+export function forget(id: string | null): void {
+  for (const other of id === null ? [...threads.keys()] : [id]) {
+    running.get(other)?.abort();
+    threads.delete(other);
+    if (current.value.thread?.value.id === other) open(null);
+  }
+}
+
+function asked(from: { id: string; parent_id: string | null; text: string; attachments: Attachment[] }): Entry {
+  const { id, parent_id, text, attachments } = from;
+  return {
+    id, parent_id, role: "user", text, attachments,
+    notices: [], finish_reason: null, error: null, model: null, usage: null, created_at: Date.now() / 1000,
+  }; // prettier-ignore
+}
+
+const TITLE_CHARS = 48;
+
+/** The first words of a conversation, as its title. */
+export function titleOf(text: string, fallback: string): string {
+  const letters = [...text.slice(0, 200).replace(/\s+/g, " ").trim()];
+  if (!letters.length) return fallback;
+  return letters.length > TITLE_CHARS ? letters.slice(0, TITLE_CHARS - 1).join("").trimEnd() + "…" : letters.join("");
+}
+
+/** Send a message at the end of what is shown; begins a conversation where none is open. */
+export async function send(text: string, attachments: Attachment[], untitled: string): Promise<void> {
+  let thread = current.value.thread;
+  if (!thread) {
+    thread = newThread(newId(), titleOf(text, untitled));
+    threads.set(thread.value.id, thread);
+    current.set({ thread });
+  }
+  await say(thread, storedAtOrAbove(thread.value.messages, thread.value.leaf), text, attachments);
+}
+
+/** Say something else instead of `id`: a branch beside it. */
+export async function edit(thread: ThreadStore, id: string, text: string): Promise<void> {
+  const before = thread.value.messages.get(id);
+  if (before) await say(thread, before.parent_id, text, before.attachments);
+}
+
+async function say(thread: ThreadStore, parentId: string | null, text: string, attachments: Attachment[]): Promise<void> {
+  const entry: Entry = { ...asked({ id: newId(), parent_id: parentId, text, attachments }), state: "saving" };
+  putEntry(thread, entry, { leaf: entry.id });
+  putUnsent({
+    conversation: thread.value.id,
+    title: thread.value.title,
+    id: entry.id,
+    parent_id: parentId,
+    text,
+    attachments,
+    created_at: entry.created_at,
+  });
+  if (await store(thread, entry)) await answer(thread, entry.id);
+}
+
+async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
+  const { id, title } = thread.value;
+  patchEntry(thread, entry.id, { state: "saving", failure: undefined });
+  try {
+    if (!thread.value.isStored) await createConversation(id, title);
+    thread.set({ isStored: true });
+    const attachments = entry.attachments.map((one) => one.id);
+    const saved = await addMessage(id, { id: entry.id, parent_id: entry.parent_id, text: entry.text, attachments });
+    putEntry(thread, saved);
+  } catch (error) {
+    const failure = failureOf(error);
+    patchEntry(thread, entry.id, { state: "unsent", failure });
+    if (failure.kind === "key") askForKey();
+    if (failure.kind === "offline") void pollStatus();
+    return false;
+  }
+  dropUnsent(entry.id);
+  touch(summaryOf(thread));
+  tellOthers(id);
+  return true;
+}
+
+function summaryOf(thread: ThreadStore): Conversation {
+  const { id, title, messages, leaf } = thread.value;
+  const now = Date.now() / 1000;
+  return { id, title, created_at: now, updated_at: now, num_messages: messages.size, leaf };
+}
+
+/** Have the message `parentId` answered; an earlier answer stays as a branch. */
+export async function answer(thread: ThreadStore, parentId: string): Promise<void> {
+  const conversationId = thread.value.id;
+  if (thread.value.answering !== null) return;
+  const id = newId();
+  const entry: Entry = { ...asked({ id, parent_id: parentId, text: "", attachments: [] }), role: "assistant", state: "writing" };
+  const controller = new AbortController();
+  running.set(conversationId, controller);
+  putEntry(thread, entry, { leaf: id, answering: id });
+  setBusy(conversationId, true);
+  let text = "";
+  let notices: string[] = [];
+  let frame = 0;
+  const draw = () => {
+    frame = 0;
+    patchEntry(thread, id, { text, notices });
+  };
+  const soon = () => (frame ||= requestAnimationFrame(draw));
+  let end: Partial<Entry>;
+  try {
+    const finish_reason = await streamAnswer(
+      conversationId,
+      { parent_id: parentId, id },
+      {
+        onText: (piece) => ((text += piece), soon()),
+        onNotices: (more) => ((notices = [...notices, ...more]), soon()),
+      },
+      controller.signal,
+    );
+    end = { state: undefined, finish_reason };
+  } catch (error) {
+    if (controller.signal.aborted) end = { state: undefined, finish_reason: "cancelled" };
+    else {
+      const failure = failureOf(error);
+      end = { state: "failed", failure };
+      if (failure.kind === "key") askForKey();
+      if (failure.kind === "offline" || failure.kind === "interrupted") void pollStatus();
+    }
+  }
+  cancelAnimationFrame(frame);
+  running.delete(conversationId);
+  setBusy(conversationId, false);
+  patchEntry(thread, id, { text, notices, ...end }, { answering: null });
+  touch(summaryOf(thread));
+  tellOthers(conversationId);
+}
+
+export function stop(): void {
+  const thread = current.value.thread;
+  if (thread) running.get(thread.value.id)?.abort();
+}
+
+/** Try again what failed, whatever it was; on an answer that succeeded, make another one. */
+export async function again(thread: ThreadStore, id: string): Promise<void> {
+  const entry = thread.value.messages.get(id);
+  if (!entry || thread.value.answering !== null) return;
+  if (entry.role === "user") {
+    if (!entry.state || (await store(thread, entry))) await answer(thread, id);
+  } else if (entry.parent_id !== null) {
+    if (entry.state === "failed" && !entry.text) dropEntry(thread, id);
+    await answer(thread, entry.parent_id);
+  }
+}
+
+/** Take back a message that could not be sent. */
+export function discard(thread: ThreadStore, id: string): void {
+  dropUnsent(id);
+  dropEntry(thread, id);
+  if (!thread.value.isStored && !thread.value.messages.size) forget(thread.value.id);
+}
+
+/** Show the branch of `id`, where it was left. */
+export function showBranch(thread: ThreadStore, id: string): void {
+  const leaf = newestBelow(thread.value.messages, id);
+  thread.set({ leaf });
+  const stored = storedAtOrAbove(thread.value.messages, leaf);
+  // If the server cannot keep which branch is shown, the branch is still shown here.
+  if (stored) void patchConversation(thread.value.id, { leaf: stored }).catch((error: unknown) => void failureOf(error));
+}
+
+/** Send what could not be sent, now that the server is back. Answers are made for the conversation on the screen. */
+export async function sendWaiting(): Promise<void> {
+  const shown = current.value.thread;
+  const isShown = (id: string) => shown !== null && branchOf(shown.value.messages, shown.value.leaf).some((one) => one.id === id);
+  for (const unsent of allUnsent()) {
+    const thread = threads.get(unsent.conversation);
+    const entry = thread?.value.messages.get(unsent.id);
+    if (thread && entry) {
+      if (entry.state !== "unsent" || !["offline", "interrupted", "key"].includes(entry.failure?.kind ?? "")) continue;
+      if (thread === shown && isShown(entry.id)) await again(thread, entry.id);
+      else await store(thread, entry);
+      continue;
+    }
+    try {
+      await createConversation(unsent.conversation, unsent.title);
+      const attachments = unsent.attachments.map((one) => one.id);
+      await addMessage(unsent.conversation, { id: unsent.id, parent_id: unsent.parent_id, text: unsent.text, attachments });
+      dropUnsent(unsent.id);
+      tellOthers(unsent.conversation);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.kind === "offline") return; // it stays in the outbox
+    }
+  }
+}

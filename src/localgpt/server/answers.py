@@ -7,11 +7,11 @@ write an answer down.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from localgpt.server.events import EventBodies, Events, Watcher
+from localgpt.server.events import EventBodies, Events, Watcher, news_of
 from localgpt.server.gateway import Gateway
 from localgpt.server.schemas.chat import (
     ChatChoice,
@@ -45,7 +45,7 @@ from localgpt.tasks import (
     Usage,
 )
 
-__all__ = ["NOTICES_HEADER", "ChatWriter", "notices_header", "stream_chat", "token_text"]
+__all__ = ["NOTICES_HEADER", "ChatWriter", "logprob_replies", "notices_header", "stream_chat", "token_text"]
 
 NOTICES_HEADER = "x-localgpt-notices"
 
@@ -106,13 +106,7 @@ class ChatWriter:
         """The chunks of a stream as JSON: roles first, then pieces as they come, then the token counts."""
         usages: dict[int, Usage] = {}
         has_begun = False
-        told = set(self.notices)
-        async for index, event in events:
-            untold = [text for text in dict.fromkeys(_notices(event)) if text not in told]
-            told.update(untold)
-            if not has_begun and isinstance(event, Notice):
-                self.notices.extend(untold)
-                continue
+        async for index, event, untold in news_of(events, self.notices):
             if not has_begun:
                 has_begun = True
                 for choice in range(num_choices):
@@ -218,21 +212,16 @@ def token_text(data: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
 
-def _notices(event: Event) -> Iterable[str]:
-    if isinstance(event, Notice):
-        return (event.text,)
-    return event.result.notices if isinstance(event, Finished) else ()
+def logprob_replies(tokens: Sequence[TokenLogprob]) -> list[TokenLogprobReply]:
+    """Log probabilities as every route writes them."""
+    return [
+        TokenLogprobReply(**_likely(token), top_logprobs=[LikelyToken(**_likely(top)) for top in token.top])
+        for token in tokens
+    ]
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> ChoiceLogprobs:
-    return ChoiceLogprobs(
-        content=[
-            TokenLogprobReply(
-                **_likely(token), top_logprobs=[LikelyToken(**_likely(top)) for top in token.top]
-            )
-            for token in tokens
-        ]
-    )
+    return ChoiceLogprobs(content=logprob_replies(tokens))
 
 
 def _likely(token: TokenLogprob) -> dict[str, Any]:

@@ -126,10 +126,10 @@ def param_path(location: Sequence[str | int]) -> str | None:
     `("body", "messages", 0, "tag:user", "content", "tag:string") -> "messages[0].content"`
     """
     path = ""
-    for step in location:
+    for step in location[location[:1] in (("body",), ("query",), ("path",)) :]:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step != "body" and not step.startswith("tag:"):
+        elif not step.startswith("tag:"):
             path += f".{step}" if path else step
     return path or None
 

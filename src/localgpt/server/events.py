@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from localgpt.errors import CancelledRequestError, LocalGPTError
 from localgpt.server.gateway import Gateway
-from localgpt.tasks import Event, Finished, Request, Result
+from localgpt.tasks import Event, Finished, Notice, Request, Result
 
-__all__ = ["EventBodies", "Events", "Watcher", "run_tasks"]
+__all__ = ["EventBodies", "Events", "Watcher", "news_of", "run_tasks"]
 
 
 class Watcher(Protocol):
@@ -102,6 +102,29 @@ class Events:
             error = CancelledRequestError("the answer was not read to its end")
         # Shielded, so that whoever keeps the answer can do so even when this is cancelled once more.
         await asyncio.shield(asyncio.ensure_future(watcher.on_end(error if self._num_unfinished else None)))
+
+
+async def news_of(events: Events, notices: list[str]) -> AsyncGenerator[tuple[int, Event, list[str]]]:
+    """Events with the notices that each is the first to bring.
+
+    Args:
+        events: from their beginning.
+        notices: known before; those that come before the first piece are added, and their events are not
+            handed out, so that they can be told together with the first piece.
+    """
+    told = set(notices)
+    has_begun = False
+    async for index, event in events:
+        texts: tuple[str, ...] = (event.text,) if isinstance(event, Notice) else ()
+        if isinstance(event, Finished):
+            texts = event.result.notices
+        untold = [text for text in dict.fromkeys(texts) if text not in told]
+        told.update(untold)
+        if isinstance(event, Notice) and not has_begun:
+            notices.extend(untold)
+            continue
+        has_begun = True
+        yield index, event, untold
 
 
 class EventBodies:

@@ -7,17 +7,27 @@ import binascii
 import sys
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from localgpt.errors import ImageFormatError, InputError
 from localgpt.server.schemas.common import UsageReply
 from localgpt.server.schemas.embeddings import EmbeddingsBody
 from localgpt.server.schemas.parts import ImageUrlPart, TextContentPart
-from localgpt.server.schemas.sampling import SamplingBody
-from localgpt.tasks import ImagePart, SamplingOptions, TextPart, TokenBias, Usage
+from localgpt.server.schemas.sampling import GenerationBody
+from localgpt.tasks import (
+    ChatRequest,
+    CompleteRequest,
+    ImagePart,
+    SamplingOptions,
+    TextPart,
+    TokenBias,
+    Usage,
+)
 
 __all__ = [
     "checked_text",
+    "choices_of",
     "embed_inputs",
     "float32_base64",
     "image_part",
@@ -26,6 +36,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+TaskT = TypeVar("TaskT", ChatRequest, CompleteRequest)
 
 
 def checked_text(text: str, param: str) -> str:
@@ -68,7 +79,11 @@ def image_part(url: str, param: str) -> ImagePart:
 
 
 def options_of(
-    body: SamplingBody, *, max_tokens: int | None = None, top_logprobs: int | None = None
+    body: GenerationBody,
+    *,
+    max_tokens: int | None = None,
+    top_logprobs: int | None = None,
+    temperature: float | None = None,
 ) -> SamplingOptions:
     """Sampling options; what the caller left out keeps the tasks' default.
 
@@ -76,6 +91,7 @@ def options_of(
         body: a body with the shared parameters.
         max_tokens: what to take for `max_tokens` where the body leaves it out.
         top_logprobs: alternatives of each token; None for no log probabilities.
+        temperature: the task's own default, where it has one.
 
     Raises:
         InputError: a stop string is no text.
@@ -83,7 +99,7 @@ def options_of(
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     defaults = SamplingOptions()
     return SamplingOptions(
-        temperature=_or(body.temperature, defaults.temperature),
+        temperature=_or(body.temperature, _or(temperature, defaults.temperature)),
         top_p=_or(body.top_p, defaults.top_p),
         top_k=_or(body.top_k, defaults.top_k),
         max_tokens=_or(body.max_tokens, max_tokens),
@@ -101,6 +117,16 @@ def options_of(
 
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value
+
+
+def choices_of(task: TaskT, num_choices: int) -> list[TaskT]:
+    """A task for each choice; a seed counts up, so that choices differ and can be made again."""
+    tasks = [task]
+    for index in range(1, num_choices):
+        seed = task.options.seed
+        options = task.options if seed is None else replace(task.options, seed=seed + index)
+        tasks.append(replace(task, id=f"{task.id}-{index}", options=options))
+    return tasks
 
 
 def embed_inputs(body: EmbeddingsBody) -> tuple[TextPart | ImagePart, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import replace
 from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
@@ -20,7 +19,7 @@ from localgpt.server.functions import ToolUse, answer_format_of, tool_use_of
 from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.schemas.chat import ChatBody, ChatReply
 from localgpt.server.schemas.neutral import refuse_unsupported
-from localgpt.server.translate import checked_text, options_of
+from localgpt.server.translate import checked_text, choices_of, options_of
 from localgpt.server.work import run_for_client
 from localgpt.tasks import ChatRequest, ChatResult, SamplingOptions
 
@@ -47,7 +46,6 @@ async def create_chat_completion(
 
 
 def _tasks(body: ChatBody, model: AnsweringModel, owner: str, tool_use: ToolUse) -> list[ChatRequest]:
-    """One task for each of the `n` choices; a seed counts up, so that choices differ."""
     task = ChatRequest(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         owner=owner,
@@ -59,14 +57,7 @@ def _tasks(body: ChatBody, model: AnsweringModel, owner: str, tool_use: ToolUse)
         parallel_tool_calls=tool_use.parallel,
         answer_format=answer_format_of(body),
     )
-    return [task, *(choice_task(task, index) for index in range(1, body.n or 1))]
-
-
-def choice_task(task: ChatRequest, index: int) -> ChatRequest:
-    """The task of a further choice."""
-    seed = task.options.seed
-    options = task.options if seed is None else replace(task.options, seed=seed + index)
-    return replace(task, id=f"{task.id}-{index}", options=options)
+    return choices_of(task, body.n or 1)
 
 
 def _writer(body: ChatBody, model: AnsweringModel, task_id: str, tool_use: ToolUse) -> ChatWriter:

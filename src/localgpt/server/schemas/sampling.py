@@ -1,4 +1,4 @@
-"""Parameters that chat and text completions share: how tokens are chosen, and how the answer is sent."""
+"""Parameters that several routes share: how tokens are chosen, and how the answer is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from localgpt.server.schemas.common import Body
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
-__all__ = ["MAX_CHOICES", "SamplingBody", "StreamOptions"]
+__all__ = ["MAX_CHOICES", "GenerationBody", "SamplingBody", "StreamOptions", "TokenCount"]
 
 MAX_CHOICES: Final = 8
 _INT64: Final = 2**63
@@ -45,8 +45,8 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class SamplingBody(Body):
-    """How to choose the answer's tokens, and how to send them."""
+class GenerationBody(Body):
+    """How to choose the tokens of an answer."""
 
     model: str = EMBEDDED_MODEL_ID
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
@@ -59,7 +59,12 @@ class SamplingBody(Body):
     max_tokens: TokenCount | None = None
     stop: _Stop | None = None
     seed: Annotated[int, Field(ge=-_INT64, le=_INT64 - 1)] | None = None
+    user: str | None = None  # names nobody here: accounts are keys
+
+
+class SamplingBody(GenerationBody):
+    """How to choose the tokens of several answers, and how to send them."""
+
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None  # names nobody here: accounts are keys

@@ -27,7 +27,7 @@ async def test_aliases_follow_the_models(openai: AsyncOpenAI) -> None:
     assert (await openai.models.retrieve("gpt-4o")).id == "gpt-4o"
     assert (await openai.models.retrieve("gpt-4o-2024-08-06")).id == "gpt-4o-2024-08-06"
     with pytest.raises(sdk.NotFoundError):
-        await openai.models.retrieve("gpt-4o-2024")
+        await openai.models.retrieve("gpt-4o-20")
 
 
 async def test_the_answer_names_the_model_that_answered(openai: AsyncOpenAI, service: FakeService) -> None:

@@ -129,7 +129,7 @@ def param_path(location: Sequence[str | int]) -> str | None:
     for step in location[location[:1] in (("body",), ("query",), ("path",)) :]:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif not step.startswith("tag:"):
+        elif step != "[key]" and not step.startswith("tag:"):
             path += f".{step}" if path else step
     return path or None
 

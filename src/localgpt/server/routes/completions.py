@@ -47,7 +47,7 @@ async def create_completion(
     tasks = []
     for index, prompt in enumerate(prompts):
         text = checked_text(prompt, "prompt" if isinstance(body.prompt, str) else f"prompt[{index}]")
-        task_id = f"{answer_id}-{index}" if index else answer_id
+        task_id = f"{answer_id}-p{index}" if index else answer_id
         task = CompleteRequest(id=task_id, owner=owner, model=model.id, prompt=text, options=options)
         tasks.extend(choices_of(task, num_candidates))
     writer = CompletionWriter(

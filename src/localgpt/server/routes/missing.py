@@ -46,8 +46,9 @@ MISSING = (
     ),
 )
 _REPLIES: dict[int | str, dict[str, Any]] = {
-    501: {"model": ErrorBody, "description": "Not installed; the message says what is missing."}
-} | {status: ERROR_REPLIES[status] for status in (401, 403)}
+    **{status: ERROR_REPLIES[status] for status in (401, 403)},
+    501: {"model": ErrorBody, "description": "Not installed; the message says what is missing."},
+}
 _WHAT = {(one.method, one.path): one for one in MISSING}
 
 router = APIRouter(tags=["not installed"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -18,15 +18,13 @@ from localgpt.server.responses.asked import Asked, understand
 from localgpt.server.responses.events import ResponseEvents, ResponseWire
 from localgpt.server.responses.kept import archive_of, find_kept
 from localgpt.server.schemas.response_replies import DeletedReply, InputItemsReply, ResponseReply
-from localgpt.server.schemas.responses import Include, ResponsesBody
+from localgpt.server.schemas.responses import ItemsQuery, ResponsesBody, RetrieveQuery
 from localgpt.server.work import EventStream, run_for_client
 from localgpt.tasks import ChatResult, Finished, Notice, TextDelta
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["responses"])
-IncludeQuery = Annotated[list[Include] | None, Query()]
-BracketQuery = Annotated[list[Include] | None, Query(alias="include[]")]  # as the official client writes it
 
 
 @router.post("/v1/responses", response_model=ResponseReply, responses=ERROR_REPLIES)
@@ -47,22 +45,15 @@ async def create_response(
 
 @router.get("/v1/responses/{response_id}", response_model=ResponseReply, responses=ERROR_REPLIES)
 async def retrieve_response(
-    response_id: str,
-    gateway: GatewayDep,
-    owner: Owner,
-    include: IncludeQuery = None,
-    include_brackets: BracketQuery = None,
-    stream: bool | None = None,
-    starting_after: int | None = None,
-    include_obfuscation: bool | None = None,
+    response_id: str, gateway: GatewayDep, owner: Owner, query: Annotated[RetrieveQuery, Query()]
 ) -> Response:
     """A kept response as it was answered; log probabilities are there if they were asked for then."""
-    for param, got in (("stream", stream), ("include_obfuscation", include_obfuscation)):
-        if got:
+    for param in ("stream", "include_obfuscation"):
+        if getattr(query, param):
             raise InputError(
                 f"{param} is true, but a kept response is not streamed again; leave it out", param=param
             )
-    if starting_after is not None:
+    if query.starting_after is not None:
         raise InputError(
             "starting_after needs a stream, and a kept response is not streamed again; leave it out",
             param="starting_after",
@@ -95,30 +86,23 @@ async def cancel_response(response_id: str, gateway: GatewayDep, owner: Owner) -
 
 @router.get("/v1/responses/{response_id}/input_items", responses=ERROR_REPLIES)
 async def list_input_items(
-    response_id: str,
-    gateway: GatewayDep,
-    owner: Owner,
-    after: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: Literal["asc", "desc"] = "desc",
-    include: IncludeQuery = None,
-    include_brackets: BracketQuery = None,
+    response_id: str, gateway: GatewayDep, owner: Owner, query: Annotated[ItemsQuery, Query()]
 ) -> InputItemsReply:
     """What a kept response was made from, without the responses before it."""
     items = (await find_kept(archive_of(gateway), owner, response_id)).input
-    if order == "desc":
+    if query.order == "desc":
         items = items[::-1]
-    if after is not None:
+    if query.after is not None:
         ids = [item["id"] for item in items]
-        if after not in ids:
-            raise InputError(f"no item of this response has the id {after!r}", param="after")
-        items = items[ids.index(after) + 1 :]
-    page = items[:limit]
+        if query.after not in ids:
+            raise InputError(f"no item of this response has the id {query.after!r}", param="after")
+        items = items[ids.index(query.after) + 1 :]
+    page = items[: query.limit]
     return InputItemsReply(
         data=page,
         first_id=page[0]["id"] if page else None,
         last_id=page[-1]["id"] if page else None,
-        has_more=len(items) > limit,
+        has_more=len(items) > query.limit,
     )
 
 

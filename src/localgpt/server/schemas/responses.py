@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from localgpt.server.schemas.common import Body, refused
 from localgpt.server.schemas.response_items import InputItem
@@ -14,6 +14,7 @@ __all__ = [
     "AllowedTools",
     "FunctionTool",
     "Include",
+    "ItemsQuery",
     "JsonObjectFormat",
     "JsonSchemaFormat",
     "Metadata",
@@ -21,6 +22,7 @@ __all__ = [
     "ReasoningOptions",
     "ResponseStreamOptions",
     "ResponsesBody",
+    "RetrieveQuery",
     "TextFormat",
     "TextOptions",
 ]
@@ -218,3 +220,29 @@ class ResponsesBody(Body):
     context_management: list[Any] | None = None
     access_programs: Any = None
     image: dict[str, Any] | None = None
+
+
+class RetrieveQuery(BaseModel):
+    """What may be asked of a kept response; nothing of it changes what was kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include: list[Include] | None = None
+    include_brackets: Annotated[list[Include] | None, Field(alias="include[]")] = (
+        None  # the official spelling
+    )
+    stream: bool | None = None
+    starting_after: int | None = None
+    include_obfuscation: bool | None = None
+
+
+class ItemsQuery(BaseModel):
+    """Which page of the input's items."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include: list[Include] | None = None
+    include_brackets: Annotated[list[Include] | None, Field(alias="include[]")] = None
+    after: str | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    order: Literal["asc", "desc"] = "desc"

@@ -33,6 +33,7 @@ from localgpt.server.schemas.common import ErrorBody, ErrorDetail
 
 __all__ = [
     "ERROR_REPLIES",
+    "STREAM_REPLIES",
     "WireError",
     "describe_error",
     "install_error_handlers",
@@ -89,8 +90,10 @@ _STATUS_TEXT = {
     405: "{method} is not allowed on {path}",
 }
 
+# One reply brings the body's model into the schema, the others refer to it: a route then starts faster.
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
 ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": text}
+    status: {"description": text, **({"model": ErrorBody} if status == 400 else {"content": _ERROR_CONTENT})}
     for status, text in (
         (400, "A field is missing, unknown, out of range or not supported; `param` names it."),
         (401, "The key is missing or wrong."),
@@ -104,6 +107,16 @@ ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
         (503, "No room at the moment, not finished in time, stopping, or the model could not be loaded."),
     )
 }
+"""What every route documents beside its own answer."""
+
+STREAM_REPLIES: dict[int | str, dict[str, Any]] = {
+    **ERROR_REPLIES,
+    200: {
+        "description": "The whole answer, or with `stream: true` its pieces as server-sent events.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+}
+"""`ERROR_REPLIES` of a route that streams when it is asked to."""
 
 
 def describe_error(error: LocalGPTError | WireError) -> tuple[int, ErrorBody, dict[str, str]]:

@@ -13,7 +13,7 @@ from localgpt.errors import InputError
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.answers import ChatWriter, notices_header, stream_chat
 from localgpt.server.conversation import conversation_notices, messages_of
-from localgpt.server.errors import ERROR_REPLIES
+from localgpt.server.errors import STREAM_REPLIES
 from localgpt.server.events import run_tasks
 from localgpt.server.functions import ToolUse, answer_format_of, tool_use_of
 from localgpt.server.models import AnsweringModel, resolve_model
@@ -28,7 +28,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["chat"])
 
 
-@router.post("/v1/chat/completions", response_model=ChatReply, responses=ERROR_REPLIES)
+@router.post("/v1/chat/completions", response_model=ChatReply, responses=STREAM_REPLIES)
 async def create_chat_completion(
     body: ChatBody, request: Request, gateway: GatewayDep, owner: Owner
 ) -> Response:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from localgpt.errors import InputError
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.answers import notices_header
-from localgpt.server.errors import ERROR_REPLIES
+from localgpt.server.errors import STREAM_REPLIES
 from localgpt.server.events import EventBodies, Events, run_tasks
 from localgpt.server.models import resolve_model
 from localgpt.server.schemas.completions import (
@@ -32,7 +32,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["completions"])
 
 
-@router.post("/v1/completions", response_model=CompletionReply, responses=ERROR_REPLIES)
+@router.post("/v1/completions", response_model=CompletionReply, responses=STREAM_REPLIES)
 async def create_completion(
     body: CompletionBody, request: Request, gateway: GatewayDep, owner: Owner
 ) -> Response:

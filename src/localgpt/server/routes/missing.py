@@ -46,7 +46,7 @@ MISSING = (
     ),
 )
 _REPLIES: dict[int | str, dict[str, Any]] = {
-    **{status: ERROR_REPLIES[status] for status in (401, 403)},
+    **{status: reply for status, reply in ERROR_REPLIES.items() if status not in (400, 404)},
     501: {"model": ErrorBody, "description": "Not installed; the message says what is missing."},
 }
 _WHAT = {(one.method, one.path): one for one in MISSING}

@@ -60,6 +60,7 @@ def serve(
     from localgpt.server.access import is_loopback
     from localgpt.server.start import new_key
     from localgpt.server.start import serve as serve_settings
+    from localgpt.server.store.opening import has_stored_keys
 
     settings = settings_of(
         host=host,
@@ -73,10 +74,11 @@ def serve(
         device=device,
         fp16=fp16,
     )
-    if not settings.api_keys and not is_loopback(settings.host):
+    if not (settings.api_keys or is_loopback(settings.host) or has_stored_keys(settings)):
         raise ConfigError(
             f"{settings.host} can be reached from other machines and needs a key, for example: "
-            f"localgpt serve --host {settings.host} --api-key {new_key()}"
+            f"localgpt serve --host {settings.host} --api-key {new_key()} (or make one that is kept: "
+            "localgpt keys create NAME --role admin)"
         )
     import localgpt.runtime.loading  # noqa: F401 - while Ctrl-C is still abrupt
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from localgpt.errors import StoreError
 from localgpt.server.store.tables import metadata
 
-__all__ = ["head_revision", "migrate"]
+__all__ = ["head_revision", "known_revisions", "migrate"]
 
 SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK_ID = 0x6C6F6367  # one program at a time may migrate a PostgreSQL database
@@ -36,9 +36,8 @@ def migrate(connection: Connection, to: str = "head") -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_ID})
     scripts = _scripts()
-    known = {script.revision for script in scripts.walk_revisions()}
     now = MigrationContext.configure(connection).get_current_revision()
-    if now is not None and now not in known:
+    if now is not None and now not in known_revisions():
         raise StoreError(
             f"this store was written by a later LocalGPT (its tables are {now}, this version knows up to "
             f"{head_revision()}); update LocalGPT, or choose another --data-dir"
@@ -59,6 +58,11 @@ def head_revision() -> str:
     head = _scripts().get_current_head()
     assert head is not None
     return head
+
+
+def known_revisions() -> set[str]:
+    """Every revision this version knows."""
+    return {script.revision for script in _scripts().walk_revisions()}
 
 
 def _scripts() -> ScriptDirectory:

@@ -30,7 +30,15 @@ from localgpt.server.store.tables import attachments, conversations, messages, m
 from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
 from localgpt.settings import Settings, data_folder
 
-__all__ = ["DATABASE_FILE", "RECORD_NAME", "Store", "open_store", "open_store_at_rest", "with_store"]
+__all__ = [
+    "DATABASE_FILE",
+    "RECORD_NAME",
+    "Store",
+    "has_stored_keys",
+    "open_store",
+    "open_store_at_rest",
+    "with_store",
+]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -186,6 +194,13 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
             await store.close()
 
     return asyncio.run(run())
+
+
+def has_stored_keys(settings: Settings) -> bool:
+    """Whether the store holds any key; makes no store where there is none. Errors as `open_store`."""
+    if settings.database_url is None and not (data_folder(settings) / DATABASE_FILE).exists():
+        return False
+    return with_store(settings, lambda store: store.accounts.has_keys())
 
 
 async def _unlock(database: Database, settings: Settings, folder: Path) -> Unlocked:

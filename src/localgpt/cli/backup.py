@@ -1,0 +1,111 @@
+"""`localgpt backup FILE` and `localgpt restore FILE`."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localgpt.cli.console import note, print_json, progress, write_text
+from localgpt.cli.interrupts import graceful_interrupts
+from localgpt.cli.options import DataDirOption, JsonOption, settings_of
+from localgpt.errors import ConfigError
+from localgpt.units import format_bytes
+
+if TYPE_CHECKING:
+    from localgpt.server.store.backup import BackupReport
+
+__all__ = ["backup", "restore"]
+
+PassphraseFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help="Holds the backup's own passphrase; LOCALGPT_BACKUP_PASSPHRASE goes first. Default: the store's "
+        "own key seals the backup.",
+    ),
+]
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; must not be there.")],
+    passphrase_file: PassphraseFileOption = None,
+    json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Write conversations, pictures, keys and settings into one sealed file, also while the server runs.
+
+    Without a passphrase only the key file (or passphrase, or keyring) of this store opens it: keep a copy of
+    store.key elsewhere, or give the backup a passphrase.
+    """
+    from localgpt.server.store.backup import create_backup
+
+    passphrase = _passphrase(passphrase_file)
+    with progress(f"Writing {file}"), graceful_interrupts():
+        report = create_backup(settings_of(data_dir=data_dir), file, passphrase)
+    if json:
+        print_json({"path": str(file), **_as_json(report)})
+        return
+    write_text(f"{file}: {_told(report)}, {format_bytes(report.num_bytes)}")
+    if report.sealed_by == "file":
+        note("only this store's key file opens it: keep a copy of store.key elsewhere")
+    elif report.sealed_by == "none":
+        note("encryption is off: whoever has the file can read it")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Written by 'localgpt backup'.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the store that is there.")] = False,
+    passphrase_file: PassphraseFileOption = None,
+    json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Put a backup into the data folder; the server must be stopped.
+
+    Everything is checked before anything is replaced.
+    """
+    from localgpt.server.store.backup import restore_backup
+    from localgpt.settings import data_folder
+
+    settings = settings_of(data_dir=data_dir)
+    passphrase = _passphrase(passphrase_file)
+    with progress(f"Reading {file}"), graceful_interrupts():
+        report = restore_backup(settings, file, passphrase, force=force)
+    folder = data_folder(settings)
+    if json:
+        print_json({"path": str(folder), **_as_json(report)})
+    else:
+        when = datetime.fromtimestamp(report.created_at, UTC)
+        write_text(f"{folder}: {_told(report)}, as of {when:%Y-%m-%d %H:%M} UTC")
+
+
+def _passphrase(file: Path | None) -> str | None:
+    if words := os.environ.get("LOCALGPT_BACKUP_PASSPHRASE"):
+        return words
+    if file is None:
+        return None
+    try:
+        words = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the passphrase file {file} ({error})") from None
+    if not words:
+        raise ConfigError(f"the passphrase file {file} is empty; write one line of several words into it")
+    return words
+
+
+def _as_json(report: BackupReport) -> dict[str, object]:
+    return {
+        "conversations": report.num_conversations,
+        "messages": report.num_messages,
+        "bytes": report.num_bytes,
+        "created_at": report.created_at,
+        "sealed_by": report.sealed_by,
+    }
+
+
+def _told(report: BackupReport) -> str:
+    return f"{report.num_conversations} conversations, {report.num_messages} messages"

@@ -1,0 +1,136 @@
+"""`localgpt keys`: who may use the server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from localgpt.cli.console import note, print_json, write_text
+from localgpt.cli.options import DataDirOption, JsonOption, settings_of
+
+if TYPE_CHECKING:
+    from localgpt.server.store.opening import Store
+    from localgpt.server.store.records import KeyEntry
+
+__all__ = ["app"]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def keys(context: typer.Context) -> None:
+    """Say who may use the server: create, list and revoke keys."""
+    if context.invoked_subcommand is None:
+        write_text(context.get_help())
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what it is for.")],
+    role: Annotated[
+        Literal["admin", "user"],
+        typer.Option("--role", metavar="admin|user", help="An admin may make and revoke keys on the page."),
+    ] = "user",
+    requests_per_minute: Annotated[
+        int | None,
+        typer.Option("--requests-per-minute", metavar="N", min=1, help="Default: as many as there are."),
+    ] = None,
+    max_parallel: Annotated[
+        int | None,
+        typer.Option("--max-parallel", metavar="N", min=1, help="Running and waiting. Default: no limit."),
+    ] = None,
+    json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Make a key and write it once; it is stored nowhere.
+
+    From the first key on, every request to the server needs one. The first admin's key opens the
+    conversations that were written while there was none. A running server heeds it within a second.
+    """
+    from localgpt.errors import ConfigError
+    from localgpt.server.store.opening import with_store
+    from localgpt.server.store.records import Limits
+
+    if not name.strip() or len(name) > 100:
+        raise ConfigError("the name is empty or longer than 100 characters; expected a word or two")
+    settings = settings_of(data_dir=data_dir)
+    limits = Limits(requests_per_minute=requests_per_minute, max_parallel=max_parallel)
+
+    async def work(store: Store) -> tuple[KeyEntry, str]:
+        may_own_local = not settings.api_keys
+        return await store.accounts.create(name.strip(), role, limits, may_own_local=may_own_local)
+
+    entry, key = with_store(settings, work)
+    if json:
+        print_json(_as_json(entry) | {"key": key})
+        return
+    note(f"{role} key {entry.name!r} ({entry.id}); it is shown this once")
+    write_text(key)
+
+
+@app.command("list")
+def list_keys(json: JsonOption = False, data_dir: DataDirOption = None) -> None:
+    """List the keys, without the keys themselves."""
+    from localgpt.server.store.opening import with_store
+
+    entries = with_store(settings_of(data_dir=data_dir), lambda store: store.accounts.entries())
+    if json:
+        print_json({"keys": [_as_json(entry) for entry in entries]})
+        return
+    if not entries:
+        note("there is no key: whoever is on this machine may use the server")
+    for entry in entries:
+        write_text(_as_line(entry))
+
+
+@app.command("revoke")
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="NAME", help="The key's name or id.")],
+    json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Revoke a key and sign its browsers out; what its owner wrote stays.
+
+    A running server heeds it within a second.
+    """
+    from localgpt.server.store.opening import with_store
+
+    entry = with_store(settings_of(data_dir=data_dir), lambda store: store.accounts.revoke(key))
+    if json:
+        print_json({"revoked": _as_json(entry)})
+    else:
+        write_text(f"revoked {entry.name} ({entry.id})")
+
+
+def _as_json(entry: KeyEntry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "role": entry.role,
+        "created_at": entry.created_at,
+        "last_used_at": entry.last_used_at,
+        "limits": {
+            "requests_per_minute": entry.limits.requests_per_minute,
+            "max_parallel": entry.limits.max_parallel,
+        },
+    }
+
+
+def _as_line(entry: KeyEntry) -> str:
+    limits = [
+        f"{value} {what}"
+        for value, what in (
+            (entry.limits.requests_per_minute, "requests a minute"),
+            (entry.limits.max_parallel, "at once"),
+        )
+        if value is not None
+    ]
+    used = "never used" if entry.last_used_at is None else f"used {_day(entry.last_used_at)}"
+    parts = (entry.id, entry.role, entry.name, f"made {_day(entry.created_at)}", used, *limits)
+    return "  ".join(parts)
+
+
+def _day(when: float) -> str:
+    return f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"

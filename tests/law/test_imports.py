@@ -41,7 +41,7 @@ LAW: dict[str, frozenset[str]] = {
     "__main__": frozenset({"cli"}),
 }
 # The functions of the server that may build a local service and hand it over.
-BUILDERS = {"start_api", "serve"}
+BUILDERS = {"start_api", "serve", "_serve"}
 MODULES = frozenset(module.name for module in package_modules())
 
 

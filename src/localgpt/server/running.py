@@ -1,44 +1,82 @@
-"""Listening and stopping: one bound socket, one uvicorn, an end within two seconds even with open streams."""
+"""Listening and stopping: one bound socket, one uvicorn, and an end that is neither abrupt nor late.
+
+SIGTERM drains: nothing new is let in and `/ready` says so, while answers under way get `settings.drain_s`.
+Ctrl-C does not drain. Then open streams are told that the server stops, which takes less than two seconds. A
+second signal ends the process at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import signal
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from localgpt.errors import ConfigError
+from localgpt.server.gateway import Gateway
+from localgpt.server.protocol import ConnectionLimits, GuardedProtocol
+from localgpt.server.tls import Identity
 
 __all__ = ["Server", "address_of", "bind", "run_server"]
 
 _BACKLOG = 128
-_DRAIN_S = 1
+_LAST_WORDS_S = 1  # for streams to tell their clients that the server stops
+_TICK_S = 0.05
+_KEEP_ALIVE_S = 30
+_MAX_HEADER_BYTES = 64 * 1024  # of headers that are not whole yet; the application has its own, lower limit
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that ends open streams when it is told to stop, and says when it listens."""
+    """A uvicorn that drains, ends open streams when it is told to stop, and says when it listens.
 
-    def __init__(self, app: FastAPI, *, on_listening: Callable[[], None] | None = None) -> None:
+    Args:
+        app: made by `create_app`.
+        identity: certificate and key; None speaks plain HTTP.
+        on_listening: called once requests are accepted.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        identity: Identity | None = None,
+        on_listening: Callable[[], None] | None = None,
+    ) -> None:
+        self._gateway = cast("Gateway", app.state.gateway)
+        settings = self._gateway.settings
+        limits = ConnectionLimits(
+            max_connections=settings.max_connections,
+            read_timeout_s=settings.read_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+        )
         super().__init__(
             uvicorn.Config(
                 app,
-                http="auto",
+                http=cast("type[asyncio.Protocol]", partial(GuardedProtocol, limits=limits)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,  # the application writes its own line, without query strings
                 server_header=False,
-                timeout_graceful_shutdown=_DRAIN_S,
-                timeout_keep_alive=30,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
+                timeout_graceful_shutdown=_LAST_WORDS_S,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+                ssl_certfile=None if identity is None else identity.cert,
+                ssl_keyfile=None if identity is None else identity.key,
             )
         )
-        self._app = app
         self._on_listening = on_listening
+        self._drain_s = settings.drain_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
@@ -50,10 +88,28 @@ class Server(uvicorn.Server):
         """Stop soon, even before the start; for any thread."""
         self.should_exit = True
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on the first signal, and at once on the second; Ctrl-C does not wait for answers."""
+        if self.should_exit:
+            self.force_exit = True
+        if sig == signal.SIGINT:
+            self._drain_s = 0.0
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell the streams, then stop as uvicorn does."""
-        self._app.state.gateway.stopping.set()
+        """Drain, tell the streams, then stop as uvicorn does."""
+        await self._drain()
+        self._gateway.stopping.set()
         await super().shutdown(sockets)
+
+    async def _drain(self) -> None:
+        """Let nobody in, and wait for the answers under way; a second signal ends the wait."""
+        turns = self._gateway.turns
+        turns.is_closed = True
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._drain_s
+        while not (turns.idle.is_set() or self.force_exit) and clock() < end:
+            await asyncio.sleep(min(_TICK_S, self._drain_s))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -91,12 +147,12 @@ def _bind_message(host: str, port: int, error: Exception) -> str:
     return f"cannot listen on {host}:{port} ({error}); use 127.0.0.1 or an address of this machine"
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, *, scheme: str = "http") -> str:
     """The URL to open: the bound address, with this machine's own name where it is "every address"."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def run_server(server: Server, listener: socket.socket) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import signal
 import sys
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from localgpt.errors import LocalGPTError
 from localgpt.server.access import is_loopback, require_key
 from localgpt.server.app import create_app
+from localgpt.server.logs import PromptLog, log_to_stderr
 from localgpt.server.running import Server, address_of, bind, run_server
+from localgpt.server.tls import identity_of
 from localgpt.settings import Settings, settings_from_config
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def serve(
     from localgpt.server.store.opening import open_store_at_rest
 
     say, warn = say or _say, warn or (lambda line: _say(f"Warning: {line}"))
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings)
     store = open_store_at_rest(settings)
     try:
         require_key(settings, has_stored_keys=store.had_keys)
@@ -85,6 +86,7 @@ def serve(
 
 
 def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: Callable[[str], None]) -> bool:
+    identity = identity_of(settings)
     listener = bind(settings.host, settings.port)
     try:
         with _deferred_interrupts():
@@ -97,13 +99,17 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             max_batch_size=settings.max_batch_size,
         )
         plan = plan_load(options)
-        for notice in (*plan.notices, *_without_effect(settings)):
+        for notice in (*plan.notices, *_notices_of(settings)):
             warn(notice)
         say(f"Device: {plan.device}")
         service = LazyService(plan)
+        for line in () if identity is None else identity.lines:
+            say(line)
+        scheme = "http" if identity is None else "https"
         server = Server(
-            create_app(settings, service, store=store),
-            on_listening=lambda: say(f"LocalGPT listens on {address_of(listener)}"),
+            create_app(settings, PromptLog(service) if settings.log_prompts else service, store=store),
+            identity=identity,
+            on_listening=lambda: say(f"LocalGPT listens on {address_of(listener, scheme=scheme)}"),
         )
         service.start(on_failure=server.stop)
         interrupted = run_server(server, listener)
@@ -119,20 +125,16 @@ def new_key() -> str:
     return f"sk-{secrets.token_urlsafe(32)}"
 
 
-def _without_effect(settings: Settings) -> list[str]:
-    """What was asked for and is not there yet, in words."""
+def _notices_of(settings: Settings) -> list[str]:
+    """What was asked for and is not there yet, or should not be forgotten, in words."""
     notices = []
     if settings.use_cache:
         notices.append("use_cache has no effect yet: repeated questions are answered anew")
     if settings.enable_voice and "enable_voice" in settings.model_fields_set:
         notices.append("voice is not installed in this version; chat and pictures work")
+    if settings.log_prompts:
+        notices.append("what is asked and answered is written into the log, as log_prompts asks")
     return notices
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    if level == "info":  # uvicorn's own steps are of interest to those who debug it
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _say(line: str) -> None:

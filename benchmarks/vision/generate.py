@@ -136,7 +136,7 @@ class Answerer:
         pool = family.encoder.image.pool.positions
         self.device, self.encoder_dtype = pool.device, pool.dtype
         self.dtype = next(p.dtype for p in family.decoder.parameters() if p.is_floating_point())
-        self.rules = TokenRules.new(family.decoder.config.vocab_size, may_paint=False, device=self.device)
+        self.rules = TokenRules.new(family.decoder.config.vocab_size, device=self.device)
         self.vectors: dict[
             int, Tensor
         ] = {}  # picture number to unit vector (E,) float32, from the last `answers`

@@ -33,7 +33,7 @@ from localgpt.media.text.vocabulary import (
     USER_ID,
 )
 from localgpt.runtime.answers import AnswerWriter, TokenRules
-from localgpt.runtime.conversation import check_messages, fit_conversation, language_of
+from localgpt.runtime.conversation import Conversation, check_messages, fit_conversation, language_of
 from localgpt.runtime.local import LocalService, VoiceNotInstalledError
 from localgpt.runtime.pictures import TokenCache
 from localgpt.tasks import (
@@ -227,7 +227,7 @@ async def test_status(local: LocalService) -> None:
     (model,) = status.models
     assert model.id == "local/tiny"
     assert model.context_len == tiny.DECODER.context_len
-    assert set(model.tasks) == {"chat", "describe", "ask", "embed"}
+    assert set(model.tasks) == {"chat", "complete", "describe", "ask", "embed"}
     expected = sum(
         p.numel()
         for m in (tiny.make_decoder(), tiny.make_encoder(), tiny.make_projector())
@@ -334,7 +334,7 @@ async def test_a_family_without_an_encoder_only_talks() -> None:
     assert caught.value.param == "image"
     with pytest.raises(LocalGPTError):
         await service.run(EmbedRequest(id="1", inputs=(TextPart(text="x"),)))
-    assert (await service.status()).models[0].tasks == ("chat",)
+    assert (await service.status()).models[0].tasks == ("chat", "complete")
     await service.close()
 
 
@@ -343,7 +343,8 @@ async def test_a_family_without_an_encoder_only_talks() -> None:
 
 def fit(tokenizer: Tokenizer, *messages: Message, max_tokens: int = 1000) -> Any:
     check_messages(messages)
-    return fit_conversation(tokenizer, messages, num_image_tokens=4, max_tokens=max_tokens)
+    conversation = Conversation(messages=messages)
+    return fit_conversation(tokenizer, conversation, num_image_tokens=4, max_tokens=max_tokens)
 
 
 def test_the_prompt_is_the_chat_template(tokenizer: Tokenizer) -> None:
@@ -446,31 +447,29 @@ def test_language_of_a_text(text: str, language: str) -> None:
 
 
 def test_rules_let_text_and_the_end_through() -> None:
-    rules = TokenRules.new(24_576, may_paint=True, device=torch.device("cpu"))
+    rules = TokenRules.new(24_576, openers=frozenset({PAINT_ID}), device=torch.device("cpu"))
     assert not rules.banned[:FIRST_SPECIAL_ID].any()
     allowed = (~rules.banned[FIRST_SPECIAL_ID:]).nonzero()[:, 0] + FIRST_SPECIAL_ID
     assert allowed.tolist() == [END_ID]
     allowed = (~rules.banned_first[FIRST_SPECIAL_ID:]).nonzero()[:, 0] + FIRST_SPECIAL_ID
     assert allowed.tolist() == [PAINT_ID]
-    assert (
-        TokenRules.new(24_576, may_paint=False, device=torch.device("cpu"))
-        .banned_first[FIRST_SPECIAL_ID:]
-        .all()
-    )
+    assert TokenRules.new(24_576, device=torch.device("cpu")).banned_first[FIRST_SPECIAL_ID:].all()
 
 
 @pytest.mark.parametrize(("language", "word"), [("en", "cannot paint"), ("zh", "不能画画")])
-def test_a_wish_to_paint_is_answered_politely(language: Any, word: str) -> None:
-    writer = AnswerWriter(language)
+def test_a_wish_to_paint_is_answered_politely(tokenizer: Tokenizer, language: Any, word: str) -> None:
+    writer = AnswerWriter(tokenizer, language)
     sequence: Any = None
-    pieces = [
-        writer.take(Output(sequence=sequence, token_id=token_id, text=text))
+    events = [
+        event
         for token_id, text in ((PAINT_ID, ""), (5, "a red "), (6, "fox"), (END_ID, ""))
+        for event in writer.take(Output(sequence=sequence, token_id=token_id, text=text))
     ]
-    assert "".join(pieces) == writer.text
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == writer.text
     assert word in writer.text
     assert writer.text.endswith("a red fox")
     assert writer.num_tokens == 3
+    assert [event.text for event in events if isinstance(event, Notice)] == writer.notices
     assert len(writer.notices) == 1
 
 

@@ -19,7 +19,6 @@ from localgpt.engine.scheduler import Scheduler
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence, SequenceState, TextStream
 from localgpt.errors import BackendError, CapacityError, LocalGPTError, PromptTooLongError
 from localgpt.media.text.vocabulary import END_ID
-from localgpt.sampling.tokens import sample_token
 
 __all__ = ["Engine", "as_localgpt_error"]
 
@@ -62,6 +61,7 @@ class Engine:
         Raises:
             PromptTooLongError: the prompt leaves no room for even one token.
             CapacityError: too many wait already.
+            InputError: the answer's grammar needs more tokens than there are; `param` is "max_tokens".
         """
         room = self.runner.context_len - len(request.token_ids)
         if room < 1:
@@ -116,16 +116,22 @@ class Engine:
             return self._fail(
                 sequence, BackendError("the model gave values that are no numbers; try --fp16 off")
             )
-        token_id = sample_token(logits, sequence.choice())
+        try:
+            token_id, likelihood = sequence.choose(logits)
+        except BackendError as error:
+            return self._fail(sequence, error)
         text = sequence.append(token_id)
-        if sequence.finish_reason is not None:
+        is_over = sequence.finish_reason is not None
+        if is_over:
             self.scheduler.finish(sequence)
         return Output(
             sequence=sequence,
             token_id=token_id,
             text=text,
             finish_reason=sequence.finish_reason,
-            is_loop=sequence.is_loop,
+            likelihood=likelihood,
+            is_loop=is_over and sequence.is_loop,
+            is_forced=is_over and sequence.is_forced,
         )
 
     def _fail(self, sequence: Sequence, error: Exception) -> Output:

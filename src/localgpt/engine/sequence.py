@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from localgpt.engine.stopping import StopFilter, is_going_in_circles
-from localgpt.errors import LocalGPTError
-from localgpt.sampling.tokens import Choice, new_generator
+from localgpt.errors import InputError, LocalGPTError
+from localgpt.media.text.vocabulary import TOOL_CALL_ID
+from localgpt.sampling.grammar import Grammar, GrammarState
+from localgpt.sampling.tokens import Choice, Likelihood, likelihood, new_generator, sample_token
 from localgpt.tasks.options import FinishReason, SamplingOptions
 
 __all__ = ["GenerationRequest", "Output", "Sequence", "SequenceState", "TextStream"]
@@ -39,6 +41,8 @@ class GenerationRequest:
     banned_first: Tensor | None = None  # (V,) bool, True = never the answer's first token
     banned: Tensor | None = None  # (V,) bool, True = never a later token
     ends_loops: bool = False  # end an answer that goes round in circles
+    grammar: Grammar | None = None  # what the answer must be
+    grammar_opener: int | None = None  # the grammar holds for answers that begin with this token; None = all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,9 @@ class Output:
     text: str = ""
     finish_reason: FinishReason | None = None  # set on the last output
     error: LocalGPTError | None = None  # set on the last output of a sequence that failed
+    likelihood: Likelihood | None = None  # of the token, where it was asked for
     is_loop: bool = False  # set on the last output of a sequence ended for going round in circles
+    is_forced: bool = False  # set on the last output of a sequence whose grammar was closed by its budget
 
 
 class SequenceState(Enum):
@@ -63,7 +69,11 @@ class SequenceState(Enum):
 
 
 class Sequence:
-    """State of one answer; changed by the scheduler and the engine, in the engine's thread only."""
+    """State of one answer; changed by the scheduler and the engine, in the engine's thread only.
+
+    Raises:
+        InputError: the grammar's shortest text is longer than `max_tokens`; `param` is "max_tokens".
+    """
 
     def __init__(self, request: GenerationRequest, text: TextStream, *, end_id: int, max_tokens: int) -> None:
         self.request = request
@@ -78,6 +88,7 @@ class Sequence:
         self._end_id = end_id
         self._max_tokens = max_tokens
         self._generator: torch.Generator = new_generator(request.options.seed)
+        self._grammar = _started(request, max_tokens)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -89,12 +100,28 @@ class Sequence:
         """The token the next decode step reads."""
         return self.answer_ids[-1]
 
-    def choice(self) -> Choice:
-        """How the next token is to be chosen."""
+    @property
+    def is_forced(self) -> bool:
+        """Whether the budget decided about tokens, so that the grammar's text is whole."""
+        return self._grammar is not None and self._grammar.is_forced
+
+    def choose(self, logits: Tensor) -> tuple[int, Likelihood | None]:
+        """Choose the next token from (V,) logits, and tell how likely it was if that was asked for."""
         banned = self.request.banned if self.answer_ids else self.request.banned_first
-        return Choice(
+        choice = Choice(
             options=self.request.options, generator=self._generator, seen=self.answer_ids, banned=banned
         )
+        if self._grammar is not None:
+            num_left = self._max_tokens - len(self.answer_ids)
+            token_id = self._grammar.choose(logits, choice, num_left=num_left)
+        else:
+            token_id = sample_token(logits, choice)
+            if not self.answer_ids and token_id == self.request.grammar_opener:
+                assert self.request.grammar is not None
+                self._grammar = self.request.grammar.start()
+                self._grammar.open(token_id)
+        num_top = self.request.options.top_logprobs
+        return token_id, None if num_top is None else likelihood(logits, token_id, num_top=num_top)
 
     def append(self, token_id: int) -> str:
         """Take the next token; sets `finish_reason` when the answer is over.
@@ -106,17 +133,46 @@ class Sequence:
             self.finish_reason = "stop"
             return self._rest()
         self.answer_ids.append(token_id)
-        text = self._stop.push(self._text.push(token_id))
+        text = self._filtered(self._text.push(token_id))
         if self._stop.is_stopped:
             self.finish_reason = "stop"
+        elif self._grammar is not None and self._is_over(self._grammar):
+            self.finish_reason = "stop"
+            text += self._rest()
         elif len(self.answer_ids) >= self._max_tokens:
             self.finish_reason = "length"
             text += self._rest()
-        elif self.request.ends_loops and is_going_in_circles(self.answer_ids):
-            self.finish_reason, self.is_loop = "stop", True
-            text += self._rest()
+        elif self.request.ends_loops and not self.is_loop and is_going_in_circles(self.answer_ids):
+            self.is_loop = True
+            if self._grammar is not None:
+                self._grammar.close()
+            else:
+                self.finish_reason = "stop"
+                text += self._rest()
         return text
+
+    def _is_over(self, grammar: GrammarState) -> bool:
+        """Whether a grammar's text is whole; with the last token of the budget it always is."""
+        return grammar.is_over or len(self.answer_ids) >= self._max_tokens
+
+    def _filtered(self, text: str) -> str:
+        """`text` up to a stop string; tool calls are no text a caller reads, so nothing stops them."""
+        return text if self.answer_ids[0] == TOOL_CALL_ID else self._stop.push(text)
 
     def _rest(self) -> str:
         text = self._stop.push(self._text.flush())
         return text if self._stop.is_stopped else text + self._stop.flush()
+
+
+def _started(request: GenerationRequest, max_tokens: int) -> GrammarState | None:
+    """The state of a grammar that holds from the first token on."""
+    grammar = request.grammar
+    if grammar is None or request.grammar_opener is not None:
+        return None
+    if grammar.num_needed > max_tokens:
+        raise InputError(
+            f"the answer may have {max_tokens:,} tokens (max_tokens, or what the context leaves), "
+            f"expected at least {grammar.num_needed:,}, which the shortest text that fits takes",
+            param="max_tokens",
+        )
+    return grammar.start()

@@ -1,15 +1,19 @@
-"""What the model may say, and what becomes of a wish to paint."""
+"""What the model may say, and how its tokens become events: text, tool calls, notices, a wish to paint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from localgpt.engine.sequence import Output
-from localgpt.media.text.vocabulary import END_ID, FIRST_SPECIAL_ID, PAINT_ID
-from localgpt.tasks.requests import Language
+from localgpt.media.text.tokenizer import Tokenizer
+from localgpt.media.text.vocabulary import END_ID, FIRST_SPECIAL_ID, PAINT_ID, TOOL_CALL_ID
+from localgpt.runtime.tool_calls import ToolCallReader
+from localgpt.sampling.tokens import Likelihood
+from localgpt.tasks import Event, FinishReason, Language, Notice, TextDelta, TokenLogprob, ToolCall
 
 __all__ = ["AnswerWriter", "TokenRules"]
 
@@ -20,44 +24,114 @@ _CANNOT_PAINT: dict[Language, str] = {
 }
 LOOP_NOTICE = "The answer began to repeat itself and was ended; ask in other words or raise the temperature."
 PAINT_NOTICE = "A picture was asked for, but painting is not installed; the answer is the painting prompt."
+FORCED_NOTICE = "The answer came near its most tokens and was completed in the shortest way that fits."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRules:
-    """Which tokens an answer may hold: text, its end (never first), and a wish to paint (only first)."""
+    """Which tokens an answer may hold: text, its end (never first), and what may open an answer."""
 
     banned_first: Tensor  # (V,) bool
     banned: Tensor  # (V,) bool
 
     @classmethod
-    def new(cls, vocab_size: int, *, may_paint: bool, device: torch.device) -> TokenRules:
-        """Rules for one kind of answer."""
+    def new(
+        cls, vocab_size: int, *, device: torch.device, openers: frozenset[int] = frozenset()
+    ) -> TokenRules:
+        """Rules for one kind of answer.
+
+        Args:
+            vocab_size: V.
+            device: where the logits are.
+            openers: reserved tokens that may stand first.
+        """
         reserved = torch.zeros(vocab_size, dtype=torch.bool)
         reserved[FIRST_SPECIAL_ID:] = True
         first, later = reserved.clone(), reserved.clone()
-        first[PAINT_ID] = not may_paint
+        first[sorted(openers)] = False
         later[END_ID] = False
         return cls(banned_first=first.to(device), banned=later.to(device))
 
 
-@dataclass(slots=True)
 class AnswerWriter:
-    """Turns engine outputs into the answer's text and notices."""
+    """Turns engine outputs into events and keeps what they add up to.
 
-    language: Language
-    text: str = ""
-    num_tokens: int = 0
-    notices: list[str] = field(default_factory=list)
+    Args:
+        tokenizer: tells the bytes of tokens.
+        language: of notes to the reader that stand in the text.
+    """
 
-    def take(self, output: Output) -> str:
-        """The next piece of the answer's text."""
-        piece = output.text
-        if output.token_id == PAINT_ID:
-            self.notices.append(PAINT_NOTICE)
-            piece = _CANNOT_PAINT[self.language] + piece
+    def __init__(self, tokenizer: Tokenizer, language: Language) -> None:
+        self.text = ""
+        self.num_tokens = 0
+        self.notices: list[str] = []
+        self.logprobs: list[TokenLogprob] = []
+        self._tokenizer = tokenizer
+        self._language = language
+        self._calls: ToolCallReader | None = None
+        self._held: deque[TokenLogprob] = deque()  # of tokens whose text is held back
+        self._num_ahead = 0  # bytes of text that were let out before the first held token
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls of an answer that is over."""
+        return self._calls.calls if self._calls is not None else ()
+
+    def finish_reason(self, engine_reason: FinishReason) -> FinishReason:
+        """Why the answer ended, as its caller sees it."""
+        return "tool_calls" if engine_reason == "stop" and self.tool_calls else engine_reason
+
+    def take(self, output: Output) -> list[Event]:
+        """The events of one output."""
         if output.token_id not in (None, END_ID):
             self.num_tokens += 1
+        events: list[Event] = []
+        if output.token_id == PAINT_ID:
+            events.append(self._notice(PAINT_NOTICE))
+            events.append(TextDelta(text=_CANNOT_PAINT[self._language]))
+        if output.token_id == TOOL_CALL_ID:
+            self._calls = self._calls or ToolCallReader()
+            self._calls.open()
+        if self._calls is not None:
+            events += self._calls.push(output.text)
+        else:
+            events += self._text_events(output)
+        if output.finish_reason is not None and self._calls is not None:
+            self._calls.close()
         if output.is_loop:
-            self.notices.append(LOOP_NOTICE)
-        self.text += piece
-        return piece
+            events.append(self._notice(LOOP_NOTICE))
+        if output.is_forced:
+            events.append(self._notice(FORCED_NOTICE))
+        self.text += "".join(event.text for event in events if isinstance(event, TextDelta))
+        return events
+
+    def _text_events(self, output: Output) -> list[Event]:
+        if output.likelihood is not None and output.token_id not in (END_ID, PAINT_ID):
+            self._held.append(self._logprob(output.likelihood))
+        logprobs = self._released(output)
+        self.logprobs += logprobs
+        return [TextDelta(text=output.text, logprobs=logprobs)] if output.text or logprobs else []
+
+    def _released(self, output: Output) -> tuple[TokenLogprob, ...]:
+        """Those of the held tokens that begin before the end of the text let out so far.
+
+        What a stop string cut off is never let out, and so are its tokens.
+        """
+        released = []
+        self._num_ahead += len(output.text.encode("utf-8", "surrogatepass"))
+        is_whole = output.token_id == END_ID or output.finish_reason == "length"
+        while self._held and (self._num_ahead > 0 or is_whole):
+            self._num_ahead -= len(self._held[0].data)
+            released.append(self._held.popleft())
+        if not self._held:
+            self._num_ahead = min(self._num_ahead, 0)  # U+FFFD is longer than the bytes it stands for
+        return tuple(released)
+
+    def _logprob(self, found: Likelihood) -> TokenLogprob:
+        piece = self._tokenizer.piece
+        top = tuple(TokenLogprob(data=piece(token_id), logprob=value) for token_id, value in found.top)
+        return TokenLogprob(data=piece(found.token_id), logprob=found.logprob, top=top)
+
+    def _notice(self, text: str) -> Notice:
+        self.notices.append(text)
+        return Notice(text=text)

@@ -2,9 +2,11 @@
 
 Rules told to the caller:
 
-* `max_tokens` left open means 512 for chat, 128 for ask and 64 for describe. Prompt and answer share the
-  context, so an answer may end with "length" sooner.
+* What a request leaves open is filled in as `questions` says. Prompt and answer share the context, so an
+  answer may end with "length" sooner.
 * An answer that goes round in circles is ended with "stop"; a notice says so.
+* JSON and tool calls are always whole: near the end of their budget they are completed in the shortest way
+  that fits, end with "stop" or "tool_calls", and a notice says so. Stop strings cut texts, not tool calls.
 * A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
 * The id `local/multimodal-base` always names the family this service runs; any other id must be the
   family's own.
@@ -28,31 +30,36 @@ from localgpt.engine.engine import Engine
 from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
-from localgpt.media.text.template import DESCRIBE_PROMPTS
 from localgpt.media.text.tokenizer import StreamDecoder
+from localgpt.media.text.vocabulary import PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
-from localgpt.runtime.conversation import Prompt, check_messages, fit_conversation, language_of, text_of
+from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.pictures import PictureReader
+from localgpt.runtime.questions import (
+    AnswerRequest,
+    AnswerRules,
+    Question,
+    options_of,
+    question_of,
+    rules_of,
+)
+from localgpt.sampling.grammar import GrammarCompiler
+from localgpt.sampling.tokens import check_logit_bias
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
-    AskRequest,
     Channel,
-    ChatRequest,
     ChatResult,
-    DescribeRequest,
     EmbedRequest,
     EmbedResult,
     Event,
     Finished,
     ImagePart,
-    Message,
     ModelStatus,
     Notice,
     Request,
     Result,
     Status,
-    TextDelta,
     TextPart,
     Usage,
 )
@@ -60,11 +67,9 @@ from localgpt.tasks import (
 if TYPE_CHECKING:
     from localgpt.checkpoints import Family
 
-__all__ = ["DEFAULT_MAX_TOKENS", "LocalService", "VoiceNotInstalledError"]
+__all__ = ["LocalService", "VoiceNotInstalledError"]
 
-DEFAULT_MAX_TOKENS: Final = {"chat": 512, "ask": 128, "describe": 64}
-_ANSWER_ROOM = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
-_AnswerRequest = ChatRequest | DescribeRequest | AskRequest
+_ANSWER_ROOM: Final = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
 
 
 class VoiceNotInstalledError(InputError):
@@ -78,16 +83,6 @@ class _Job:
     generation: GenerationRequest
     writer: AnswerWriter
     notices: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """A request as messages, and the fields that errors about its prompt and its pictures name."""
-
-    task: str
-    messages: tuple[Message, ...]
-    param: str
-    image_param: str
 
 
 class LocalService:
@@ -113,10 +108,11 @@ class LocalService:
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
             self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
-        vocab_size = family.decoder.config.vocab_size
-        self._rules = {
-            may_paint: TokenRules.new(vocab_size, may_paint=may_paint, device=self._runner.device)
-            for may_paint in (True, False)
+        self._grammars = GrammarCompiler(family.tokenizer)
+        self._vocab_size = family.decoder.config.vocab_size
+        self._token_rules = {
+            openers: TokenRules.new(self._vocab_size, openers=openers, device=self._runner.device)
+            for openers in map(frozenset, ((), (PAINT_ID,), (TOOL_CALL_ID,), (PAINT_ID, TOOL_CALL_ID)))
         }
         self._footprint = measure(family.decoder, family.encoder, family.projector)
 
@@ -135,7 +131,7 @@ class LocalService:
         raise AssertionError("an answer ended without its last event")
 
     def stream(self, request: Request) -> AsyncIterator[Event]:
-        """Run one chat, describe or ask request and yield its events; the last one is `Finished`.
+        """Run one request for an answer and yield its events; the last one is `Finished`.
 
         Closing the iterator cancels the work.
 
@@ -159,7 +155,7 @@ class LocalService:
     async def status(self) -> Status:
         """The family, its memory, and how busy it is."""
         info = self._family.info
-        tasks = ("chat", "describe", "ask", "embed") if self._pictures else ("chat",)
+        tasks = ("chat", "complete", "describe", "ask", "embed") if self._pictures else ("chat", "complete")
         remembered = self._pictures.cache.nbytes if self._pictures else 0
         model = ModelStatus(
             id=info.id,
@@ -190,9 +186,7 @@ class LocalService:
         on_cpu = self._runner.device.type == "cpu"  # there, pages count once they are touched
         return self._runner.touched_bytes if on_cpu else self._runner.cache.nbytes
 
-    async def _answer(
-        self, request: ChatRequest | DescribeRequest | AskRequest
-    ) -> AsyncGenerator[Event, None]:
+    async def _answer(self, request: AnswerRequest) -> AsyncGenerator[Event, None]:
         deadline = _deadline_of(request)
         job = await within(deadline, self._prepare(request))
         for text in job.notices:
@@ -200,64 +194,77 @@ class LocalService:
         writer = job.writer
         async with aclosing(self._engine.generate(job.generation, deadline=deadline)) as outputs:
             async for output in outputs:
-                num_told = len(writer.notices)
-                piece = writer.take(output)
-                for text in writer.notices[num_told:]:
-                    yield Notice(text=text)
-                if piece:
-                    yield TextDelta(text=piece)
+                for event in writer.take(output):
+                    yield event
         assert output.finish_reason is not None
         usage = Usage(prompt_tokens=len(job.generation.token_ids), completion_tokens=writer.num_tokens)
         result = ChatResult(
             text=writer.text,
-            finish_reason=output.finish_reason,
+            finish_reason=writer.finish_reason(output.finish_reason),
             usage=usage,
             model=self._family.info.id,
             notices=(*job.notices, *writer.notices),
+            tool_calls=writer.tool_calls,
+            logprobs=tuple(writer.logprobs),
         )
         yield Finished(result=result)
 
-    async def _prepare(self, request: _AnswerRequest) -> _Job:
+    async def _prepare(self, request: AnswerRequest) -> _Job:
         self._require_model(request)
-        question = _question_of(request)
-        max_tokens = request.options.max_tokens or DEFAULT_MAX_TOKENS[question.task]
-        prompt = await self._write_prompt(question, max_tokens)
-        if prompt.num_left_out and isinstance(request, ChatRequest) and not request.leave_out_turns:
+        check_logit_bias(request.options.logit_bias, self._vocab_size)
+        question = question_of(request)
+        rules = await asyncio.to_thread(rules_of, request, self._grammars)
+        prompt = await self._write_prompt(question, rules)
+        notices = self._notices_about(prompt, question)
+        openers = {PAINT_ID} if rules.may_paint else set()
+        if rules.is_for_calls_only and rules.num_needed <= question.max_tokens:
+            openers.add(TOOL_CALL_ID)
+        elif rules.is_for_calls_only:
+            notices += (
+                f"No tool can be called within {question.max_tokens:,} tokens; the shortest call takes "
+                f"{rules.num_needed:,}.",
+            )
+        token_rules = self._token_rules[frozenset(openers)]
+        generation = GenerationRequest(
+            token_ids=prompt.token_ids,
+            options=options_of(request, question.task, rules),
+            max_tokens=question.max_tokens,
+            image_tokens=await self._image_tokens(prompt.images, question.image_param),
+            banned_first=token_rules.banned_first,
+            banned=token_rules.banned,
+            ends_loops=True,
+            grammar=rules.grammar,
+            grammar_opener=TOOL_CALL_ID if rules.is_for_calls_only else None,
+        )
+        writer = AnswerWriter(self._family.tokenizer, question.language)
+        return _Job(generation=generation, writer=writer, notices=notices)
+
+    def _notices_about(self, prompt: Prompt, question: Question) -> tuple[str, ...]:
+        """What of a conversation was left out of its prompt, if that is allowed."""
+        if not prompt.num_left_out:
+            return ()
+        context_len = self._runner.context_len
+        if not question.may_leave_out:
             raise PromptTooLongError(
-                f"the conversation is longer than the model's context ({self._runner.context_len:,} tokens) "
+                f"the conversation is longer than the model's context ({context_len:,} tokens) "
                 "and no turn may be left out; shorten it, or let the oldest turns be left out",
                 param="messages",
             )
-        rules = self._rules[question.task == "chat"]
-        generation = GenerationRequest(
-            token_ids=prompt.token_ids,
-            options=request.options,
-            max_tokens=max_tokens,
-            image_tokens=await self._image_tokens(prompt.images, question.image_param),
-            banned_first=rules.banned_first,
-            banned=rules.banned,
-            ends_loops=True,
+        return (
+            f"The conversation is longer than the model's context ({context_len:,} tokens); "
+            f"the oldest turns were left out: {prompt.num_left_out}.",
         )
-        notices: tuple[str, ...] = ()
-        if prompt.num_left_out:
-            notices = (
-                f"The conversation is longer than the model's context ({self._runner.context_len:,} tokens); "
-                f"the oldest turns were left out: {prompt.num_left_out}.",
-            )
-        writer = AnswerWriter(language_of(text_of(question.messages[-1])))
-        return _Job(generation=generation, writer=writer, notices=notices)
 
-    async def _write_prompt(self, question: _Question, max_tokens: int) -> Prompt:
-        context_len = self._runner.context_len
-        room = min(max_tokens, _ANSWER_ROOM, context_len // 4)
+    async def _write_prompt(self, question: Question, rules: AnswerRules) -> Prompt:
+        context_len, tokenizer = self._runner.context_len, self._family.tokenizer
+        room = min(question.max_tokens, max(rules.num_needed, min(_ANSWER_ROOM, context_len // 4)))
+        if isinstance(question.said, str):
+            write = partial(fit_document, tokenizer, question.said)
+        else:
+            num_image_tokens = self._pictures.num_tokens if self._pictures else 0
+            write = partial(fit_conversation, tokenizer, question.said, num_image_tokens=num_image_tokens)
         try:
-            return await asyncio.to_thread(
-                fit_conversation,
-                self._family.tokenizer,
-                question.messages,
-                num_image_tokens=self._pictures.num_tokens if self._pictures else 0,
-                max_tokens=context_len - room,
-            )
+            return await asyncio.to_thread(write, max_tokens=context_len - room)
         except PromptTooLongError as error:
             error.param = question.param
             raise
@@ -323,20 +330,6 @@ class LocalService:
                 param=param,
             )
         return self._pictures
-
-
-def _question_of(request: _AnswerRequest) -> _Question:
-    if isinstance(request, ChatRequest):
-        check_messages(request.messages)
-        return _Question(task="chat", messages=request.messages, param="messages", image_param="messages")
-    if isinstance(request, DescribeRequest):
-        task, text = "describe", DESCRIBE_PROMPTS[request.language]
-    else:
-        task, text = "ask", request.question
-        if not text.strip():
-            raise InputError("got an empty question, expected some words", param="question")
-    message = Message(role="user", content=(request.image, TextPart(text=text)))
-    return _Question(task=task, messages=(message,), param="question", image_param="image")
 
 
 def _deadline_of(request: Request) -> float | None:

@@ -16,6 +16,7 @@ Shape legend: B batch, V vocabulary, U different tokens of an answer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -145,7 +146,9 @@ def _penalised(logits: Tensor, choice: Choice) -> Tensor:
     has_penalty = repetition != 1.0 or options.frequency_penalty or options.presence_penalty
     if not has_penalty or not choice.seen:
         return logits
-    seen, counts = torch.tensor(choice.seen, device=logits.device).unique(return_counts=True)  # (U,) each
+    said = Counter(choice.seen)
+    seen = torch.tensor(list(said), device=logits.device)  # (U,)
+    counts = torch.tensor(list(said.values()), device=logits.device)  # (U,)
     values = logits[seen]
     if repetition != 1.0:
         # CTRL, Keskar et al. 2019, arXiv:1909.05858, section 4.1. Differs: only tokens of the answer count.

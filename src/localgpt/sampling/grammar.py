@@ -1,0 +1,354 @@
+"""Answers that a grammar decides: JSON that fits a schema, and tool calls; the one user of `llguidance`.
+
+Notable:
+- An object closes within its budget, always. Beside the place in the grammar a state holds a text that would
+  complete the answer from there, as tokens that are known to fit. A token is taken only if after it there is
+  such a text within the tokens that are left; if the model wants none of those, the known text is said. So
+  the text is never longer than the budget, however badly the search for short ones (`closing`) does.
+- Only masks are computed by the library. Compiled grammars are remembered, and copying one is cheap.
+
+Shape legend: V vocabulary.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from localgpt.errors import BackendError, InputError
+from localgpt.media.text.tokenizer import Tokenizer
+from localgpt.media.text.vocabulary import BOS_ID, END_ID, FIRST_SPECIAL_ID, SPECIAL_TOKENS, TOOL_CALL_ID
+from localgpt.sampling.closing import JsonText, find_closing
+from localgpt.sampling.schemas import CallForm, call_rules, json_rules
+from localgpt.sampling.tokens import Choice, sample_token
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+__all__ = ["Grammar", "GrammarCompiler", "GrammarState"]
+
+_STRUCTURE: Final = b'"{}[]:,\\'
+_MOST_TRIES = 4  # tokens of the model's own choice that are looked at before the known text is said
+_MOST_REMEMBERED = 32
+
+
+class GrammarCompiler:
+    """Makes grammars for one tokenizer, for any thread; the library is loaded with the first one.
+
+    Args:
+        tokenizer: of the model whose answers are decided.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._vocabulary: _Vocabulary | None = None
+        self._known: OrderedDict[str, Grammar] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def json(self, schema: str | None) -> Grammar:
+        """Answers that are one JSON text.
+
+        Args:
+            schema: JSON schema as JSON text; None for any object.
+
+        Raises:
+            InputError: no schema, or one with parts that cannot be followed; `param` is "response_format".
+        """
+        return self._compile(f"start: json\n{json_rules(schema)}", opening=(), param="response_format")
+
+    def calls(self, tools: Sequence[CallForm], *, parallel: bool) -> Grammar:
+        """Answers that are calls of the given tools, each behind its `<|tool_call|>`.
+
+        Args:
+            tools: at least one.
+            parallel: more than one call may follow each other.
+
+        Raises:
+            InputError: a tool's parameters cannot be followed; `param` is "tools".
+        """
+        rules = f"start: calls\n{call_rules(tools, parallel=parallel)}"
+        return self._compile(rules, opening=(TOOL_CALL_ID,), param="tools")
+
+    def calls_or_json(self, tools: Sequence[CallForm], schema: str | None, *, parallel: bool) -> Grammar:
+        """Either of the above, as the model likes.
+
+        Raises:
+            InputError: as above.
+        """
+        self.json(schema)  # so that an error names its own field
+        self.calls(tools, parallel=parallel)
+        rules = f"start: calls | json\n{json_rules(schema)}{call_rules(tools, parallel=parallel)}"
+        return self._compile(rules, opening=(), param="tools")
+
+    def _compile(self, rules: str, *, opening: tuple[int, ...], param: str) -> Grammar:
+        with self._lock:
+            if rules in self._known:
+                self._known.move_to_end(rules)
+                return self._known[rules]
+            if self._vocabulary is None:
+                self._vocabulary = _Vocabulary(self._tokenizer)
+            grammar = _new_grammar(self._vocabulary, rules, opening, param)
+            self._known[rules] = grammar
+            if len(self._known) > _MOST_REMEMBERED:
+                self._known.popitem(last=False)
+            return grammar
+
+
+class Grammar:
+    """What an answer must be. `start` makes the state of one answer; the grammar itself never changes."""
+
+    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, shortest: Sequence[int]) -> None:
+        self._vocabulary = vocabulary
+        self._matcher = matcher
+        self._shortest = tuple(shortest)
+
+    @property
+    def num_needed(self) -> int:
+        """Tokens of the shortest text that fits."""
+        return len(self._shortest)
+
+    def start(self) -> GrammarState:
+        """The state of a new answer."""
+        return GrammarState(self._vocabulary, self._matcher.deep_copy(), self._shortest)
+
+
+class GrammarState:
+    """Where one answer is in its grammar, and how it could end from there."""
+
+    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, closing: Sequence[int]) -> None:
+        self.is_forced = False  # whether the budget decided about a token
+        self._vocabulary = vocabulary
+        self._matcher = matcher
+        self._closing = list(closing)  # tokens that complete the answer
+        self._text = JsonText()
+        self._is_closing = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing but the end may follow."""
+        return self._matcher.is_stopped()
+
+    def close(self) -> None:
+        """End the answer from here as shortly as is known."""
+        self._is_closing = True
+
+    def open(self, token_id: int) -> None:
+        """Walk on with the first token of the shortest text, where that was chosen elsewhere."""
+        assert self._closing[0] == token_id
+        self._say_closing()
+
+    def choose(self, logits: Tensor, choice: Choice, *, num_left: int) -> int:
+        """Choose the next token and walk on with it.
+
+        Args:
+            logits: (V,) floating point, any device; not changed.
+            choice: as for `sample_token`; its bans give way to the grammar, and its penalties leave tokens
+                of structure alone, or texts would be kept from closing.
+            num_left: tokens the answer may still have, this one included; at least those of the shortest end.
+
+        Returns:
+            The token id; `END_ID` where the model ends a text that is complete.
+
+        Raises:
+            BackendError: the grammar grew too complex.
+        """
+        if self._is_closing:
+            return self._say_closing()
+        banned = self._vocabulary.banned(self._matcher)
+        structure = self._vocabulary.structure
+        seen = [token_id for token_id in choice.seen if token_id not in structure]
+        for _ in range(_MOST_TRIES):
+            token_id = sample_token(logits, replace(choice, banned=banned.to(logits.device), seen=seen))
+            if token_id == END_ID or self._try(token_id, num_left - 1):
+                return token_id
+            self.is_forced = True
+            banned[token_id] = True
+            if bool(banned.all()):
+                break
+        return self._say_closing()
+
+    def _say_closing(self) -> int:
+        if not self._closing:
+            return END_ID
+        token_id = self._closing.pop(0)
+        self._push(token_id)
+        return token_id
+
+    def _try(self, token_id: int, num_left: int) -> bool:
+        """Walk on with a token if the answer can end within the tokens left after it."""
+        before = self._text.copy()
+        self._push(token_id)
+        closing = self._closing_after(token_id, num_left)
+        if closing is not None:
+            self._closing = closing
+            return True
+        self._text = before
+        if not self._matcher.rollback(1):
+            raise _broken(self._matcher)
+        return False
+
+    def _push(self, token_id: int) -> None:
+        if not self._matcher.consume_token(token_id):
+            raise _broken(self._matcher)
+        if token_id < FIRST_SPECIAL_ID:
+            self._text.push(self._vocabulary.piece(token_id))
+
+    def _closing_after(self, token_id: int, num_left: int) -> list[int] | None:
+        """Tokens that complete the answer after a token just read, if `num_left` are enough."""
+        if self._closing and self._closing[0] == token_id:
+            return self._closing[1:]
+        if len(self._closing) <= num_left and self._fits(self._closing):
+            return self._closing  # the same end as before, for example from inside a string
+        closing = self._vocabulary.closing(self._matcher, self._text, thorough=False)
+        is_usable = closing is not None and len(closing) <= num_left and self._fits(closing)
+        return closing if is_usable else None
+
+    def _fits(self, closing: list[int]) -> bool:
+        return self._matcher.validate_tokens([*closing, END_ID]) == len(closing) + 1
+
+
+class _Vocabulary:
+    """The tokenizer as the library sees it, and the way from bytes to few tokens."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        from llguidance import LLTokenizer, TokenizerWrapper  # 60 ms, needed by few answers
+
+        self._pieces = [tokenizer.piece(token_id) for token_id in range(FIRST_SPECIAL_ID)]
+        self.library: LLTokenizer = LLTokenizer(
+            TokenizerWrapper(_Wrapped(tokenizer, self._pieces)),
+            n_vocab=tokenizer.vocab_size,
+            slices=LLTokenizer.json_slices(),
+        )
+        self._ids = {piece: token_id for token_id, piece in enumerate(self._pieces) if piece}
+        self._longest = max(map(len, self._ids))
+        self._size = tokenizer.vocab_size
+        single = np.array([self._ids[bytes([byte])] for byte in range(256)])
+        self._byte_places, self._byte_bits = single >> 3, (single & 7).astype(np.uint8)
+        self.structure = frozenset(
+            token_id for piece, token_id in self._ids.items() if set(piece) & set(_STRUCTURE)
+        )
+
+    def piece(self, token_id: int) -> bytes:
+        """Bytes of an ordinary token."""
+        return self._pieces[token_id]
+
+    def banned(self, matcher: LLMatcher) -> Tensor:
+        """(V,) bool, True = the grammar does not allow it next."""
+        bits = np.unpackbits(_bitmask(matcher), bitorder="little")[: self._size]
+        return torch.from_numpy(bits == 0)
+
+    def next_bytes(self, matcher: LLMatcher) -> bytes:
+        """The single bytes the grammar allows next, in rising order."""
+        bits = (_bitmask(matcher)[self._byte_places] >> self._byte_bits) & 1
+        return np.flatnonzero(bits).astype(np.uint8).tobytes()
+
+    def push_bytes(self, matcher: LLMatcher, data: bytes) -> bool:
+        """Walk on byte by byte."""
+        return matcher.consume_tokens([self._ids[data[at : at + 1]] for at in range(len(data))])
+
+    def closing(self, matcher: LLMatcher, text: JsonText, *, thorough: bool) -> list[int] | None:
+        """A short list of tokens that completes what a matcher is in the middle of."""
+        way = find_closing(_LibraryPlace(self, matcher), text, thorough=thorough)
+        return None if way is None else self.fewest_tokens(way)
+
+    def fewest_tokens(self, data: bytes) -> list[int]:
+        """The fewest tokens whose bytes are the given ones: shortest path over the ends of pieces."""
+        best: list[tuple[int, int]] = [(0, -1)]  # tokens up to each byte, and the last one
+        for end in range(1, len(data) + 1):
+            starts = range(max(0, end - self._longest), end)
+            options = (
+                (best[start][0] + 1, self._ids[piece])
+                for start in starts
+                if (piece := data[start:end]) in self._ids
+            )
+            best.append(min(options))
+        tokens: list[int] = []
+        end = len(data)
+        while end:
+            tokens.append(best[end][1])
+            end -= len(self._pieces[tokens[-1]])
+        return tokens[::-1]
+
+
+class _LibraryPlace:
+    """A place of the library's for `closing`."""
+
+    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher) -> None:
+        self._vocabulary = vocabulary
+        self._matcher = matcher
+
+    @property
+    def is_complete(self) -> bool:
+        return self._matcher.is_accepting()
+
+    def copy(self) -> _LibraryPlace:
+        return _LibraryPlace(self._vocabulary, self._matcher.deep_copy())
+
+    def forced(self) -> bytes:
+        return self._matcher.compute_ff_bytes()
+
+    def next_bytes(self) -> bytes:
+        return self._vocabulary.next_bytes(self._matcher)
+
+    def push(self, data: bytes) -> bool:
+        return self._vocabulary.push_bytes(self._matcher, data)
+
+
+class _Wrapped:
+    """What the library asks of a tokenizer."""
+
+    eos_token_id = END_ID
+    bos_token_id = BOS_ID
+
+    def __init__(self, tokenizer: Tokenizer, pieces: Sequence[bytes]) -> None:
+        self.tokens = [*pieces, *(name.encode() for name in SPECIAL_TOKENS)]
+        self.special_token_ids = list(range(FIRST_SPECIAL_ID, tokenizer.vocab_size))
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        return self._encode(text if isinstance(text, str) else text.decode())
+
+
+def _new_grammar(vocabulary: _Vocabulary, rules: str, opening: tuple[int, ...], param: str) -> Grammar:
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(vocabulary.library, LLMatcher.grammar_from_lark(rules), log_level=0)
+    if matcher.is_error():
+        raise InputError(f"the schema cannot be followed: {_reason(matcher)}; use a simpler one", param=param)
+    opened = matcher.deep_copy()
+    opened.consume_tokens(list(opening))
+    try:
+        closing = vocabulary.closing(opened, JsonText(), thorough=True)
+    except BackendError as error:
+        raise InputError(str(error), param=param) from error
+    if closing is None:
+        raise InputError(
+            "no text that fits the schema was found; check its patterns and limits, or use a simpler one",
+            param=param,
+        )
+    return Grammar(vocabulary, matcher, (*opening, *closing))
+
+
+def _bitmask(matcher: LLMatcher) -> NDArray[np.uint8]:
+    mask = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+    if matcher.is_error():
+        raise _broken(matcher)
+    return mask
+
+
+def _broken(matcher: LLMatcher) -> BackendError:
+    return BackendError(f"the schema could not be followed to the end: {_reason(matcher)}; use a simpler one")
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """The library's own words on one line, without its quotation of our rules."""
+    text = matcher.get_error().split("\n   1 |")[0]
+    return " ".join(text.rpartition("failed to compile JSON schema: ")[2].split())

@@ -1,0 +1,123 @@
+"""JSON schemas and tools as rules of a grammar (Lark, in the dialect of `llguidance`).
+
+Notable:
+- Texts are written as `json.dumps(..., ensure_ascii=False)` writes them, as in training: one space after a
+  comma and a colon, no other white space, properties in the schema's order. So no model can fill its budget
+  with blanks.
+- An object whose schema lists its properties gets no others unless the schema says so: what is written still
+  fits, and small models end in time. Schemas that put objects together from several parts are left alone,
+  since a part does not know the others' properties.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from localgpt.errors import InputError
+
+__all__ = ["CallForm", "call_rules", "json_rules", "parse_schema"]
+
+_FORM: Final = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+_ANY_OBJECT: Final = '{"type": "object"}'
+_COMPOSING: Final = frozenset({"anyOf", "oneOf", "$ref"})
+_OF_OBJECTS: Final = frozenset({"properties", "required", "additionalProperties", "patternProperties"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallForm:
+    """A tool as far as a call is written: its name and the JSON schema of its arguments, as JSON text."""
+
+    name: str
+    parameters: str
+
+
+def json_rules(schema: str | None) -> str:
+    """The rule `json`: a JSON text that fits a schema (JSON text); any object where it is None.
+
+    Raises:
+        InputError: it is no JSON object; `param` is "response_format".
+    """
+    return f"json: {_fitting(schema or _ANY_OBJECT, param='response_format')}\n"
+
+
+def call_rules(tools: Sequence[CallForm], *, parallel: bool) -> str:
+    """The rule `calls`: a call of one of the tools, or several in parallel, each behind `<|tool_call|>`.
+
+    Raises:
+        InputError: the parameters of a tool are no JSON object; `param` is "tools".
+    """
+    names = " | ".join(f"tool_{number}" for number in range(len(tools)))
+    rules = [f"calls: call{'+' if parallel else ''}", f"call: <|tool_call|> ({names})"]
+    for number, tool in enumerate(tools):
+        head = f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": '
+        rules.append(f'tool_{number}: {json.dumps(head, ensure_ascii=False)} arguments_{number} "}}"')
+        rules.append(f"arguments_{number}: {_fitting(tool.parameters, param='tools')}")
+    return "\n".join(rules) + "\n"
+
+
+def parse_schema(schema: str, *, param: str) -> dict[str, Any]:
+    """The JSON object that a schema's text is.
+
+    Raises:
+        InputError: it is none; `param` is the given one.
+    """
+    try:
+        parsed = json.loads(schema)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the schema is no JSON ({error}); send a JSON schema", param=param) from None
+    if not isinstance(parsed, dict):
+        raise InputError(
+            f"the schema is a {type(parsed).__name__}, expected an object such as {_ANY_OBJECT}", param=param
+        )
+    return parsed
+
+
+def _fitting(schema: str, *, param: str) -> str:
+    parsed = parse_schema(schema, param=param)
+    closed = parsed if _is_composed(parsed) else _closed(parsed)
+    return f"%json {json.dumps(closed | {'x-guidance': _FORM}, ensure_ascii=False)}"
+
+
+def _is_composed(schema: Any) -> bool:
+    """Whether some object is put together from several schemas."""
+    if isinstance(schema, list):
+        return any(map(_is_composed, schema))
+    if not isinstance(schema, dict):
+        return False
+    keys = schema.keys()
+    is_here = "allOf" in keys or (keys & _COMPOSING and keys & _OF_OBJECTS)
+    return bool(is_here) or any(map(_is_composed, schema.values()))
+
+
+def _closed(schema: Any) -> Any:
+    """A schema that is not composed, with objects of listed properties closed to others."""
+    if not isinstance(schema, dict):
+        return schema
+    within = {key: _CLOSE_WITHIN.get(key, _unchanged)(value) for key, value in schema.items()}
+    listed, required = schema.get("properties"), schema.get("required", [])
+    is_plain = isinstance(required, list) and "patternProperties" not in schema
+    if is_plain and isinstance(listed, dict) and all(name in listed for name in required):
+        within.setdefault("additionalProperties", False)
+    return within
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _closed_values(schemas: Any) -> Any:
+    return {key: _closed(value) for key, value in schemas.items()} if isinstance(schemas, dict) else schemas
+
+
+def _closed_items(schemas: Any) -> Any:
+    return [_closed(schema) for schema in schemas] if isinstance(schemas, list) else schemas
+
+
+_CLOSE_WITHIN: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("properties", "$defs", "definitions", "patternProperties"), _closed_values),
+    **dict.fromkeys(("items", "additionalProperties"), _closed),
+    **dict.fromkeys(("anyOf", "oneOf", "prefixItems"), _closed_items),
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,21 +31,48 @@ from localgpt.nn.flex import PackedLayout
 from localgpt.training.losses import IGNORE
 from localgpt.training.packing import TokenStream
 
-__all__ = ["IMAGE_START", "EncodedTurn", "PictureBatch", "PictureRows", "fill_sample", "talk_turns"]
+__all__ = [
+    "IMAGE_START",
+    "EncodedTurn",
+    "PictureBatch",
+    "PictureRows",
+    "TextTurn",
+    "fill_sample",
+    "talk_turns",
+]
 
 IMAGE_START = 2  # picture tokens follow `<|bos|><|user|>`
-EncodedTurn = tuple[list[int], list[int]]  # question ids, answer ids
+_USUAL_LEN = 8  # tokens of an answer that count 1 each
+_MOST_DRAWN = 12
+
+
+class TextTurn(NamedTuple):
+    """A question and its answer; `weight` says how often it is drawn and how much it is learned."""
+
+    question: str
+    answer: str
+    weight: float = 1.0
+
+
+class EncodedTurn(NamedTuple):
+    """The same as token ids."""
+
+    question: list[int]
+    answer: list[int]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PictureBatch:
     """One batch, all (B, T) int64: `inputs`, `targets`, where each token belongs; `images` (B * S,) numbers.
 
-    Pictures are numbered within their set; sets follow each other in the order of `set_sizes`.
+    `weights` (B, T) float32 say how much each target counts. Pictures are numbered within their set; sets
+    follow each other in the order of `set_sizes`.
     """
 
     inputs: Tensor
     targets: Tensor
+    weights: Tensor
     documents: Tensor
     branches: Tensor
     positions: Tensor
@@ -60,14 +87,16 @@ class PictureBatch:
 
 def fill_sample(
     branches: Sequence[Sequence[EncodedTurn]], *, num_image_tokens: int, sample_len: int
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, NDArray[Any]]:
     """Lay out one picture and its branches; branches that do not fit are left out.
 
     Returns:
         `inputs`, `targets` (answers and their `<|end|>` only), `branches`, `positions`, each (sample_len,)
-        int64.
+        int64, and `weights` (sample_len,) float32. An answer counts with the root of its length, so that the
+        one word that tells left from right is not lost among the words of sentences.
     """
     inputs = np.full(sample_len, PAD_ID, dtype=np.int64)
+    weights = np.ones(sample_len, dtype=np.float32)
     targets = np.full(sample_len, IGNORE, dtype=np.int64)
     branch_of = np.full(sample_len, -1, dtype=np.int64)
     positions = np.zeros(sample_len, dtype=np.int64)
@@ -83,19 +112,24 @@ def fill_sample(
         inputs[start:stop], branch_of[start:stop] = ids, number
         positions[start:stop] = np.arange(end, end + len(ids))
         next_ids = np.array([*ids[1:], IGNORE])
-        targets[start:stop] = np.where([*learned[1:], False], next_ids, IGNORE)
+        targets[start:stop] = np.where([*(w > 0 for w in learned[1:]), False], next_ids, IGNORE)
+        weights[start:stop] = [*learned[1:], 1.0]
         start = stop
-    return {"inputs": inputs, "targets": targets, "branches": branch_of, "positions": positions}
+    return {
+        "inputs": inputs, "targets": targets, "weights": weights, "branches": branch_of,
+        "positions": positions,
+    }  # fmt: skip
 
 
-def _branch(turns: Sequence[EncodedTurn]) -> tuple[list[int], list[bool]]:
+def _branch(turns: Sequence[EncodedTurn]) -> tuple[list[int], list[float]]:
+    """Token ids, and how much each is learned: 0 for what the user says."""
     ids: list[int] = []
-    learned: list[bool] = []
-    for number, (question, answer) in enumerate(turns):
+    learned: list[float] = []
+    for number, (question, answer, weight) in enumerate(turns):
         asked = ([USER_ID] if number else []) + question + [END_ID, ASSISTANT_ID]
         said = [*answer, END_ID]
         ids += asked + said
-        learned += [False] * len(asked) + [True] * len(said)
+        learned += [0.0] * len(asked) + [weight * (_USUAL_LEN / len(said)) ** 0.5] * len(said)
     return ids, learned
 
 
@@ -111,7 +145,7 @@ def talk_turns(stream: TokenStream, *, max_len: int = 64) -> list[EncodedTurn]:
             continue
         middle = ids.index(END_ID)
         if ids[middle + 1] == ASSISTANT_ID:
-            turns.append((ids[2:middle], ids[middle + 2 : -1]))
+            turns.append(EncodedTurn(ids[2:middle], ids[middle + 2 : -1]))
     return turns
 
 
@@ -120,7 +154,7 @@ class PictureRows(IterableDataset[PictureBatch]):
 
     Args:
         sets: for each set, how many samples a batch holds and the candidate pictures: (number, pools) where a
-            pool is a list of (question, answer) texts.
+            pool is a list of turns.
         tokenizer: encodes what is drawn, in the worker.
         talk: exchanges without a picture; some follow one about a picture, so that a conversation can go on.
         num_rows: rows a batch.
@@ -132,7 +166,7 @@ class PictureRows(IterableDataset[PictureBatch]):
 
     def __init__(
         self,
-        sets: Sequence[tuple[int, list[tuple[int, list[list[tuple[str, str]]]]]]],
+        sets: Sequence[tuple[int, list[tuple[int, list[list[TextTurn]]]]]],
         tokenizer: Tokenizer,
         talk: Sequence[EncodedTurn] = (),
         *,
@@ -156,7 +190,8 @@ class PictureRows(IterableDataset[PictureBatch]):
     def _batch(self, rng: np.random.Generator) -> PictureBatch:
         num_image_tokens = int(rng.choice(self.keeps))
         sample_len = self.row_len // self.samples_per_row
-        fields: dict[str, list[Any]] = {"inputs": [], "targets": [], "branches": [], "positions": []}
+        names = ("inputs", "targets", "weights", "branches", "positions")
+        fields: dict[str, list[Any]] = {name: [] for name in names}
         images = []
         for count, pictures in self.sets:
             for pick in rng.integers(len(pictures), size=count):
@@ -178,12 +213,15 @@ class PictureRows(IterableDataset[PictureBatch]):
         )
 
     def _draw_branches(
-        self, pools: list[list[tuple[str, str]]], rng: np.random.Generator
+        self, pools: list[list[TextTurn]], rng: np.random.Generator
     ) -> list[list[EncodedTurn]]:
         """Up to twelve turns of each pool in random order, one a branch; a few branches get a second turn."""
-        drawn = [pool[i] for pool in pools for i in rng.permutation(len(pool))[:12]]
-        encoded = self.tokenizer.encode_batch([text for turn in drawn for text in turn])
-        turns = list(zip(encoded[::2], encoded[1::2], strict=True))
+        drawn = [turn for pool in pools for turn in _drawn(pool, rng)]
+        encoded = self.tokenizer.encode_batch([text for turn in drawn for text in turn[:2]])
+        turns = [
+            EncodedTurn(question, answer, turn.weight)
+            for question, answer, turn in zip(encoded[::2], encoded[1::2], drawn, strict=True)
+        ]
         branches: list[list[EncodedTurn]] = []
         for i in rng.permutation(len(turns)):
             if branches and len(branches[-1]) < 3 and rng.random() < 0.1:
@@ -193,3 +231,12 @@ class PictureRows(IterableDataset[PictureBatch]):
             if self.talk and rng.random() < 0.06:
                 branches[-1].append(self.talk[int(rng.integers(len(self.talk)))])
         return branches
+
+
+def _drawn(pool: list[TextTurn], rng: np.random.Generator) -> list[TextTurn]:
+    """Up to twelve turns of a pool, none twice, the heavy ones rather than the light ones.
+
+    Source: weighted sampling without replacement, Efraimidis and Spirakis 2006.
+    """
+    keys = rng.random(len(pool)) ** (1 / np.array([turn.weight for turn in pool]))
+    return [pool[i] for i in np.argsort(-keys)[:_MOST_DRAWN]]

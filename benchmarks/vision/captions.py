@@ -6,23 +6,11 @@ and numbers stay whole.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 
+from recipes.consensus import tokens_of
+
 __all__ = ["score_captions", "tokens_of"]
-
-
-def tokens_of(text: str, language: str) -> str:
-    """A caption as tokens separated by blanks, as the scorers want it.
-
-    "A dog's ball, red-white!" gives "a dogs ball redwhite".
-    """
-    text = unicodedata.normalize("NFKC", text).lower()
-    kept = "".join(c for c in text if unicodedata.category(c)[0] not in "PSC" or c.isspace())
-    if language == "zh":
-        return " ".join(re.findall(r"[a-z]+|[0-9]+|[^\sa-z0-9]", kept))
-    return " ".join(kept.split())
 
 
 def score_captions(

@@ -15,6 +15,7 @@ __all__ = [
     "Group",
     "article",
     "groups_of",
+    "list_caption",
     "noun_phrase",
     "number_zh",
     "scene_captions",
@@ -102,13 +103,14 @@ def scene_captions(scene: Scene, language: str, rng: random.Random, *, number: i
             break
         use_relation = len(scene.objects) == 2 or rng.random() < 0.3
         text = _relation_caption(scene, language, rng) if use_relation and rng.random() < 0.7 else None
-        text = text or _list_caption(scene, language, rng)
+        text = text or list_caption(scene, language, rng)
         if text not in captions:
             captions.append(text)
     return captions
 
 
-def _list_caption(scene: Scene, language: str, rng: random.Random) -> str:
+def list_caption(scene: Scene, language: str, rng: random.Random) -> str:
+    """One sentence that names everything in the scene."""
     groups = groups_of(scene.objects)
     with_colour = rng.random() < 0.8
     if not with_colour:

@@ -15,6 +15,7 @@ from recipes.scenes.captions import (
     RELATION_ZH,
     Group,
     article,
+    list_caption,
     noun_phrase,
     number_zh,
     scene_captions,
@@ -24,7 +25,7 @@ from recipes.scenes.render import SIZE, Scene, SceneObject, relation_of
 from recipes.scenes.stock import is_held_out_colour, is_held_out_relation
 from recipes.scenes.turns import DIRECTIONS, Turn, is_right, no_forms, number_forms, yes_forms
 from recipes.scenes.vocabulary import COLOUR_ZH, COLOURS, NUMBERS_EN, IconName, icon_names
-from recipes.scenes.wordings import draw_wording
+from recipes.scenes.wordings import TRAINING, draw_wording
 
 __all__ = [
     "QUESTION_KINDS",
@@ -110,7 +111,15 @@ class _Asker:
             "extreme": [self.extreme],
             "describe": [self.describe],
         }
-        return table[kind]
+        return table[kind] + ([] if self.evaluation else self.easier_makers().get(kind, []))
+
+    def easier_makers(self) -> dict[str, list[Callable[[], Turn | None]]]:
+        """Ways to ask that only training has: one axis at a time, and what is there in one sentence."""
+        return {
+            "relation": [self.where, self.side, self.side, self.further],
+            "place": [self.half],
+            "what": [self.what_all],
+        }
 
     # Helpers
 
@@ -330,6 +339,32 @@ class _Asker:
             return self.turn("relation", "where", sentence, word, accepted, a=a, b=b)
         return None
 
+    def side(self) -> Turn | None:
+        """Is the cat left or right of the dog? One axis, and both answers in the question."""
+        for first, second, relation in self.pairs():
+            a, b = self.noun(first.name), self.noun(second.name)
+            form = "side_level" if relation in ("left", "right") else "side_upright"
+            if self.is_chinese:
+                word = RELATION_ZH[relation][0]
+                sentence = f"{a}在{b}的{word}。"
+            else:
+                word = relation.capitalize()
+                sentence = f"The {a} is {RELATION_EN[relation][0]} the {b}."
+            accepted = DIRECTIONS[self.language][relation]
+            return self.turn("relation", form, sentence, word, accepted, a=a, b=b)
+        return None
+
+    def further(self) -> Turn | None:
+        """Which is further to the left, the cat or the dog?"""
+        for first, second, relation in self.pairs():
+            words = _FURTHER[self.language][relation]
+            name, noun = first.name, self.noun(first.name)
+            a, b = self.rng.sample((noun, self.noun(second.name)), 2)
+            sentence = f"{noun}更{words}。" if self.is_chinese else f"The {noun} is further {words}."
+            word = noun if self.is_chinese else _capital(name.en)
+            return self.turn("relation", "further", sentence, word, (noun,), a=a, b=b, e=words)
+        return None
+
     def which(self) -> Turn | None:
         """What is left of the dog? Asked where only one thing is, and all others clearly are not."""
         if self.is_photograph and len(self.scene.objects) > 2:
@@ -364,6 +399,29 @@ class _Asker:
         sentence = f"{noun}在图片的{word}。" if self.is_chinese else f"The {noun} is {word}."
         short = word if self.is_chinese else _capital(word)
         return self.turn("place", "place", sentence, short, (word,), a=noun)
+
+    def half(self) -> Turn | None:
+        """Is it in the left or the right half of the picture? Where that is clear."""
+        things = self.singles()
+        if not things:
+            return None
+        thing, axis = self.rng.choice(things), self.rng.randrange(2)
+        offset = thing.middle[axis] / SIZE - 0.5
+        if abs(offset) < _CLEAR_OF_MIDDLE:
+            return None
+        word = _HALVES[self.language][axis][int(offset > 0)]
+        noun = self.noun(thing.name)
+        sentence = f"{noun}在图片的{word}。" if self.is_chinese else f"The {noun} is in the {word} half."
+        short = word if self.is_chinese else _capital(word)
+        form = "half_upright" if axis else "half_level"
+        return self.turn("place", form, sentence, short, (word,), a=noun)
+
+    def what_all(self) -> Turn | None:
+        """What is this? Where several things are, all of them are the answer."""
+        if len(self.scene.objects) == 1 or self.is_photograph:
+            return None
+        form = self.rng.choice(TRAINING["what"][self.language])
+        return Turn("what", self.language, form, list_caption(self.scene, self.language, self.rng))
 
     def what(self) -> Turn | None:
         names = {thing.name for thing in self.scene.objects}
@@ -421,6 +479,15 @@ _PLACES = {
         ("in the lower left", "at the bottom", "in the lower right"),
     ),
     "zh": (("左上角", "上方", "右上角"), ("左边", "中间", "右边"), ("左下角", "下方", "右下角")),
+}
+_HALVES = {
+    "en": (("left", "right"), ("upper", "lower")),
+    "zh": (("左半边", "右半边"), ("上半部", "下半部")),
+}
+_CLEAR_OF_MIDDLE = 0.08  # of the side
+_FURTHER = {
+    "en": {"left": "to the left", "right": "to the right", "above": "up", "below": "down"},
+    "zh": {"left": "靠左", "right": "靠右", "above": "靠上", "below": "靠下"},
 }
 _MARGIN = 16.0  # pixels between the outermost object and the next
 _EXTREMES: tuple[tuple[Callable[[SceneObject], float], str, str], ...] = (

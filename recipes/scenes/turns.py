@@ -34,6 +34,7 @@ class Turn:
         q: question.
         a: answer to learn.
         accepted: short forms that a right reply holds (see `is_right`); empty where only people can judge.
+        weight: how much the answer is learned, beside the usual 1.
     """
 
     kind: str
@@ -41,10 +42,12 @@ class Turn:
     q: str
     a: str
     accepted: tuple[str, ...] = ()
+    weight: float = 1.0
 
-    def to_dict(self) -> dict[str, str]:
-        """As `samples_NAME.jsonl` stores it."""
-        return {"lang": self.lang, "kind": self.kind, "q": self.q, "a": self.a}
+    def to_dict(self) -> dict[str, str | float]:
+        """As `samples_NAME.jsonl` stores it; a weight of 1 is left out."""
+        told: dict[str, str | float] = {"lang": self.lang, "kind": self.kind, "q": self.q, "a": self.a}
+        return told if self.weight == 1.0 else {**told, "weight": self.weight}
 
 
 def yes_forms(language: str) -> tuple[str, ...]:

@@ -74,7 +74,9 @@ _PREFIX = {
 _SUFFIX_KIND = {
     "colour": "colour", "colour_many": "colour", "background": "colour", "count": "count",
     "count_colour": "count", "total": "count", "presence": "yesno", "presence_colour": "yesno",
-    "relation_yesno": "yesno", "what": "what", "which": "what", "extreme": "what", "where": "relation",
+    "relation_yesno": "yesno", "what": "what", "which": "what", "extreme": "what", "further": "what",
+    "where": "relation", "side_level": "relation", "side_upright": "relation", "half_level": "relation",
+    "half_upright": "relation",
 }  # fmt: skip
 
 TRAINING: Table = {
@@ -207,11 +209,17 @@ TRAINING: Table = {
             "Is it true that the {a} is {r} the {b}?", "The {a} is {r} the {b}. Is that right?",
             "Is the {a} placed {r} the {b}?", "Can you see the {a} {r} the {b}?",
             "Does the picture show the {a} {r} the {b}?", "The {a} is {r} the {b}, isn't it?",
+            "Do you find the {a} {r} the {b}?", "Am I right that the {a} is {r} the {b}?",
+            "Can the {a} be found {r} the {b}?", "Tell me if the {a} is {r} the {b}.",
+            "Is the {a} somewhere {r} the {b}?", "Does the {a} lie {r} the {b}?",
+            "Would the {a} be {r} the {b}?",
         ),
         "zh": (
             "{a}在{b}的{r}吗？", "{a}是在{b}的{r}吗？", "{a}是不是在{b}的{r}？", "图中{a}在{b}的{r}吗？",
             "{a}位于{b}的{r}吗？", "{a}是否在{b}的{r}？", "{a}在不在{b}的{r}？", "{b}的{r}是{a}吗？",
-            "{a}在{b}{r}，对吗？", "图里的{a}在{b}的{r}吗？",
+            "{a}在{b}{r}，对吗？", "图里的{a}在{b}的{r}吗？", "{b}的{r}有{a}吗？", "在{b}的{r}能看到{a}吗？",
+            "你看{a}在{b}的{r}吗？", "{a}在{b}的{r}，是吗？", "能在{b}的{r}找到{a}吗？",
+            "告诉我{a}是否在{b}的{r}。", "{a}放在{b}的{r}吗？",
         ),
     },
     "where": {
@@ -222,12 +230,81 @@ TRAINING: Table = {
             "Is the {a} left of, right of, above or below the {b}?",
             "How is the {a} placed relative to the {b}?", "where is the {a} relative to the {b}",
             "What is the position of the {a} relative to the {b}?",
-            "Where is the {a} with respect to the {b}?",
+            "Where is the {a} with respect to the {b}?", "Which way from the {b} is the {a}?",
+            "Seen from the {b}, where is the {a}?", "From the {b}, in which direction lies the {a}?",
+            "Tell me on which side of the {b} the {a} is.", "Where does the {a} lie, relative to the {b}?",
+            "Going from the {b} to the {a}, which way is it?", "Relative to the {b}, where is the {a}?",
+            "Is the {a} above, below, left of or right of the {b}?", "Which side of the {b} is the {a} on?",
+            "Say where the {a} is, relative to the {b}.", "Which way is it from the {b} to the {a}?",
+            "If you stand at the {b}, where is the {a}?",
         ),
         "zh": (
             "{a}在{b}的哪边？", "{a}在{b}的什么位置？", "{a}相对于{b}在哪里？", "{a}在{b}的哪个方向？",
             "相对{b}来说，{a}在哪儿？", "{a}位于{b}的哪一侧？", "{a}在{b}的左边、右边、上面还是下面？",
             "从{b}看，{a}在哪边？", "{a}在{b}的什么方位？", "图中{a}在{b}的哪一边？",
+            "相对于{b}，{a}在什么方向？", "{b}的哪一边是{a}？", "{a}在{b}的上下左右哪一边？",
+            "说说{a}相对{b}的位置。", "从{b}出发，{a}在哪个方向？", "{a}处于{b}的哪一侧？",
+            "{b}的哪个方向有{a}？", "告诉我{a}在{b}的哪边。", "看{b}，{a}在它的哪边？",
+        ),
+    },
+    "side_level": {
+        "en": (
+            "Is the {a} left or right of the {b}?", "Is the {a} to the left or to the right of the {b}?",
+            "Is the {a} right or left of the {b}?", "Does the {a} stand left or right of the {b}?",
+            "Left or right: on which side of the {b} is the {a}?", "The {a}: left or right of the {b}?",
+            "Is the {a} to the right or to the left of the {b}?", "is the {a} left or right of the {b}",
+        ),
+        "zh": (
+            "{a}在{b}的左边还是右边？", "{a}在{b}的右边还是左边？", "{a}在{b}的左侧还是右侧？",
+            "{a}是在{b}的左面还是右面？", "{b}的左边还是右边是{a}？", "左还是右：{a}在{b}的哪边？",
+        ),
+    },
+    "side_upright": {
+        "en": (
+            "Is the {a} above or below the {b}?", "Is the {a} below or above the {b}?",
+            "Is the {a} over or under the {b}?", "Does the {a} stand above or below the {b}?",
+            "Above or below: where from the {b} is the {a}?", "The {a}: above or below the {b}?",
+            "is the {a} above or below the {b}", "Is the {a} higher up or lower down than the {b}?",
+        ),
+        "zh": (
+            "{a}在{b}的上面还是下面？", "{a}在{b}的下面还是上面？", "{a}在{b}的上方还是下方？",
+            "{a}是在{b}的上边还是下边？", "{b}的上面还是下面是{a}？", "上还是下：{a}在{b}的哪边？",
+        ),
+    },
+    "further": {
+        "en": (
+            "Which is further {e}, the {a} or the {b}?", "What is further {e}: the {a} or the {b}?",
+            "Which of the two is further {e}, the {a} or the {b}?",
+            "The {a} or the {b}: which is further {e}?",
+            "What lies further {e}, the {a} or the {b}?", "Which one is further {e}, the {a} or the {b}?",
+        ),
+        "zh": (
+            "{a}和{b}哪个更{e}？", "哪个更{e}，{a}还是{b}？", "更{e}的是{a}还是{b}？",
+            "{a}跟{b}相比，谁更{e}？", "{a}与{b}，哪一个更{e}？",
+        ),
+    },
+    "half_level": {
+        "en": (
+            "Is the {a} in the left or the right half?",
+            "Is the {a} in the left or right half of the picture?",
+            "In which half is the {a}, left or right?", "Is the {a} on the left side or the right side?",
+            "Left or right half: where is the {a}?",
+        ),
+        "zh": (
+            "{a}在图片的左半边还是右半边？", "{a}在左半边还是右半边？", "左半边还是右半边有{a}？",
+            "{a}是在图的左半边，还是右半边？",
+        ),
+    },
+    "half_upright": {
+        "en": (
+            "Is the {a} in the upper or the lower half?",
+            "Is the {a} in the upper or lower half of the picture?",
+            "In which half is the {a}, upper or lower?", "Upper or lower half: where is the {a}?",
+            "Is the {a} in the lower or the upper half?",
+        ),
+        "zh": (
+            "{a}在图片的上半部还是下半部？", "{a}在上半部还是下半部？", "上半部还是下半部有{a}？",
+            "{a}是在图的上半部，还是下半部？",
         ),
     },
     "which": {
@@ -236,10 +313,15 @@ TRAINING: Table = {
             "What do you see {r} the {b}?", "What thing is {r} the {b}?", "what is {r} the {b}",
             "Name the object {r} the {b}.", "What is shown {r} the {b}?",
             "Which thing can be seen {r} the {b}?", "What is there {r} the {b}?",
+            "What can be found {r} the {b}?", "Tell me what is {r} the {b}.", "What lies {r} the {b}?",
+            "Which item is {r} the {b}?", "What do you find {r} the {b}?", "What is the thing {r} the {b}?",
+            "Can you name what is {r} the {b}?",
         ),
         "zh": (
             "{b}的{r}是什么？", "{b}{r}有什么？", "什么在{b}的{r}？", "在{b}{r}的是什么？",
             "{b}的{r}有什么东西？", "图中{b}的{r}是什么？", "哪个物体在{b}的{r}？", "请说出{b}{r}的东西。",
+            "在{b}的{r}有什么？", "{b}的{r}能看到什么？", "告诉我{b}的{r}是什么。", "位于{b}{r}的是什么？",
+            "{b}的{r}放着什么？", "什么东西在{b}的{r}？",
         ),
     },
     "what": {

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from recipes.consensus import CiderScorer, caption_weights
 from recipes.scenes.turns import Turn, no_forms, number_forms, yes_forms
 from recipes.scenes.vocabulary import COLOUR_ZH, NUMBERS_EN, NUMBERS_ZH
+from recipes.scenes.wordings import TRAINING
 from recipes.vision_data.facts import PhotoFacts, caption_facts, clean_caption
 from recipes.vision_data.photo_wordings import draw_photo_wording
 from recipes.vision_data.photo_words import ACTIVITIES, NOUNS, PLACES, Noun
@@ -99,17 +101,48 @@ def photo_questions(
 
 
 def photo_turns(
-    captions_en: Sequence[str], captions_zh: Sequence[str], rng: random.Random, rates: Rates
+    captions_en: Sequence[str],
+    captions_zh: Sequence[str],
+    rng: random.Random,
+    rates: Rates,
+    scorers: Mapping[str, CiderScorer] | None = None,
 ) -> list[Turn]:
-    """Training turns of one photograph in both languages."""
+    """Training turns of one photograph in both languages.
+
+    Args:
+        captions_en: English captions.
+        captions_zh: Chinese captions.
+        rng: draws questions and wordings.
+        rates: how often each question is asked.
+        scorers: for each language, of all training captions; captions are then weighed by their agreement.
+    """
     facts = caption_facts(captions_en, captions_zh)
-    return [
-        turn
-        for language in ("en", "zh")
-        for turn in photo_questions(
-            captions_en, captions_zh, rng, language=language, rates=rates, facts=facts
-        )
-    ]
+    turns: list[Turn] = []
+    for language in ("en", "zh"):
+        captions = [
+            clean_caption(text, language) for text in (captions_zh if language == "zh" else captions_en)
+        ]
+        scorer = (scorers or {}).get(language)
+        weights = caption_weights(scorer, captions) if scorer else [1.0] * len(captions)
+        weighed = dict(zip(captions, weights, strict=True))
+        turns += [
+            replace(turn, weight=weighed[turn.a]) if turn.kind == "describe" else turn
+            for turn in photo_questions(
+                captions_en, captions_zh, rng, language=language, rates=rates, facts=facts
+            )
+        ]
+        turns += _what_is_this(weighed, language, rng)
+    return turns
+
+
+def _what_is_this(weighed: Mapping[str, float], language: str, rng: random.Random) -> list[Turn]:
+    """What is this? Asked about a photograph, a person says what is on it: one of the two best captions.
+
+    Without it only icons and labelled pictures are asked so, and a photograph gets the name of an icon.
+    """
+    best = sorted(weighed, key=lambda caption: -weighed[caption])[:2]
+    forms = rng.sample(TRAINING["what"][language], len(best))
+    return [Turn("what", language, form, caption) for form, caption in zip(forms, best, strict=True)]
 
 
 class _Asker:

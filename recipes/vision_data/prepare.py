@@ -1,9 +1,10 @@
 """From the raw image sets to what the vision recipes read, deterministically and on many processes.
 
 For each set: `images_NAME.npy` (N, H, W, 3) uint8 and `samples_NAME.jsonl`, one line a picture: `image` its
-number, `split` "train" or "val", `captions` by language, `turns` of `lang`, `kind`, `q` and `a`, `label` or
-null. Scenes also have `objects`: `[noun, colour, x0, y0, x1, y1]` in the order of painting; nouns and colours
-are numbered from 1 in the order of `recipes.scenes.vocabulary` (0: no clear colour), edges are 0..1.
+number, `split` "train" or "val", `captions` by language, `turns` of `lang`, `kind`, `q` and `a` (and `weight`
+where an answer is to be learned more or less than others), `label` or null. Scenes also have `objects`:
+`[noun, colour, x0, y0, x1, y1]` in the order of painting; nouns and colours are numbered from 1 in the order
+of `recipes.scenes.vocabulary` (0: no clear colour), edges are 0..1.
 `manifest.json` records counts and seeds. A picture depends on the seed and its number only.
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recipes.consensus import CiderScorer
 from recipes.scenes.captions import scene_captions
 from recipes.scenes.questions import scene_questions
 from recipes.scenes.render import SIZE, Scene, render_scene
@@ -41,10 +43,10 @@ __all__ = ["SETS", "VAL_SCENES", "PrepareOptions", "prepare"]
 SETS = {
     "flickr8k": 176, "scenes": SIZE, "icons": SIZE, "tiny_imagenet_part": 64, "scenes6": 128, "grocery": 144,
 }  # fmt: skip
-PER_KIND = {
-    "relation": 4,
-    "count": 3,
-}  # turns of a scene in each language; what is hardest to learn is asked most
+# Turns of a training scene in each language; what is hardest to learn is asked most.
+PER_KIND = {"relation": 7, "place": 3, "count": 3}
+# How often each kind of scene is rendered for training: two things side by side more often than else.
+TRAINING_KINDS = {"single": 6, "colour": 20, "count": 18, "groups": 12, "relation": 26, "mixed": 18}
 VAL_SCENES = 0.025  # held-out scenes, as a share of the training ones
 ICON_VERSIONS = 6
 _CHUNK = 250
@@ -86,6 +88,7 @@ class _Shared:
     pack: PicturePack | None = None
     rows: list[tuple[int, str]] = field(default_factory=list)
     rates: Rates = field(default_factory=Rates)
+    scorers: dict[str, CiderScorer] = field(default_factory=dict)
 
 
 _SHARED = _Shared()
@@ -174,7 +177,8 @@ def _start_scenes(options: PrepareOptions) -> tuple[int, Maker]:
 def _make_scene(train: int, options: PrepareOptions, number: int) -> tuple[NDArray[np.uint8], Sample]:
     split = "train" if number < train else "val"
     rng = random.Random(f"scene-{options.seed}-{split}-{number if split == 'train' else number - train}")
-    scene = render_scene(rng, _SHARED.stocks[split], split=split)
+    kind = rng.choices(list(TRAINING_KINDS), weights=list(TRAINING_KINDS.values()))[0]
+    scene = render_scene(rng, _SHARED.stocks[split], split=split, kind=kind if split == "train" else None)
     captions = {language: scene_captions(scene, language, rng) for language in ("en", "zh")}
     turns = [
         turn
@@ -241,8 +245,11 @@ def _hashes(numbers: range) -> list[int]:
 
 def _start_flickr8k(options: PrepareOptions) -> tuple[int, Maker]:
     pack = _start_pack(options, "flickr8k")
-    train = (pack.rows[i] for i, split in _SHARED.rows if split == "train")
+    train = [pack.rows[i] for i, split in _SHARED.rows if split == "train"]
     _SHARED.rates = question_rates(caption_facts(row["en"], row["zh"]) for row in train)
+    _SHARED.scorers = {
+        language: CiderScorer((row[language] for row in train), language) for language in ("en", "zh")
+    }
     return len(_SHARED.rows), _make_photograph
 
 
@@ -251,7 +258,8 @@ def _make_photograph(options: PrepareOptions, number: int) -> tuple[NDArray[np.u
     place, split = _SHARED.rows[number]
     row = _SHARED.pack.rows[place]
     rng = random.Random(f"photograph-{options.seed}-{row['file']}")
-    turns = photo_turns(row["en"], row["zh"], rng, _SHARED.rates) if split == "train" else []
+    is_train = split == "train"
+    turns = photo_turns(row["en"], row["zh"], rng, _SHARED.rates, _SHARED.scorers) if is_train else []
     captions = {
         language: [clean_caption(text, language) for text in row[language]] for language in ("en", "zh")
     }

@@ -207,5 +207,5 @@ def test_every_colour_and_kind_has_words() -> None:
     assert set(COLOUR_ZH) == set(COLOURS)
     for table in (TRAINING, EVALUATION):
         assert all(set(forms) == {"en", "zh"} for forms in table.values())
-    assert set(TRAINING) == set(EVALUATION)
+    assert set(EVALUATION) < set(TRAINING)  # easier steps are for training only
     assert sum(KINDS.values()) == 100

@@ -11,14 +11,21 @@ __all__ = ["IGNORE", "contrastive_loss", "token_loss"]
 IGNORE = -100  # target of positions that are not learned
 
 
-def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def token_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean next-token cross entropy in nats.
 
     Args:
         logits: (..., V).
         targets: (...) int64; `IGNORE` where nothing is learned.
+        weights: (...) float32, how much each token counts in the mean; None counts all that are learned
+            alike.
     """
-    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), ignore_index=IGNORE)
+    flat, told = logits.flatten(0, -2).float(), targets.flatten()
+    if weights is None:
+        return F.cross_entropy(flat, told, ignore_index=IGNORE)
+    each = F.cross_entropy(flat, told, ignore_index=IGNORE, reduction="none")
+    counted = weights.flatten() * (told != IGNORE)
+    return (each * counted).sum() / counted.sum().clamp(min=1e-6)
 
 
 def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor | None = None) -> Tensor:

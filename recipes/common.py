@@ -38,6 +38,10 @@ class RunOptions:
         size: "full", or "tiny" for a run of seconds on a CPU.
         init: folder of checkpoints to start from, where the recipe needs them.
         wait_for_init: start before they are there, and wait for a file `ready` beside them.
+        peak: factor on the peak learning rates, for a run that goes on from trained weights.
+        freeze_embedding: leave the token embedding as it is, so that its files stay as they are too.
+        like: family folder whose unchanged tensors an export repeats byte for byte.
+        branch: the decoder recipe also tells what six GPU minutes with a decay of their own reach.
         fp16: half precision activations on a GPU (bfloat16 where it has it; recipes use it by default).
         seed: decides initial weights, data order and augmentation.
     """
@@ -50,6 +54,10 @@ class RunOptions:
     size: str = "full"
     init: Path | None = None
     wait_for_init: bool = False
+    peak: float = 1.0
+    branch: bool = False
+    freeze_embedding: bool = False
+    like: Path | None = None
     fp16: bool = False
     seed: int = 0
     device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")

@@ -3,7 +3,9 @@
 Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gives `encoder.safetensors` and
 a record. Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and
 caption-word classification (SuperClass, arXiv:2411.03313); noun and colour of every grid cell of the
-rendered scenes, so that features know places. 160 px first, 224 px for the last part.
+rendered scenes, so that features know places; a small reader beside it that answers questions from the grid
+(`recipes.reader`). 160 px first, 192 px for the last part; joint tuning goes on at the served 224 px. With
+several processes each draws its own pictures, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from localgpt.media.text.vocabulary import PAD_ID
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.training.losses import contrastive_loss
 from localgpt.training.optimizer import step_all
+from localgpt.training.parallel import Group, join_group
 from localgpt.training.schedule import set_lr, trapezoid
 from recipes.augment import Augmentation, augment_with_grid, plain_pixels
 from recipes.cells import CellHead, CellMaps
 from recipes.common import RunLog, RunOptions
 from recipes.pictures import CaptionTable, PictureSet, word_table
+from recipes.reader import Reader, ReaderOptions, TurnTable
 
 __all__ = ["CaptionedSet", "EncoderRun", "caption_loss", "pretrain_encoder", "retrieval_recall"]
 
@@ -51,8 +55,11 @@ class EncoderRun:
     labelled: dict[str, int] = field(
         default_factory=lambda: {"tiny_imagenet_part": 128, "scenes6": 32, "grocery": 32}
     )
+    reader: ReaderOptions = field(default_factory=ReaderOptions)
+    reader_weight: float = 1.0
     low_size: int = 160
-    low_until: float = 0.6  # share of the run at the low resolution
+    high_size: int = 192  # 768 pictures of 224 px leave no room for joint tuning to get ready beside them
+    low_until: float = 0.5  # share of the run at the low resolution
     token_drop: float = 0.1  # share of a caption's tokens that are hidden, for the small number of captions
     num_words: int = 1500
     cell_weight: float = 0.5
@@ -73,8 +80,9 @@ class EncoderRun:
             n_token_embd=16, n_text_embd=32, n_text_layer=1, n_text_head=2,
         )  # fmt: skip
         return cls(
-            config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, low_size=32, num_words=50
-        )
+            config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, low_size=32, high_size=64,
+            num_words=50, reader=ReaderOptions(n_embd=32, n_layer=1, n_head=2),
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -171,9 +179,10 @@ class Heads(nn.Module):
 class EncoderStep:
     """Losses of one batch: captions, caption words, labels, and what lies where in rendered scenes."""
 
-    def __init__(self, options: RunOptions, run: EncoderRun) -> None:
+    def __init__(self, options: RunOptions, run: EncoderRun, group: Group) -> None:
         self.options, self.run = options, run
-        self.generator = torch.Generator(options.device).manual_seed(options.seed)
+        own_seed = options.seed + 1000 * group.rank
+        self.generator = torch.Generator(options.device).manual_seed(own_seed)
         tokenizer = Tokenizer.from_file(options.data / "tokenizer.json")
         max_len = run.config.text_context_len
         self.captioned = {n: CaptionedSet.load(options, n, tokenizer, max_len) for n in run.captioned}
@@ -187,6 +196,17 @@ class EncoderStep:
         self.maps = {name: found for name, found in maps.items() if found is not None}
         self.cells = nn.ModuleDict({n: CellHead(run.config.n_feature, m) for n, m in self.maps.items()})
         self.cells.to(options.device)
+        self.turns = {
+            name: TurnTable.build(
+                [pools[0] + pools[1] for pools in s.pictures.turns()], tokenizer, run.reader, options.device
+            )
+            for name, s in self.captioned.items()
+        }
+        self.reader = Reader(
+            run.reader, n_feature=run.config.n_feature, vocab_size=run.config.vocab_size,
+            grid_size=run.config.grid_size,
+        ).to(options.device)  # fmt: skip
+        torch.manual_seed(own_seed)  # from here on processes differ
         compiles = options.device.startswith("cuda")
         self._look = torch.compile(self.encoder.image, dynamic=False) if compiles else self.encoder.image
 
@@ -214,6 +234,11 @@ class EncoderStep:
             targets = torch.cat([self.words[n][indices] for n, indices in draws.items()])
             log_probs = F.log_softmax(self.heads.words(pooled[:num]).float(), dim=-1)
             losses["words"] = -(targets * log_probs).sum(dim=1).mean()
+            read = [self.turns[n].draw(indices, self.generator) for n, indices in draws.items()]
+            grid = self.encoder.grid_features((stages[0][:num], stages[1][:num]))
+            losses["reader"] = self.reader.loss(
+                grid, *(torch.cat(parts) for parts in zip(*read, strict=True))
+            )
             for name, indices in extra.items():
                 logits = self.heads.labels[name](pooled[places[name]]).float()
                 target = self.labelled[name].labels[indices]
@@ -247,51 +272,57 @@ class EncoderStep:
         cells = [losses[f"cells_{name}"] for name in self.maps]
         labels = [losses[name] for name in self.labelled]
         total = losses["caption"] + losses["words"] + self.run.cell_weight * sum(cells)
+        total = total + self.run.reader_weight * losses["reader"]
         return total + sum(labels) / max(1, len(labels))
+
+    def parts(self) -> nn.ModuleList:
+        """All that learns; only the encoder is kept."""
+        return nn.ModuleList([self.encoder, self.heads, self.cells, self.reader])
 
 
 def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
     """Train the encoder from scratch; see the module docstring."""
     run = EncoderRun.of_size(options.size)
-    log = RunLog(options, "encoder")
+    group = join_group(options.device)
+    log = RunLog(options, "encoder", group)
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    step = EncoderStep(options, run)
-    encoder = step.encoder
-    optimizer = torch.optim.AdamW(
-        _groups([encoder, step.heads, step.cells], run.weight_decay), lr=run.lr, betas=(0.9, 0.98)
-    )
-    for group in optimizer.param_groups:
-        group["peak_lr"] = run.lr
+    step = EncoderStep(options, run, group)
+    encoder, parts = step.encoder, step.parts()
+    optimizer = torch.optim.AdamW(_groups(parts, run.weight_decay), lr=run.lr, betas=(0.9, 0.98))
+    for group_of_parameters in optimizer.param_groups:
+        group_of_parameters["peak_lr"] = run.lr
     step.total(step(run.low_size)).backward()  # compile before the clock of the run starts
     optimizer.zero_grad(set_to_none=True)
     budget, num_skipped, num_measured = options.budget(run.minutes), 0, 0
     first = next(iter(step.captioned.values()))
-    while not budget.is_over:
-        size = run.low_size if budget.progress < run.low_until else run.config.image_size
-        set_lr([optimizer], trapezoid(budget.progress, warmup=run.warmup, decay=1 - run.warmup))
+    while (progress := group.agree(budget.progress, options.device)) < 1:
+        size = run.low_size if progress < run.low_until else run.high_size
+        set_lr([optimizer], trapezoid(progress, warmup=run.warmup, decay=1 - run.warmup))
         losses = step(size)
         step.total(losses).backward()
+        group.average_gradients(parts.parameters())
         num_skipped += not step_all([optimizer], encoder.parameters(), max_norm=run.max_norm)
         budget.step += 1
         if budget.step % 50 == 0 or budget.step <= 3 or budget.is_over:
             shown = {name: round(float(loss.detach()), 3) for name, loss in losses.items()}
-            log.write(
-                step=budget.step, size=size, progress=round(budget.progress, 3), skipped=num_skipped, **shown
-            )
-        if (quarter := int(4 * budget.progress)) > num_measured and len(first.pictures.val):
+            log.write(step=budget.step, size=size, progress=round(progress, 3), skipped=num_skipped, **shown)
+        if group.is_first and (quarter := int(4 * progress)) > num_measured and len(first.pictures.val):
             num_measured = quarter
             log.write(step=budget.step, **retrieval_recall(encoder, first, size=size, dtype=options.dtype))
-    step.settle_statistics(run.config.image_size, num_batches=run.num_settling)
-    save_file(
-        {k: v.contiguous() for k, v in encoder.state_dict().items()}, options.out / "encoder.safetensors"
-    )
-    (options.out / "encoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
-    figures: dict[str, Any] = {"steps": budget.step}
-    if len(first.pictures.val):
-        figures |= retrieval_recall(encoder, first, size=run.config.image_size, dtype=options.dtype)
+    figures: dict[str, Any] = {"steps": budget.step, "reader_loss": float(losses["reader"].detach())}
+    if group.is_first:
+        step.settle_statistics(run.config.image_size, num_batches=run.num_settling)
+        state = {k: v.contiguous() for k, v in encoder.state_dict().items()}
+        save_file(state, options.out / "encoder.safetensors")
+        if step.maps:  # joint tuning goes on with them
+            save_file(dict(step.cells.state_dict()), options.out / "cells.safetensors")
+        (options.out / "encoder.json").write_text(json.dumps(run.config.to_dict()), encoding="utf-8")
+        if len(first.pictures.val):
+            figures |= retrieval_recall(encoder, first, size=run.config.image_size, dtype=options.dtype)
     log.finish(**figures)
+    group.leave()
     return figures
 
 
@@ -302,8 +333,8 @@ def _words_of(captioned: dict[str, CaptionedSet], num_words: int, device: str) -
     return dict(zip(groups, tables, strict=True))
 
 
-def _groups(modules: list[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
-    parameters = [p for module in modules for p in module.parameters()]
+def _groups(parts: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    parameters = list(parts.parameters())
     return [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},

@@ -33,7 +33,19 @@ def _export(options: RunOptions) -> dict[str, Any]:
     return export_weights(options)
 
 
-RECIPES: dict[str, Recipe] = {"decoder": _decoder, "encoder": _encoder, "joint": _joint, "export": _export}
+def _restore(options: RunOptions) -> dict[str, Any]:
+    from recipes.restore import restore_weights
+
+    return restore_weights(options)
+
+
+RECIPES: dict[str, Recipe] = {
+    "decoder": _decoder,
+    "encoder": _encoder,
+    "joint": _joint,
+    "export": _export,
+    "restore": _restore,
+}
 
 
 def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:

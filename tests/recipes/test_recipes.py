@@ -15,7 +15,7 @@ from localgpt.training.packing import TokenStream
 from recipes.common import RunOptions
 from recipes.decoder import EPOCH
 from recipes.joint import MIXTURE
-from recipes.picture_rows import fill_sample, talk_turns
+from recipes.picture_rows import EncodedTurn, fill_sample, talk_turns
 from recipes.registry import RECIPES, run_recipe
 from recipes.tokenizer import train_tokenizer
 
@@ -113,15 +113,21 @@ def test_joint_tuning_learns_answers_about_pictures(data: Path, pretrained: Path
     _run("joint", data, tmp_path, init=pretrained / "init")
     answers = _losses(tmp_path, "answer")
     assert answers[-1] < answers[0] - 0.5
-    assert {"decoder", "encoder", "projector"} <= {p.stem for p in tmp_path.glob("*.safetensors")}
+    kept = {path.stem for path in (tmp_path / "latest").glob("*.safetensors")}
+    assert kept == {"decoder", "encoder", "projector"}
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    assert 0.0 <= record["cider_en"] <= 10.0
 
 
 def test_every_recipe_is_registered() -> None:
-    assert set(RECIPES) == {"decoder", "encoder", "joint", "export"}
+    assert set(RECIPES) == {"decoder", "encoder", "joint", "export", "restore"}
 
 
 def test_fill_sample_learns_answers_only_and_numbers_branches() -> None:
-    turns = [[([10, 11], [20])], [([12], [21, 22]), ([13], [23])]]
+    turns = [
+        [EncodedTurn([10, 11], [20])],
+        [EncodedTurn([12], [21, 22]), EncodedTurn([13], [23], weight=2.0)],
+    ]
     sample = fill_sample(turns, num_image_tokens=3, sample_len=40)
     inputs, targets = sample["inputs"].tolist(), sample["targets"].tolist()
     assert inputs[:2] == [BOS_ID, USER_ID]
@@ -132,6 +138,10 @@ def test_fill_sample_learns_answers_only_and_numbers_branches() -> None:
     assert sample["branches"].tolist()[:6] == [0] * 6
     first, second = (sample["positions"][sample["branches"] == n].tolist() for n in (1, 2))
     assert first[0] == second[0] == 6  # every branch starts right after the picture
+    weights = [w for w, target in zip(sample["weights"], targets, strict=True) if target != IGNORE]
+    assert weights[0] == weights[1] == 2.0  # two tokens: the root of 8 / 2
+    assert weights[2] < weights[0]
+    assert weights[5] == 2 * weights[0]
 
 
 def test_talk_turns_are_single_exchanges() -> None:
@@ -141,11 +151,12 @@ def test_talk_turns_are_single_exchanges() -> None:
     sequences = [said, longer, document]
     offsets = np.cumsum([0, *map(len, sequences)])
     stream = TokenStream(np.concatenate([np.array(s, dtype=np.uint16) for s in sequences]), offsets)
-    assert talk_turns(stream) == [([1, 2], [3])]
+    assert talk_turns(stream) == [EncodedTurn([1, 2], [3])]
     assert talk_turns(stream, max_len=4) == []
 
 
 def test_fill_sample_leaves_out_what_does_not_fit() -> None:
-    sample = fill_sample([[([1] * 50, [2])], [([3], [4])]], num_image_tokens=3, sample_len=16)
+    turns = [[EncodedTurn([1] * 50, [2])], [EncodedTurn([3], [4])]]
+    sample = fill_sample(turns, num_image_tokens=3, sample_len=16)
     assert 1 not in sample["inputs"]
     assert 3 in sample["inputs"]

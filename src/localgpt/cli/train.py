@@ -18,7 +18,9 @@ __all__ = ["train"]
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="decoder, encoder, joint or export.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="decoder, encoder, joint, export or restore.")
+    ],
     data: Annotated[
         Path, typer.Option("--data", metavar="FOLDER", exists=True, file_okay=False, help="What it reads.")
     ],

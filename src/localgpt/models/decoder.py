@@ -39,6 +39,7 @@ class DecoderConfig:
     n_modality: int = 3  # text, image, audio
     context_len: int = 2560  # served; trained at 2,048
     qk_norm: bool = True
+    dropout: float = 0.0  # in training, of what a layer adds
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for config.json."""
@@ -75,11 +76,12 @@ class Block(nn.Module):
         )
         self.norm_2 = LayerNorm(config.n_embd)
         self.mlp = MLP(config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, layer: int, attend: Attend, modality: Tensor | None) -> Tensor:
         """(B, T, C) to (B, T, C)."""
-        x = x + self.attn(self.norm_1(x), layer, attend, modality)
-        return x + self.mlp(self.norm_2(x))
+        x = x + self.dropout(self.attn(self.norm_1(x), layer, attend, modality))
+        return x + self.dropout(self.mlp(self.norm_2(x)))
 
 
 class Decoder(nn.Module):

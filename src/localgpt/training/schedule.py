@@ -25,12 +25,17 @@ class Budget:
             raise ValueError("a budget needs either steps or minutes, and not both")
 
     @property
+    def elapsed_minutes(self) -> float:
+        """Wall clock since the run began."""
+        return (time.monotonic() - self.started) / 60
+
+    @property
     def progress(self) -> float:
         """Share of the run that is over, 0 to 1."""
         if self.steps is not None:
             return min(1.0, self.step / self.steps)
         assert self.minutes is not None
-        return min(1.0, (time.monotonic() - self.started) / (60 * self.minutes))
+        return min(1.0, self.elapsed_minutes / self.minutes)
 
     @property
     def is_over(self) -> bool:

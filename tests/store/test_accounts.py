@@ -77,7 +77,7 @@ async def test_another_programs_changes_count_within_a_second(settings: Settings
 
 
 async def test_use_is_noted_by_the_minute(store: Store, clock: Clock) -> None:
-    entry, key = await store.accounts.create("phone", "user")
+    _, key = await store.accounts.create("phone", "user")
     for _ in range(3):
         found = await store.accounts.find(key)
         assert found is not None

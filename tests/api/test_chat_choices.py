@@ -36,6 +36,11 @@ async def test_choices_differ_by_seed(openai: AsyncOpenAI, service: FakeService)
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (7, 9, 16)
 
 
+async def test_seeds_go_round(http: httpx.AsyncClient, service: FakeService) -> None:
+    assert (await ask(http, n=2, seed=2**63 - 1)).status_code == 200
+    assert service.chat.options.seed == -(2**63)
+
+
 async def test_streamed_choices(openai: AsyncOpenAI, service: FakeService) -> None:
     service.answers, service.notices = [["a", "b"], ["c"]], ("n",)
     stream = await openai.chat.completions.create(

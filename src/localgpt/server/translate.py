@@ -124,9 +124,14 @@ def choices_of(task: TaskT, num_choices: int) -> list[TaskT]:
     tasks = [task]
     for index in range(1, num_choices):
         seed = task.options.seed
-        options = task.options if seed is None else replace(task.options, seed=seed + index)
+        # Beyond the largest seed comes the smallest.
+        options = task.options if seed is None else replace(task.options, seed=_as_int64(seed + index))
         tasks.append(replace(task, id=f"{task.id}-{index}", options=options))
     return tasks
+
+
+def _as_int64(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def embed_inputs(body: EmbeddingsBody) -> tuple[TextPart | ImagePart, ...]:

@@ -202,3 +202,20 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(WireError, on_known)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
+    _correct_schema(app)
+
+
+def _correct_schema(app: FastAPI) -> None:
+    """Take out of the schema what the framework adds for bodies that do not fit: here they are a 400."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = build()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(unused, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,34 @@
+"""The last check: every documented parameter of every route was sent at least once by the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openai.types import completion_create_params, embedding_create_params
+from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import response_create_params
+
+from benchmarks.conformance_checks.target import Target, check, expect
+
+DOCUMENTED: dict[str, Any] = {
+    "/v1/chat/completions": chat_create_params.CompletionCreateParamsStreaming,
+    "/v1/completions": completion_create_params.CompletionCreateParamsStreaming,
+    "/v1/responses": response_create_params.ResponseCreateParamsStreaming,
+    "/v1/embeddings": embedding_create_params.EmbeddingCreateParams,
+}
+
+
+def documented_parameters(params: Any) -> set[str]:
+    """Names in a TypedDict of the official client and in those it is made of."""
+    names = set(params.__annotations__)
+    for base in getattr(params, "__orig_bases__", ()):
+        if hasattr(base, "__annotations__"):
+            names |= documented_parameters(base)
+    return names
+
+
+@check("coverage", "every documented parameter was sent")
+async def everything_was_sent(target: Target) -> None:
+    for path, params in DOCUMENTED.items():
+        unsent = documented_parameters(params) - target.sent[path]
+        expect(not unsent, f"{path}: never sent {', '.join(sorted(unsent))}")

@@ -128,6 +128,7 @@ class Accounts:
             await connection.execute(delete(keys).where(keys.c.id == entry.id))
 
         await self._database.write(work)
+        await self._database.purge()
         self._known_until = 0.0
         return entry
 

@@ -1,0 +1,95 @@
+"""`keys`, `backup` and `restore`: their answers, and their mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder of the commands."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("LOCALGPT_HOME", str(folder))
+    return folder
+
+
+def test_keys_are_made_listed_and_revoked(run: Run) -> None:
+    assert "there is no key" in run("keys", "list").err
+    made = run("keys", "create", "phone", "--json", "--requests-per-minute", "5", "--max_parallel", "2").json
+    assert made["key"].startswith("sk-") and (made["role"], made["name"]) == ("user", "phone")
+    assert made["limits"] == {"requests_per_minute": 5, "max_parallel": 2}
+    plain = run("keys", "create", "laptop", "--role", "admin")
+    assert plain.status == 0 and plain.out.startswith("sk-") and plain.out.count("\n") == 1
+    listed = run("keys", "list", "--json")
+    assert [entry["name"] for entry in listed.json["keys"]] == ["phone", "laptop"]
+    assert made["key"] not in listed.out and "sk-" not in listed.out
+    text = run("keys", "list").out
+    assert "5 requests a minute" in text and "2 at once" in text and "never used" in text
+    assert run("keys", "revoke", "phone", "--json").json["revoked"]["id"] == made["id"]
+    assert [entry["name"] for entry in run("keys", "list", "--json").json["keys"]] == ["laptop"]
+    assert "create" in run("keys").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("keys", "revoke", "nobody"), "no key 'nobody'"),
+        (("keys", "create", " "), "name is empty"),
+        (("keys", "create", "x", "--role", "king"), "king"),
+        (("keys", "create", "x", "--max-parallel", "0"), "max-parallel"),
+        (("backup", "file"), "no store"),
+        (("restore", "nothing"), "cannot read the backup"),
+        (("backup", "file", "--passphrase-file", "nothing"), "cannot read the passphrase file"),
+    ],
+)
+def test_mistakes_are_one_line(run: Run, arguments: tuple[str, ...], part: str) -> None:
+    outcome = run(*arguments)
+    assert outcome.status == 2 and part in outcome.line
+
+
+def test_names_are_taken_once(run: Run) -> None:
+    run("keys", "create", "phone")
+    assert "already" in run("keys", "create", "phone").line
+
+
+def test_a_backup_goes_round(run: Run, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localgpt.server.store.vault.SCRYPT_COST", 2**14)
+    run("keys", "create", "phone")
+    (tmp_path / "words").write_text("several words\n")
+    made = run("backup", "file", "--passphrase-file", "words", "--json").json
+    assert made["path"] == "file" and made["sealed_by"] == "passphrase"
+    assert made["bytes"] == (tmp_path / "file").stat().st_size
+    assert "store.key" in run("backup", "other").err
+    assert "--force" in run("restore", "file", "--passphrase-file", "words").line
+    monkeypatch.setenv("LOCALGPT_HOME", str(tmp_path / "new"))
+    assert "LOCALGPT_BACKUP_PASSPHRASE" in run("restore", "file").line
+    monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "wrong")
+    assert "passphrase does not open" in run("restore", "file").line
+    monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "several words")
+    restored = run("restore", "file", "--json").json
+    assert restored["path"] == str(tmp_path / "new") and restored["messages"] == 0
+    assert [entry["name"] for entry in run("keys", "list", "--json").json["keys"]] == ["phone"]
+    assert "0 conversations" in run("restore", "file", "--force").out
+
+
+def test_an_encrypted_store_asks_for_what_opens_it(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("keys", "create", "phone")
+    (home / "store.key").rename(home / "elsewhere")
+    assert "store.key is missing" in run("keys", "list").line
+    monkeypatch.setenv("LOCALGPT_ENCRYPT", "false")
+    assert "opened by the key file" in run("keys", "list").line
+
+
+def test_a_public_address_needs_a_key_that_may_be_in_the_store(run: Run, home: Path) -> None:
+    refused = run("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(home))
+    assert "--api-key sk-" in refused.line and "localgpt keys create" in refused.line
+    assert not home.exists()
+    run("keys", "create", "phone", "--data-dir", str(home))
+    started = run("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(home), "--model", "nothing")
+    assert "nothing" in started.err and "--api-key" not in started.err

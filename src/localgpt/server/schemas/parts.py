@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from localgpt.server.schemas.common import Body, refused
@@ -17,6 +17,7 @@ from localgpt.server.schemas.tools import FunctionName
 __all__ = [
     "AssistantTurn",
     "ChatTurn",
+    "DataUrl",
     "FunctionTurn",
     "ImageUrl",
     "ImageUrlPart",
@@ -39,10 +40,22 @@ class TextContentPart(Body):
     prompt_cache_breakpoint: Annotated[None, _NO_BREAKPOINT] = None
 
 
-class ImageUrl(Body):
-    """A picture inside the request: a `data:` URL. Nothing is ever fetched from the network."""
+DataUrl = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^data:image/[^;,]+;base64,",
+            "description": "A picture inside the request; nothing is fetched from the network.",
+        }
+    ),
+]
 
-    url: str
+
+class ImageUrl(Body):
+    """A picture."""
+
+    url: DataUrl
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
@@ -147,8 +160,9 @@ class FunctionCallEntry(Body):
 
 
 class ToolCallEntry(Body):
-    """A call the assistant asked for."""
+    """A call the assistant asked for; clients that keep a stream's pieces send their `index` back."""
 
+    index: int | None = None  # the list's own order is what counts
     id: Annotated[str, Field(min_length=1)]
     type: Literal["function"]
     function: FunctionCallEntry
@@ -167,7 +181,7 @@ class AssistantTurn(Body):
     function_call: FunctionCallEntry | None = None
     tool_calls: Annotated[list[ToolCallEntry], Field(max_length=128)] | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
-    reasoning_content: None = None
+    reasoning_content: str | None = None  # another model's thoughts: left out, with a notice
 
 
 class ToolTurn(Body):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from localgpt.server.schemas.common import Reply, UsageReply
+from localgpt.server.schemas.parts import DataUrl
 from localgpt.server.schemas.sampling import GenerationBody
 from localgpt.tasks import Language
 
@@ -14,7 +15,7 @@ __all__ = ["AskBody", "DescribeBody", "VisionReply"]
 
 
 class _PictureBody(GenerationBody):
-    image: str  # a data URL: data:image/<format>;base64,<data>
+    image: DataUrl
 
 
 class DescribeBody(_PictureBody):

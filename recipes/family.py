@@ -116,7 +116,8 @@ class Family:
 
     def prepare_pictures(self) -> None:
         """Picture sets, unless they are there; the raw ones may still be on their way."""
-        if (self.data / "manifest.json").exists() and any(self.data.glob("samples_*.jsonl")):
+        manifest = self.data / "manifest.json"  # of text alone, until the pictures are all there
+        if manifest.exists() and "sets" in json.loads(manifest.read_text(encoding="utf-8")):
             return
         self.steps.wait_for(self.args.raw / "ready" if self.args.await_raw else None)
         num_cores = os.cpu_count() or 1

@@ -1,18 +1,23 @@
-"""A real Chromium against a real server on a loopback port; the models are scripted."""
+"""A real Chromium against a real server with a real store on a loopback port; the models are scripted."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from localgpt.server import create_app
 from localgpt.server.gateway import STATIC_DIR
 from localgpt.server.running import Server, address_of, bind
+from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
 from tests.api.fake_service import FakeService
 
@@ -21,38 +26,95 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+DESKTOP = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
 
 
 class LiveServer:
-    """A server in a thread, and the service it asks."""
+    """A server in a thread, the service it asks, and a client that prepares what is stored."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.service = FakeService()
+        chosen = Settings(data_dir=folder, **settings)
         listener = bind("127.0.0.1", 0)
         self.url = address_of(listener)
-        started = threading.Event()
-        self._server = Server(create_app(settings, self.service), on_listening=started.set)
-        self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
+        key = chosen.api_keys[0] if chosen.api_keys else "none"
+        self.http = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=30)
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(chosen, listener)), daemon=True)
         self._thread.start()
-        assert started.wait(20)
+        assert self._started.wait(20)
 
-    def _run(self, listener: object) -> None:
-        asyncio.run(self._server.serve(sockets=[listener]))  # type: ignore[list-item]
+    async def _run(self, chosen: Settings, listener: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        app = create_app(chosen, self.service, store=await open_store(chosen))
+        self._server = Server(app, on_listening=self._started.set)
+        await self._server.serve(sockets=[listener])
+
+    def hold(self) -> None:
+        """Let answers stop after their first piece, until `release`."""
+        self.service.gate = asyncio.Event()
+
+    def release(self) -> None:
+        """Let answers go on, those under way too."""
+        gate, self.service.gate = self.service.gate, None
+        assert gate is not None
+        self._loop.call_soon_threadsafe(gate.set)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """What the page's own API answers."""
+        reply = self.http.request(method, f"/api/{path}", json=body)
+        assert reply.is_success, reply.text
+        return reply.json() if reply.content else None
+
+    def remember(self, title: str, *texts: str) -> str:
+        """Store a conversation: questions and answers in turn; returns its id."""
+        made: str = self.call("POST", "conversations", {"title": title})["id"]
+        parent = None
+        for index, text in enumerate(texts):
+            body = {"id": f"m{index}", "parent_id": parent, "text": text}
+            if index % 2:
+                body["role"] = "assistant"
+            parent = self.call("POST", f"conversations/{made}/messages", body)["id"]
+        return made
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All stored messages, those of the conversation changed last first."""
+        found = self.call("GET", "conversations")["data"]
+        return [
+            message for one in found for message in self.call("GET", f"conversations/{one['id']}")["messages"]
+        ]
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self.http.close()
+        if self.service.gate is not None:
+            self.release()
+        self._server.stop()
         self._thread.join(20)
         assert not self._thread.is_alive()
 
 
 @pytest.fixture
-def live() -> Iterator[LiveServer]:
-    """A fresh server for each test."""
+def serve(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Start servers with the settings a test wants; their first-run tour has been seen."""
     if not (STATIC_DIR / "index.html").is_file():
         pytest.skip("the page is not built: make page")
-    server = LiveServer(Settings())
-    yield server
-    server.stop()
+    servers: list[LiveServer] = []
+
+    def start(*, tour: bool = False, **settings: Any) -> LiveServer:
+        server = LiveServer(tmp_path / f"data{len(servers)}", **settings)
+        servers.append(server)
+        server.call("PUT", "settings", {"show_tour": tour})
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def live(serve: Callable[..., LiveServer]) -> LiveServer:
+    """A fresh server for each test."""
+    return serve()
 
 
 @pytest.fixture(scope="session")
@@ -71,30 +133,45 @@ class Visit:
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.url = url
+        self.context = context
         self.problems: list[str] = []
-        self.page: Page = context.new_page()
-        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        self.page.on(
+        context.on("request", self._on_request)
+        self.page = self.open()
+
+    def open(self) -> Page:
+        """Another window of the same visitor."""
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on(
             "console",
             lambda message: self.problems.append(message.text) if message.type == "error" else None,
         )
-        self.page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((url, "data:", "blob:"))
-                else self.problems.append(f"left the origin: {request.url}")
-            ),
-        )
-        self.page.goto(url)
+        page.goto(self.url)
+        return page
+
+    def _on_request(self, request: Any) -> None:
+        if not request.url.startswith((self.url, "data:", f"blob:{self.url}")):
+            self.problems.append(f"left the origin: {request.url}")
 
 
 @pytest.fixture
-def visit(browser: Browser, live: LiveServer, request: pytest.FixtureRequest) -> Iterator[Visit]:
+def visitor(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Visitors of any server, with the browser options a test wants."""
+    contexts: list[BrowserContext] = []
+
+    def visit(url: str, **options: Any) -> Visit:
+        context = browser.new_context(**{**DESKTOP, **options})
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        return Visit(context, url)
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def visit(visitor: Callable[..., Visit], live: LiveServer, request: pytest.FixtureRequest) -> Visit:
     """The page, opened; options of the browser context come from the marker `visitor`."""
     marker = request.node.get_closest_marker("visitor")
-    options = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
-    context = browser.new_context(**{**options, **(marker.kwargs if marker else {})})
-    context.set_default_timeout(15_000)
-    yield Visit(context, live.url)
-    context.close()
+    return visitor(live.url, **(marker.kwargs if marker else {}))

@@ -1,6 +1,6 @@
 // The page: sidebar, conversation, composer, and what lies over them.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Attachment, Settings } from "./api/types";
 import { Composer } from "./chat/Composer";
 import { Thread } from "./chat/Thread";
@@ -35,7 +35,7 @@ export function App() {
   const { connection } = useStore(server);
   const { thread } = useStore(current);
   const title = useSelected(thread, (one) => one.title) ?? "";
-  const isBusy = useSelected(thread, (one) => one.answering !== null) ?? false;
+  const isBusy = useSelected(thread, (one) => one.isBusy) ?? false;
   const [systemIsDark, setSystemIsDark] = useState(darkQuery.matches);
   const [isDrawerOpen, setIsDrawerOpen] = useState(false);
   const [over, setOver] = useState<Over>(null);
@@ -43,6 +43,7 @@ export function App() {
   const picker = useRef<HTMLInputElement>(null);
   const searchBox = useRef<HTMLInputElement>(null);
   const menuButton = useRef<HTMLButtonElement>(null);
+  const wasDrawerOpen = useRef(false);
   const t = words[language];
   const currentId = thread?.value.id ?? null;
   const isDark = theme === null ? systemIsDark : theme === "dark";
@@ -64,6 +65,12 @@ export function App() {
     openDraft(currentId);
     if (matchMedia("(hover: hover)").matches) input.current?.focus(); // on a phone it would raise the keyboard
   }, [currentId]);
+  useLayoutEffect(() => {
+    // The focus goes into the drawer with the reader, and back.
+    if (isDrawerOpen) document.querySelector<HTMLElement>(".sidebar .brand button")?.focus();
+    else if (wasDrawerOpen.current) menuButton.current?.focus();
+    wasDrawerOpen.current = isDrawerOpen;
+  }, [isDrawerOpen]);
   useEffect(() => {
     if (saved.show_tour && !asksKey) setOver({ kind: "tour" });
   }, [saved.show_tour, asksKey]);
@@ -76,11 +83,7 @@ export function App() {
     closeDrawer();
     if (id === null) input.current?.focus();
   };
-  const closeDrawer = () => {
-    if (!isDrawerOpen) return;
-    setIsDrawerOpen(false);
-    menuButton.current?.focus();
-  };
+  const closeDrawer = () => setIsDrawerOpen(false);
   const onSend = () => {
     const { text, pictures } = composer.value;
     const attachments = pictures.flatMap((picture) => picture.attachment ?? []);

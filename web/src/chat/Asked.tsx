@@ -19,8 +19,8 @@ export function Asked({ entry, siblings, isIdle, isLast, actions }: MessageProps
     <article class="turn asked" aria-label={t.you} data-id={entry.id}>
       {entry.attachments.length ? (
         <div class="pictures">
-          {entry.attachments.map((one) => (
-            <Shown key={one.id} attachment={one} onView={actions.view} />
+          {entry.attachments.map((one, index) => (
+            <Shown key={index} attachment={one} onView={actions.view} />
           ))}
         </div>
       ) : null}

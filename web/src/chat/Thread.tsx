@@ -15,7 +15,7 @@ const WINDOW = 40; // messages drawn at first, and with each step up
 
 export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachment: Attachment): void }) {
   const t = useWords();
-  const { messages, leaf, answering, load: loading } = useStore(thread);
+  const { messages, leaf, isBusy, load: loading } = useStore(thread);
   const branch = useMemo(() => branchOf(messages, leaf), [messages, leaf]);
   const siblings = useMemo(() => siblingsById(messages), [messages]);
   const [numShown, setNumShown] = useState(WINDOW);
@@ -39,8 +39,8 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
   );
 
   const toEnd = () => {
-    const box = scroller.current!;
-    box.scrollTop = box.scrollHeight;
+    const box = scroller.current;
+    if (box) box.scrollTop = box.scrollHeight;
   };
   const onScroll = () => {
     const box = scroller.current!;
@@ -106,7 +106,7 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
               entry={entry}
               siblings={siblings.get(entry.id) ?? []}
               isLast={entry === last}
-              isIdle={answering === null && last?.state !== "saving"}
+              isIdle={!isBusy}
               actions={actions}
             />
           ))}
@@ -117,7 +117,7 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
           <Down />
         </button>
       ) : null}
-      <Announcer last={last} isBusy={answering !== null} />
+      <Announcer last={last} isBusy={isBusy} />
     </>
   );
 }

@@ -18,6 +18,7 @@ const marked = new Marked({
     html: ({ text }: Tokens.HTML | Tokens.Tag) => escape(text),
     // A picture from elsewhere would tell that elsewhere who reads it: its link is shown instead.
     image: ({ href, text }: Tokens.Image) => escape(text || href),
+    checkbox: ({ checked }: Tokens.Checkbox) => (checked ? "☑ " : "☐ "),
     link({ href, tokens }: Tokens.Link) {
       const text = this.parser.parseInline(tokens);
       if (!SAFE_LINK.test(href)) return text;
@@ -39,9 +40,9 @@ const marked = new Marked({
 
 const PURIFY = {
   ALLOWED_TAGS: (
-    "a blockquote br code del div em figcaption figure h1 h2 h3 h4 h5 h6 hr input li ol p pre span strong table tbody td th thead tr ul"
+    "a blockquote br code del div em figcaption figure h1 h2 h3 h4 h5 h6 hr li ol p pre span strong table tbody td th thead tr ul"
   ).split(" "),
-  ALLOWED_ATTR: ["href", "target", "rel", "class", "start", "type", "checked", "disabled", "tabindex"],
+  ALLOWED_ATTR: ["href", "target", "rel", "class", "start", "tabindex"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_TRUSTED_TYPE: true as const,

@@ -4,6 +4,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { exportPath } from "../api/calls";
 import type { Conversation } from "../api/types";
 import { useWords } from "../i18n";
+import { retitle } from "../state/chat";
 import { remove, rename } from "../state/list";
 import { say } from "../ui/Toast";
 import { wordsOfError } from "../ui/failures";
@@ -29,6 +30,7 @@ export function Row({ one, isCurrent, isBusy, onOpen, onRemoved }: Props) {
     if (!title || title === one.title) return;
     try {
       await rename(one.id, title);
+      retitle(one.id, title);
     } catch (error) {
       say(wordsOfError(error, t));
     }

@@ -1,7 +1,7 @@
 // Conversations in use: opening, sending, answering, stopping, branching. Nothing typed is dropped before the server
 // says that it is stored.
 
-import { addMessage, createConversation, getConversation, patchConversation } from "../api/calls";
+import { addMessage, createConversation, deleteConversation, getConversation, patchConversation } from "../api/calls";
 import { streamAnswer } from "../api/answer";
 import { ApiError } from "../api/client";
 import type { Attachment, Conversation } from "../api/types";
@@ -34,7 +34,7 @@ export function open(id: string | null, title = ""): void {
   const thread = threads.get(id) ?? newThread(id, title);
   threads.set(id, thread);
   current.set({ thread });
-  if (thread.value.answering === null) void load(thread);
+  if (!thread.value.isBusy) void load(thread);
 }
 
 /** Read a conversation from the server; what waits to be sent is put below it. */
@@ -63,10 +63,15 @@ export async function load(thread: ThreadStore): Promise<void> {
 /** Read again what another window changed, and conversations that are open here. */
 export function reloadChanged(id: string | null): void {
   for (const [other, thread] of threads) {
-    if (thread.value.answering !== null || (id !== null && other !== id)) continue;
+    if (thread.value.isBusy || (id !== null && other !== id)) continue;
     if (thread === current.value.thread) void load(thread);
     else threads.delete(other);
   }
+}
+
+/** A conversation has a new title. */
+export function retitle(id: string, title: string): void {
+  threads.get(id)?.set({ title });
 }
 
 export function forget(id: string | null): void {
@@ -111,6 +116,23 @@ export async function edit(thread: ThreadStore, id: string, text: string): Promi
   if (before) await say(thread, before.parent_id, text, before.attachments);
 }
 
+/** Do work in a conversation that `stop` can end; one at a time. */
+async function busily(thread: ThreadStore, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  const { id, isBusy } = thread.value;
+  if (isBusy) return;
+  const controller = new AbortController();
+  running.set(id, controller);
+  thread.set({ isBusy: true });
+  setBusy(id, true);
+  try {
+    await work(controller.signal);
+  } finally {
+    running.delete(id);
+    setBusy(id, false);
+    thread.set({ isBusy: false });
+  }
+}
+
 async function say(thread: ThreadStore, parentId: string | null, text: string, attachments: Attachment[]): Promise<void> {
   const entry: Entry = { ...asked({ id: newId(), parent_id: parentId, text, attachments }), state: "saving" };
   putEntry(thread, entry, { leaf: entry.id });
@@ -123,8 +145,13 @@ async function say(thread: ThreadStore, parentId: string | null, text: string, a
     attachments,
     created_at: entry.created_at,
   });
-  if (await store(thread, entry)) await answer(thread, entry.id);
+  await storeAndAnswer(thread, entry);
 }
+
+const storeAndAnswer = (thread: ThreadStore, entry: Entry) =>
+  busily(thread, async (signal) => {
+    if ((await store(thread, entry)) && !signal.aborted) await answer(thread, entry.id, signal);
+  });
 
 async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
   const { id, title } = thread.value;
@@ -155,15 +182,11 @@ function summaryOf(thread: ThreadStore): Conversation {
 }
 
 /** Have the message `parentId` answered; an earlier answer stays as a branch. */
-export async function answer(thread: ThreadStore, parentId: string): Promise<void> {
+async function answer(thread: ThreadStore, parentId: string, signal: AbortSignal): Promise<void> {
   const conversationId = thread.value.id;
-  if (thread.value.answering !== null) return;
   const id = newId();
-  const entry: Entry = { ...asked({ id, parent_id: parentId, text: "", attachments: [] }), role: "assistant", state: "writing" };
-  const controller = new AbortController();
-  running.set(conversationId, controller);
-  putEntry(thread, entry, { leaf: id, answering: id });
-  setBusy(conversationId, true);
+  const blank = asked({ id, parent_id: parentId, text: "", attachments: [] });
+  putEntry(thread, { ...blank, role: "assistant", state: "writing" }, { leaf: id });
   let text = "";
   let notices: string[] = [];
   let frame = 0;
@@ -172,33 +195,42 @@ export async function answer(thread: ThreadStore, parentId: string): Promise<voi
     patchEntry(thread, id, { text, notices });
   };
   const soon = () => (frame ||= requestAnimationFrame(draw));
+  const events = {
+    onText: (piece: string) => ((text += piece), soon()),
+    onNotices: (more: string[]) => ((notices = [...notices, ...more]), soon()),
+  };
   let end: Partial<Entry>;
   try {
-    const finish_reason = await streamAnswer(
-      conversationId,
-      { parent_id: parentId, id },
-      {
-        onText: (piece) => ((text += piece), soon()),
-        onNotices: (more) => ((notices = [...notices, ...more]), soon()),
-      },
-      controller.signal,
-    );
+    const finish_reason = await streamAnswer(conversationId, { parent_id: parentId, id }, events, signal);
     end = { state: undefined, finish_reason };
   } catch (error) {
-    if (controller.signal.aborted) end = { state: undefined, finish_reason: "cancelled" };
-    else {
-      const failure = failureOf(error);
-      end = { state: "failed", failure };
-      if (failure.kind === "key") askForKey();
-      if (failure.kind === "offline" || failure.kind === "interrupted") void pollStatus();
-    }
+    end = signal.aborted ? { state: undefined, finish_reason: "cancelled" } : failed(error);
   }
   cancelAnimationFrame(frame);
-  running.delete(conversationId);
-  setBusy(conversationId, false);
-  patchEntry(thread, id, { text, notices, ...end }, { answering: null });
+  patchEntry(thread, id, { text, notices, ...end });
+  if (signal.aborted || (end.failure && text)) await settle(thread, id);
   touch(summaryOf(thread));
   tellOthers(conversationId);
+}
+
+const SETTLE_MS = [0, 100, 200, 400, 800];
+
+/** Wait until the server has stored what was written of an answer that broke off, so that the next message can follow it. */
+async function settle(thread: ThreadStore, id: string): Promise<void> {
+  for (const pause of SETTLE_MS) {
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    const stored = await getConversation(thread.value.id).catch((error: unknown) => void failureOf(error));
+    if (!stored) return;
+    if (!stored.messages.some((message) => message.id === id)) continue;
+    return mergeStored(thread, stored.messages, stored.leaf, stored.title);
+  }
+}
+
+function failed(error: unknown): Partial<Entry> {
+  const failure = failureOf(error);
+  if (failure.kind === "key") askForKey();
+  if (failure.kind === "offline" || failure.kind === "interrupted") void pollStatus();
+  return { state: "failed", failure };
 }
 
 export function stop(): void {
@@ -209,20 +241,22 @@ export function stop(): void {
 /** Try again what failed, whatever it was; on an answer that succeeded, make another one. */
 export async function again(thread: ThreadStore, id: string): Promise<void> {
   const entry = thread.value.messages.get(id);
-  if (!entry || thread.value.answering !== null) return;
-  if (entry.role === "user") {
-    if (!entry.state || (await store(thread, entry))) await answer(thread, id);
-  } else if (entry.parent_id !== null) {
-    if (entry.state === "failed" && !entry.text) dropEntry(thread, id);
-    await answer(thread, entry.parent_id);
-  }
+  if (!entry || thread.value.isBusy) return;
+  if (entry.role === "user" && entry.state) return storeAndAnswer(thread, entry);
+  const parentId = entry.role === "user" ? id : entry.parent_id;
+  if (parentId === null) return;
+  if (entry.state === "failed" && !entry.text) dropEntry(thread, id);
+  await busily(thread, (signal) => answer(thread, parentId, signal));
 }
 
 /** Take back a message that could not be sent. */
 export function discard(thread: ThreadStore, id: string): void {
   dropUnsent(id);
   dropEntry(thread, id);
-  if (!thread.value.isStored && !thread.value.messages.size) forget(thread.value.id);
+  if (thread.value.messages.size) return;
+  forget(thread.value.id);
+  // An empty conversation that cannot be deleted now stays in the list, and can be deleted there.
+  if (thread.value.isStored) void deleteConversation(thread.value.id).catch((error: unknown) => void failureOf(error));
 }
 
 /** Show the branch of `id`, where it was left. */

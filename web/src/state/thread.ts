@@ -23,7 +23,7 @@ export interface Thread {
   load: "loading" | "ready" | "failed" | "missing";
   messages: ReadonlyMap<string, Entry>;
   leaf: string | null;
-  answering: string | null; // id of the answer being written here
+  isBusy: boolean; // something is being stored or answered here
 }
 
 export type ThreadStore = Store<Thread>;
@@ -36,7 +36,7 @@ export function newThread(id: string, title: string): ThreadStore {
     load: "ready",
     messages: new Map(),
     leaf: null,
-    answering: null,
+    isBusy: false,
   });
 }
 

@@ -33,6 +33,7 @@ from localgpt.server.schemas.common import ErrorBody, ErrorDetail
 
 __all__ = [
     "ERROR_REPLIES",
+    "EVENT_CONTENT",
     "STREAM_REPLIES",
     "WireError",
     "describe_error",
@@ -109,11 +110,18 @@ ERROR_REPLIES: dict[int | str, dict[str, Any]] = {
 }
 """What every route documents beside its own answer."""
 
+EVENT_CONTENT: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    }
+}
+"""A stream of server-sent events; the schema is that of one event."""
+
 STREAM_REPLIES: dict[int | str, dict[str, Any]] = {
     **ERROR_REPLIES,
     200: {
         "description": "The whole answer, or with `stream: true` its pieces as server-sent events.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": EVENT_CONTENT,
     },
 }
 """`ERROR_REPLIES` of a route that streams when it is asked to."""

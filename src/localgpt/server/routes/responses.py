@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from localgpt.errors import InputError, LocalGPTError
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.answers import notices_header
-from localgpt.server.errors import ERROR_REPLIES, WireError
+from localgpt.server.errors import ERROR_REPLIES, STREAM_REPLIES, WireError
 from localgpt.server.events import EventBodies, Events
 from localgpt.server.gateway import Gateway
 from localgpt.server.responses.asked import Asked, understand
@@ -27,7 +27,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["responses"])
 
 
-@router.post("/v1/responses", response_model=ResponseReply, responses=ERROR_REPLIES)
+@router.post("/v1/responses", response_model=ResponseReply, responses=STREAM_REPLIES)
 async def create_response(
     body: ResponsesBody, request: Request, gateway: GatewayDep, owner: Owner
 ) -> Response:

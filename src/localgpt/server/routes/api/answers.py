@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response
 from localgpt.errors import CancelledRequestError, InputError, LocalGPTError
 from localgpt.server.access import GatewayDep, Owner, StoreDep
 from localgpt.server.answers import ChatWriter, stream_chat
-from localgpt.server.errors import WireError
+from localgpt.server.errors import EVENT_CONTENT, WireError
 from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.routes.api.common import API_REPLIES, conversation_missing
 from localgpt.server.schemas.api import AnswerBody
@@ -45,7 +45,7 @@ router = APIRouter()
 _REPLIES = API_REPLIES | {
     200: {
         "description": "Server-sent events: the chunks of /v1/chat/completions, then [DONE].",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": EVENT_CONTENT,
     },
     409: {"model": ErrorBody, "description": "There is a message of that id already."},
 }

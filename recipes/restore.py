@@ -29,7 +29,7 @@ def restore_weights(options: RunOptions) -> dict[str, Any]:
     options.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
     if family.projector is not None:
-        figures["places_std"] = float(family.projector.positions.std())
+        figures["places_std"] = float(family.projector.positions.detach().std())
         figures["places_made_anew"] = _give_places(family.projector)
     for name in ("decoder", "encoder", "projector"):
         member = getattr(family, name)

@@ -233,6 +233,39 @@ async def test_a_client_who_goes_away_keeps_what_was_written(
     assert service.num_cancelled == 1
 
 
+async def test_a_server_that_stops_keeps_what_was_written(
+    store: Store, service: FakeService, connect: Connect
+) -> None:
+    app = create_app(Settings(), service, store=store)
+    page = connect(app)
+    await ask(page)
+    service.gate = asyncio.Event()
+    running = asyncio.ensure_future(answer(page))
+    while not service.requests:
+        await asyncio.sleep(0)
+    app.state.gateway.stopping.set()
+    response = await running
+    assert '"error"' in response.text and "stopping" in response.text
+    assert not store.holds
+    (stored,) = [message for message in await store.conversations.messages("local", "c") if message.id == "a"]
+    assert (stored.text, stored.finish_reason) == ("Hello", "cancelled")
+
+
+async def test_answers_kept_elsewhere_are_brought_along(
+    page: httpx.AsyncClient, service: FakeService
+) -> None:
+    await ask(page, "one")
+    brought = {"id": "x", "parent_id": "m", "role": "assistant", "text": "two"}
+    assert (await page.post("/api/conversations/c/messages", json=brought)).status_code == 201
+    await page.post("/api/conversations/c/messages", json={"id": "n", "parent_id": "x", "text": "three"})
+    await answer(page, parent_id="n")
+    assert [turn.role for turn in service.chat.messages] == ["user", "assistant", "user"]
+    refused = await page.post(
+        "/api/conversations/c/messages", json=brought | {"id": "y", "attachments": ["0" * 64]}
+    )
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "attachments"
+
+
 async def test_an_answer_to_a_deleted_conversation_is_dropped(
     page: httpx.AsyncClient, service: FakeService
 ) -> None:

@@ -28,9 +28,9 @@ __all__ = ["new_key", "serve", "start_api"]
 def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
-    Prints the device and the address; for an address others can reach, without a key in `config`, it makes
-    one random key, prints it once, and requires it. A script that lets an error go ends with one line and
-    exit status 2 instead of a traceback.
+    Prints the device and the address; for an address others can reach, without a key in `config` or in the
+    store, it makes one random key, prints it once, and requires it. A script that lets an error go ends with
+    one line and exit status 2 instead of a traceback.
 
     Args:
         config: `modelpath` (or `model_path`), `device`, `max_batch_size`, `enable语音` (or `enable_voice`),
@@ -44,7 +44,7 @@ def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", 
     """
     try:
         settings = settings_from_config(config or {}, host=host, port=port)
-        if not settings.api_keys and not is_loopback(host):
+        if not (settings.api_keys or is_loopback(host) or _has_stored_keys(settings)):
             key = new_key()
             settings = settings.model_copy(update={"api_keys": (key,)})
             _say(f"API key (shown once): {key}")
@@ -118,6 +118,12 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
     if service.failure is not None:
         raise service.failure
     return interrupted
+
+
+def _has_stored_keys(settings: Settings) -> bool:
+    from localgpt.server.store.opening import has_stored_keys
+
+    return has_stored_keys(settings)
 
 
 def new_key() -> str:

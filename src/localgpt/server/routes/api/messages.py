@@ -24,6 +24,8 @@ async def add_message(
     """Store a message and show its branch: 201, or 200 when there is one of that id already."""
     if not body.text.strip() and not body.attachments:
         raise InputError("the message is empty; expected text or a picture", param="text")
+    if body.role == "assistant" and body.attachments:
+        raise InputError("an answer shows no pictures; leave attachments out", param="attachments")
     message = StoredMessage(
         id=body.id, parent_id=body.parent_id, role=body.role, text=checked_text(body.text, "text")
     )

@@ -4,8 +4,8 @@ Data: the folder that `python -m recipes.vision_data` wrote, and a tokenizer. Gi
 a record. Recipe: contrastive loss in both languages on captioned sets, label loss on labelled sets, and
 caption-word classification (SuperClass, arXiv:2411.03313); noun and colour of every grid cell of the
 rendered scenes, so that features know places; a small reader beside it that answers questions from the grid
-(`recipes.reader`). 160 px first, 192 px for the last part; joint tuning goes on at the served 224 px. With
-several processes each draws its own pictures, and gradients are averaged.
+(`recipes.reader`). Pictures have 192 px here; joint tuning goes on at the served 224 px. With several
+processes each draws its own pictures, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class EncoderRun:
     )
     reader: ReaderOptions = field(default_factory=ReaderOptions)
     reader_weight: float = 1.0
-    low_size: int = 160
-    high_size: int = 192  # 768 pictures of 224 px leave no room for joint tuning to get ready beside them
-    low_until: float = 0.5  # share of the run at the low resolution
+    size: int = 192  # 768 pictures of 224 px leave no room for joint tuning to get ready beside them
     token_drop: float = 0.1  # share of a caption's tokens that are hidden, for the small number of captions
     num_words: int = 1500
     cell_weight: float = 0.5
@@ -80,8 +78,8 @@ class EncoderRun:
             n_token_embd=16, n_text_embd=32, n_text_layer=1, n_text_head=2,
         )  # fmt: skip
         return cls(
-            config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, low_size=32, high_size=64,
-            num_words=50, reader=ReaderOptions(n_embd=32, n_layer=1, n_head=2),
+            config=config, minutes=1.0, captioned={"scenes": 8}, labelled={}, size=32, num_words=50,
+            reader=ReaderOptions(n_embd=32, n_layer=1, n_head=2),
         )  # fmt: skip
 
 
@@ -293,24 +291,25 @@ def pretrain_encoder(options: RunOptions) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(_groups(parts, run.weight_decay), lr=run.lr, betas=(0.9, 0.98))
     for group_of_parameters in optimizer.param_groups:
         group_of_parameters["peak_lr"] = run.lr
-    step.total(step(run.low_size)).backward()  # compile before the clock of the run starts
+    step.total(step(run.size)).backward()  # compile before the clock of the run starts
     optimizer.zero_grad(set_to_none=True)
     budget, num_skipped, num_measured = options.budget(run.minutes), 0, 0
     first = next(iter(step.captioned.values()))
     while (progress := group.agree(budget.progress, options.device)) < 1:
-        size = run.low_size if progress < run.low_until else run.high_size
         set_lr([optimizer], trapezoid(progress, warmup=run.warmup, decay=1 - run.warmup))
-        losses = step(size)
+        losses = step(run.size)
         step.total(losses).backward()
         group.average_gradients(parts.parameters())
         num_skipped += not step_all([optimizer], encoder.parameters(), max_norm=run.max_norm)
         budget.step += 1
         if budget.step % 50 == 0 or budget.step <= 3 or budget.is_over:
             shown = {name: round(float(loss.detach()), 3) for name, loss in losses.items()}
-            log.write(step=budget.step, size=size, progress=round(progress, 3), skipped=num_skipped, **shown)
+            log.write(step=budget.step, progress=round(progress, 3), skipped=num_skipped, **shown)
         if group.is_first and (quarter := int(4 * progress)) > num_measured and len(first.pictures.val):
             num_measured = quarter
-            log.write(step=budget.step, **retrieval_recall(encoder, first, size=size, dtype=options.dtype))
+            log.write(
+                step=budget.step, **retrieval_recall(encoder, first, size=run.size, dtype=options.dtype)
+            )
     figures: dict[str, Any] = {"steps": budget.step, "reader_loss": float(losses["reader"].detach())}
     if group.is_first:
         step.settle_statistics(run.config.image_size, num_batches=run.num_settling)

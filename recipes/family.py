@@ -33,7 +33,7 @@ import torch
 from recipes.steps import StepFailedError, Steps
 
 ROOT = Path(__file__).resolve().parents[1]
-EVALUATE_S = 150.0  # kept for export and figures at the end
+EVALUATE_S = 170.0  # kept for export and figures at the end
 PRETRAIN_SHARE = 0.34  # of the time for training
 READY_S = 240.0  # joint tuning starts so long before pre-training ends
 LATE_S = 45.0  # what joint tuning may take beyond its end, to measure itself and to write
@@ -77,7 +77,8 @@ class Family:
         self.init = self.out / "init"
         self.init.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, exist_ok=True)
-        self.steps = Steps(self.out)
+        paths = (str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", ""))
+        self.steps = Steps(self.out, PYTHONPATH=os.pathsep.join(filter(None, paths)))
         self.num_gpus = torch.cuda.device_count()
         self.started = time.time()
         end = args.until or self.started + 60 * args.minutes

@@ -22,10 +22,11 @@ class Steps:
 
     Args:
         out: where `NAME.log` goes.
+        variables: set in every step's environment.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, **variables: str) -> None:
+        self.out, self._variables = out, variables
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: list[str], *, out: Path | None = None, **variables: str) -> None:
@@ -35,9 +36,9 @@ class Steps:
             name: of the step.
             command: program and arguments.
             out: where its standard output goes; absent means into the log.
-            variables: set in its environment, above those of this process.
+            variables: set in its environment, above those of this process and of all steps.
         """
-        environment = {**os.environ, **variables}
+        environment = {**os.environ, **self._variables, **variables}
         with (self.out / f"{name}.log").open("wb") as log:
             if out is None:
                 process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)

@@ -44,7 +44,7 @@ SETS = {
     "flickr8k": 176, "scenes": SIZE, "icons": SIZE, "tiny_imagenet_part": 64, "scenes6": 128, "grocery": 144,
 }  # fmt: skip
 # Turns of a training scene in each language; what is hardest to learn is asked most.
-PER_KIND = {"relation": 7, "place": 3, "count": 3}
+PER_KIND = {"relation": 7, "place": 4, "count": 3}
 # How often each kind of scene is rendered for training: two things side by side more often than else.
 TRAINING_KINDS = {"single": 6, "colour": 20, "count": 18, "groups": 12, "relation": 26, "mixed": 18}
 VAL_SCENES = 0.025  # held-out scenes, as a share of the training ones

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from recipes import family
 from recipes.family import Plan
@@ -94,11 +99,37 @@ def test_the_whole_family_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.prove
-def test_a_joint_run_that_breaks_leaves_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+    """Each recipe in two processes: both end together, one writes, and weights are finite."""
+    data, init = tmp_path / "data", tmp_path / "init"
+    write_data(data)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    for name in ("decoder", "encoder", "joint"):
+        command = [*launcher, "-m", "recipes.run", name, "--data", str(data), "--out", str(tmp_path / name)]
+        command += ["--size", "tiny", "--steps", "6"]
+        command += ["--branch"] if name == "decoder" else ["--init", str(init)] if name == "joint" else []
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        record = json.loads((tmp_path / name / "record.json").read_text(encoding="utf-8"))
+        assert record["num_devices"] == 2
+        assert record["steps"] == 6
+        init.mkdir(exist_ok=True)
+        for path in (tmp_path / name).glob("*coder.*"):
+            shutil.copyfile(path, init / path.name)
+    for tensor in load_file(tmp_path / "joint" / "latest" / "decoder.safetensors").values():
+        assert torch.isfinite(tensor).all()
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(family.ROOT), str(family.ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.mark.prove
+def test_a_step_that_breaks_ends_the_run_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     write_data(data)
-    (data / "talk").mkdir()
-    (data / "product.tokens.npy").write_bytes(b"broken")  # the decoder and joint tuning read it
+    (data / "product.tokens.npy").write_bytes(b"broken")  # what the decoder reads first
     assert _run(monkeypatch, "--data", str(data), "--out", str(out), "--minutes", "0.3") == 1
     (problem,) = json.loads((out / "summary.json").read_text(encoding="utf-8"))["problems"]
     assert problem.startswith("decoder ended with status 1")

@@ -141,7 +141,10 @@ export function App() {
         onOpen={openChat}
         onRemoved={forget}
         onClose={closeDrawer}
-        onSettings={() => setOver({ kind: "settings" })}
+        onSettings={() => {
+          setOver({ kind: "settings" });
+          closeDrawer();
+        }}
         onLanguage={() => change({ language: language === "en" ? "zh" : "en" })}
         onTheme={() => change({ theme: isDark === systemIsDark ? (isDark ? "light" : "dark") : null })}
       />

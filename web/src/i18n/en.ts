@@ -109,7 +109,7 @@ export const en = {
 
   // what can go wrong
   errorTitle: "This did not work.",
-  errorOffline: "LocalGPT is not running at this address. Start it with “localgpt serve”; what you write is kept.",
+  errorOffline: "LocalGPT is not running at this address. Start it (localgpt serve); what you write is kept.",
   errorInterrupted: "The answer broke off. The server may have been stopped.",
   errorKey: "Your session has ended. Sign in again.",
   errorBusy: "LocalGPT has as much to do as it can take.",

@@ -106,7 +106,7 @@ export const zh: Words = {
   conversationFailed: "无法加载这个对话。",
 
   errorTitle: "没有成功。",
-  errorOffline: "这个地址上没有运行 LocalGPT。请用 “localgpt serve” 启动；你写的内容会保留。",
+  errorOffline: "这个地址上没有运行 LocalGPT。请启动它（localgpt serve）；你写的内容会保留。",
   errorInterrupted: "回答中断了，服务可能已停止。",
   errorKey: "登录已失效，请重新登录。",
   errorBusy: "LocalGPT 现在忙不过来。",

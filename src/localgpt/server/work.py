@@ -129,6 +129,7 @@ class EventStream(Response):
         try:
             async for body in self.bodies:
                 await writer.write(self.wire.event(body))
+                await asyncio.sleep(0)  # a burst of bodies must not keep a disconnect from being seen
         except (LocalGPTError, WireError) as error:
             await writer.fail(error)
             return

@@ -13,16 +13,18 @@ What it cannot find in a bounded number of steps it does not find: the caller re
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol, Self
 
-__all__ = ["JsonText", "Place", "find_closing"]
+__all__ = ["Closing", "JsonText", "Place", "ends_of_values", "find_closing"]
 
 _MOST_BYTES = 4096  # of a way to the end
-_QUICK_STEPS, _THOROUGH_STEPS = 3_000, 30_000  # bytes tried in one search
+_QUICK_STEPS, _THOROUGH_STEPS = 3_000, 12_000  # bytes tried in one search
 _MOST_VISITED, _FEW_VISITED = 24, 6  # places that are looked at around one place
 _MOST_ALTERNATIVES = 16
+_MOST_TAILS = 4
 
 _QUOTE, _BACKSLASH = b'"\\'
 _CLOSERS = b"}],"
@@ -55,7 +57,10 @@ class Place(Protocol):
         """The bytes any of which may follow, in rising order."""
 
     def push(self, data: bytes) -> bool:
-        """Walk on; False when the grammar does not allow it, and then the place is of no use any more."""
+        """Walk on; False, and no step taken, when the grammar does not allow it."""
+
+    def completes(self, data: bytes) -> bool:
+        """Whether a text may follow and the whole text may end after it."""
 
 
 class JsonText:
@@ -82,23 +87,47 @@ class JsonText:
                 self.is_escaped = True
 
 
-def find_closing(place: Place, text: JsonText, *, thorough: bool = False) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A text that completes another: `way`, then the tail of that number, if one was of use."""
+
+    way: bytes
+    tail: int | None = None
+
+
+def find_closing(
+    place: Place, text: JsonText, *, tails: Sequence[bytes] = (), thorough: bool = False
+) -> Closing | None:
     """A short text that completes what a place is in the middle of; empty where it may end already.
 
     Args:
         place: where the grammar is; not changed.
         text: whether that is inside a string; not changed.
+        tails: texts that may complete it after a few bytes more, which saves most of the search.
         thorough: take time to try alternatives, once for a grammar rather than for each token.
 
     Returns:
         None when none was found in a bounded number of steps.
     """
-    quick = _Search(_QUICK_STEPS).close(place, text)
+    quick = _Search(_QUICK_STEPS).close(place, text, tails)
     if not thorough:
         return quick
     better = _Search(_THOROUGH_STEPS).close_best(place, text)
-    found = [way for way in (quick, better) if way is not None]
-    return min(found, key=len, default=None)
+    found = [closing for closing in (quick, better) if closing is not None]
+    return min(found, key=lambda closing: len(closing.way), default=None)
+
+
+def ends_of_values(data: bytes, text: JsonText) -> list[int]:
+    """The first few places of a text at which a value has just ended; the text follows what `text` read."""
+    at = text.copy()
+    places = []
+    for place, byte in enumerate(data):
+        if not at.in_string and byte in _CLOSERS:
+            places.append(place)
+            if len(places) == _MOST_TAILS:
+                break
+        at.push(data[place : place + 1])
+    return places
 
 
 class _Search:
@@ -107,27 +136,33 @@ class _Search:
     def __init__(self, num_steps: int) -> None:
         self._left = num_steps
 
-    def close(self, start: Place, text: JsonText) -> bytes | None:
+    def close(self, start: Place, text: JsonText, tails: Sequence[bytes] = ()) -> Closing | None:
         """The greedy way to the end."""
         place, text, way = start.copy(), text.copy(), b""
         while not place.is_complete:
+            for number, tail in enumerate(tails):
+                if place.completes(tail):
+                    return Closing(way, number)
             step = place.forced() or self._step(place, text)
             if not step or len(way) > _MOST_BYTES or not self._push(place, text, step):
                 return None
             way += step
-        return way
+        return Closing(way)
 
-    def close_best(self, start: Place, text: JsonText) -> bytes | None:
+    def close_best(self, start: Place, text: JsonText) -> Closing | None:
         """The greedy way, with every branch's alternatives tried to their ends."""
         place, text, way = start.copy(), text.copy(), b""
         while not place.is_complete:
+            if self._left < _QUICK_STEPS:  # the rest goes the greedy way
+                rest = self.close(place, text)
+                return None if rest is None else Closing(way + rest.way)
             step = place.forced()
             if not step:
                 step = (self._step if text.in_string else self._best_alternative)(place, text)
             if not step or len(way) > _MOST_BYTES or not self._push(place, text, step):
                 return None
             way += step
-        return way
+        return Closing(way)
 
     def _best_alternative(self, place: Place, text: JsonText) -> bytes:
         """The byte whose greedy way to the end is the shortest."""
@@ -141,9 +176,9 @@ class _Search:
             if signature in seen:
                 continue
             seen.add(signature)
-            way = self.close(after, after_text)
-            if way is not None and len(way) < best_len:
-                best, best_len = step, len(way)
+            rest = self.close(after, after_text)
+            if rest is not None and len(rest.way) < best_len:
+                best, best_len = step, len(rest.way)
             if len(seen) >= _MOST_ALTERNATIVES:
                 break
         return best
@@ -155,7 +190,9 @@ class _Search:
             return closer
         run, can_close = self._run(place, allowed, text) if text.in_string else (b"", False)
         near = self._nearest(place, allowed, text, most_visited=_FEW_VISITED if can_close else _MOST_VISITED)
-        return near if near and not (can_close and len(run) <= len(near)) else run
+        if near and not (can_close and len(run) <= len(near)):
+            return near
+        return run or next((step for step, *_ in self._steps(place, allowed, text)), b"")
 
     def _nearest(self, start: Place, allowed: bytes, text: JsonText, *, most_visited: int) -> bytes:
         """The shortest way to where something can be closed; empty when none is near."""
@@ -175,8 +212,9 @@ class _Search:
                         continue
                     longer += forced
                 allowed_next = after.next_bytes()
-                has_left_string = text.in_string and not after_text.in_string
-                ends = after.is_complete or has_left_string or bool(_closer(allowed_next, after_text))
+                ends = (
+                    after.is_complete or bool(_closer(allowed_next, after_text)) or _ends_value(longer, text)
+                )
                 key = (len(longer), allowed_next)
                 if ends or key not in seen:
                     seen.add(key)
@@ -221,6 +259,11 @@ def _closer(allowed: bytes, text: JsonText) -> bytes:
     if text.in_string:
         return b'"' if _QUOTE in allowed and not text.is_escaped else b""
     return next((bytes([byte]) for byte in _CLOSERS if byte in allowed), b"")
+
+
+def _ends_value(way: bytes, text: JsonText) -> bool:
+    """Whether a value ends within a text that follows a place: a comma or a closing mark outside strings."""
+    return bool(ends_of_values(way, text))
 
 
 def _spread(allowed: bytes) -> bytes:

@@ -16,7 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from torch import Tensor
 from localgpt.errors import BackendError, InputError
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.media.text.vocabulary import BOS_ID, END_ID, FIRST_SPECIAL_ID, SPECIAL_TOKENS, TOOL_CALL_ID
-from localgpt.sampling.closing import JsonText, find_closing
+from localgpt.sampling.closing import JsonText, ends_of_values, find_closing
+from localgpt.sampling.pieces import Ending, Pieces
 from localgpt.sampling.schemas import CallForm, call_rules, json_rules
 from localgpt.sampling.tokens import Choice, sample_token
 
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Grammar", "GrammarCompiler", "GrammarState"]
 
-_STRUCTURE: Final = b'"{}[]:,\\'
-_MOST_TRIES = 4  # tokens of the model's own choice that are looked at before the known text is said
+_MOST_TRIES = 2  # tokens of the model's own choice that are looked at before the known text is said
 _MOST_REMEMBERED = 32
 
 
@@ -105,15 +105,15 @@ class GrammarCompiler:
 class Grammar:
     """What an answer must be. `start` makes the state of one answer; the grammar itself never changes."""
 
-    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, shortest: Sequence[int]) -> None:
+    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, shortest: Ending) -> None:
         self._vocabulary = vocabulary
         self._matcher = matcher
-        self._shortest = tuple(shortest)
+        self._shortest = shortest
 
     @property
     def num_needed(self) -> int:
         """Tokens of the shortest text that fits."""
-        return len(self._shortest)
+        return self._shortest.num_tokens
 
     def start(self) -> GrammarState:
         """The state of a new answer."""
@@ -123,11 +123,11 @@ class Grammar:
 class GrammarState:
     """Where one answer is in its grammar, and how it could end from there."""
 
-    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, closing: Sequence[int]) -> None:
+    def __init__(self, vocabulary: _Vocabulary, matcher: LLMatcher, ending: Ending) -> None:
         self.is_forced = False  # whether the budget decided about a token
         self._vocabulary = vocabulary
         self._matcher = matcher
-        self._closing = list(closing)  # tokens that complete the answer
+        self._ending = ending  # known to fit
         self._text = JsonText()
         self._is_closing = False
 
@@ -141,9 +141,9 @@ class GrammarState:
         self._is_closing = True
 
     def open(self, token_id: int) -> None:
-        """Walk on with the first token of the shortest text, where that was chosen elsewhere."""
-        assert self._closing[0] == token_id
-        self._say_closing()
+        """Walk on with the reserved token that opens the shortest text, where that was chosen elsewhere."""
+        assert self._ending.opening == (token_id,)
+        self._say_ending()
 
     def choose(self, logits: Tensor, choice: Choice, *, num_left: int) -> int:
         """Choose the next token and walk on with it.
@@ -161,9 +161,9 @@ class GrammarState:
             BackendError: the grammar grew too complex.
         """
         if self._is_closing:
-            return self._say_closing()
+            return self._say_ending()
         banned = self._vocabulary.banned(self._matcher)
-        structure = self._vocabulary.structure
+        structure = self._vocabulary.pieces.structure
         seen = [token_id for token_id in choice.seen if token_id not in structure]
         for _ in range(_MOST_TRIES):
             token_id = sample_token(logits, replace(choice, banned=banned.to(logits.device), seen=seen))
@@ -173,22 +173,24 @@ class GrammarState:
             banned[token_id] = True
             if bool(banned.all()):
                 break
-        return self._say_closing()
+        return self._say_ending()
 
-    def _say_closing(self) -> int:
-        if not self._closing:
+    def _say_ending(self) -> int:
+        if not self._ending.num_tokens:
             return END_ID
-        token_id = self._closing.pop(0)
+        token_id = self._ending.tokens[0]
         self._push(token_id)
+        is_opening = token_id in self._ending.opening
+        self._ending = self._ending.rest(0 if is_opening else self._vocabulary.num_bytes(token_id))
         return token_id
 
     def _try(self, token_id: int, num_left: int) -> bool:
         """Walk on with a token if the answer can end within the tokens left after it."""
         before = self._text.copy()
         self._push(token_id)
-        closing = self._closing_after(token_id, num_left)
-        if closing is not None:
-            self._closing = closing
+        ending = self._ending_after(token_id, before, num_left)
+        if ending is not None:
+            self._ending = ending
             return True
         self._text = before
         if not self._matcher.rollback(1):
@@ -199,46 +201,49 @@ class GrammarState:
         if not self._matcher.consume_token(token_id):
             raise _broken(self._matcher)
         if token_id < FIRST_SPECIAL_ID:
-            self._text.push(self._vocabulary.piece(token_id))
+            self._text.push(self._vocabulary.pieces.all[token_id])
 
-    def _closing_after(self, token_id: int, num_left: int) -> list[int] | None:
-        """Tokens that complete the answer after a token just read, if `num_left` are enough."""
-        if self._closing and self._closing[0] == token_id:
-            return self._closing[1:]
-        if len(self._closing) <= num_left and self._fits(self._closing):
-            return self._closing  # the same end as before, for example from inside a string
-        closing = self._vocabulary.closing(self._matcher, self._text, thorough=False)
-        is_usable = closing is not None and len(closing) <= num_left and self._fits(closing)
-        return closing if is_usable else None
+    def _ending_after(self, token_id: int, before: JsonText, num_left: int) -> Ending | None:
+        """How the answer could end after a token just read, if `num_left` tokens are enough."""
+        known = self._ending
+        if token_id >= FIRST_SPECIAL_ID:
+            found = known.rest(0) if known.opening == (token_id,) else self._search(())
+        elif known.text.startswith(self._vocabulary.pieces.all[token_id]) and not known.opening:
+            found = known.rest(self._vocabulary.num_bytes(token_id))
+        elif known.num_tokens <= num_left and self._fits(known):
+            found = known  # the same end as before, for example from inside a string
+        else:
+            found = self._search([known.rest(place) for place in ends_of_values(known.text, before)])
+        return found if found is not None and found.num_tokens <= num_left else None
 
-    def _fits(self, closing: list[int]) -> bool:
-        return self._matcher.validate_tokens([*closing, END_ID]) == len(closing) + 1
+    def _search(self, tails: Sequence[Ending]) -> Ending | None:
+        ending = self._vocabulary.ending(self._matcher, self._text, tails=tails)
+        return ending if ending is not None and self._fits(ending) else None
+
+    def _fits(self, ending: Ending) -> bool:
+        tokens = [*ending.tokens, END_ID]
+        return self._matcher.validate_tokens(tokens) == len(tokens)
 
 
 class _Vocabulary:
-    """The tokenizer as the library sees it, and the way from bytes to few tokens."""
+    """The tokenizer as the library sees it."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper  # 60 ms, needed by few answers
 
-        self._pieces = [tokenizer.piece(token_id) for token_id in range(FIRST_SPECIAL_ID)]
+        self.pieces = Pieces(tokenizer)
         self.library: LLTokenizer = LLTokenizer(
-            TokenizerWrapper(_Wrapped(tokenizer, self._pieces)),
+            TokenizerWrapper(_Wrapped(tokenizer, self.pieces.all)),
             n_vocab=tokenizer.vocab_size,
             slices=LLTokenizer.json_slices(),
         )
-        self._ids = {piece: token_id for token_id, piece in enumerate(self._pieces) if piece}
-        self._longest = max(map(len, self._ids))
         self._size = tokenizer.vocab_size
-        single = np.array([self._ids[bytes([byte])] for byte in range(256)])
+        single = np.array(self.pieces.of_bytes)
         self._byte_places, self._byte_bits = single >> 3, (single & 7).astype(np.uint8)
-        self.structure = frozenset(
-            token_id for piece, token_id in self._ids.items() if set(piece) & set(_STRUCTURE)
-        )
 
-    def piece(self, token_id: int) -> bytes:
-        """Bytes of an ordinary token."""
-        return self._pieces[token_id]
+    def num_bytes(self, token_id: int) -> int:
+        """Length of an ordinary token."""
+        return len(self.pieces.all[token_id])
 
     def banned(self, matcher: LLMatcher) -> Tensor:
         """(V,) bool, True = the grammar does not allow it next."""
@@ -250,32 +255,21 @@ class _Vocabulary:
         bits = (_bitmask(matcher)[self._byte_places] >> self._byte_bits) & 1
         return np.flatnonzero(bits).astype(np.uint8).tobytes()
 
-    def push_bytes(self, matcher: LLMatcher, data: bytes) -> bool:
-        """Walk on byte by byte."""
-        return matcher.consume_tokens([self._ids[data[at : at + 1]] for at in range(len(data))])
-
-    def closing(self, matcher: LLMatcher, text: JsonText, *, thorough: bool) -> list[int] | None:
-        """A short list of tokens that completes what a matcher is in the middle of."""
-        way = find_closing(_LibraryPlace(self, matcher), text, thorough=thorough)
-        return None if way is None else self.fewest_tokens(way)
-
-    def fewest_tokens(self, data: bytes) -> list[int]:
-        """The fewest tokens whose bytes are the given ones: shortest path over the ends of pieces."""
-        best: list[tuple[int, int]] = [(0, -1)]  # tokens up to each byte, and the last one
-        for end in range(1, len(data) + 1):
-            starts = range(max(0, end - self._longest), end)
-            options = (
-                (best[start][0] + 1, self._ids[piece])
-                for start in starts
-                if (piece := data[start:end]) in self._ids
-            )
-            best.append(min(options))
-        tokens: list[int] = []
-        end = len(data)
-        while end:
-            tokens.append(best[end][1])
-            end -= len(self._pieces[tokens[-1]])
-        return tokens[::-1]
+    def ending(
+        self,
+        matcher: LLMatcher,
+        text: JsonText,
+        *,
+        tails: Sequence[Ending] = (),
+        opening: tuple[int, ...] = (),
+        thorough: bool = False,
+    ) -> Ending | None:
+        """A short ending of what a matcher is in the middle of; `tails` may be how it goes on."""
+        place = _LibraryPlace(self, matcher)
+        found = find_closing(place, text, tails=[tail.text for tail in tails], thorough=thorough)
+        if found is None:
+            return None
+        return self.pieces.ending(found.way, None if found.tail is None else tails[found.tail], opening)
 
 
 class _LibraryPlace:
@@ -299,7 +293,15 @@ class _LibraryPlace:
         return self._vocabulary.next_bytes(self._matcher)
 
     def push(self, data: bytes) -> bool:
-        return self._vocabulary.push_bytes(self._matcher, data)
+        token_ids = self._vocabulary.pieces.single(data)
+        return self._allows(token_ids) and self._matcher.consume_tokens(token_ids)
+
+    def completes(self, data: bytes) -> bool:
+        single = self._vocabulary.pieces.single
+        return self._allows(single(data[:8])) and self._allows([*single(data), END_ID])
+
+    def _allows(self, token_ids: list[int]) -> bool:
+        return self._matcher.validate_tokens(token_ids) == len(token_ids)
 
 
 class _Wrapped:
@@ -326,15 +328,15 @@ def _new_grammar(vocabulary: _Vocabulary, rules: str, opening: tuple[int, ...], 
     opened = matcher.deep_copy()
     opened.consume_tokens(list(opening))
     try:
-        closing = vocabulary.closing(opened, JsonText(), thorough=True)
+        shortest = vocabulary.ending(opened, JsonText(), opening=opening, thorough=True)
     except BackendError as error:
         raise InputError(str(error), param=param) from error
-    if closing is None:
+    if shortest is None:
         raise InputError(
             "no text that fits the schema was found; check its patterns and limits, or use a simpler one",
             param=param,
         )
-    return Grammar(vocabulary, matcher, (*opening, *closing))
+    return Grammar(vocabulary, matcher, shortest)
 
 
 def _bitmask(matcher: LLMatcher) -> NDArray[np.uint8]:

@@ -24,6 +24,7 @@ _FORM: Final = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexi
 _ANY_OBJECT: Final = '{"type": "object"}'
 _COMPOSING: Final = frozenset({"anyOf", "oneOf", "$ref"})
 _OF_OBJECTS: Final = frozenset({"properties", "required", "additionalProperties", "patternProperties"})
+_LARGEST: Final = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,12 @@ def parse_schema(schema: str, *, param: str) -> dict[str, Any]:
 
 def _fitting(schema: str, *, param: str) -> str:
     parsed = parse_schema(schema, param=param)
-    closed = parsed if _is_composed(parsed) else _closed(parsed)
+    closed = parsed if _is_composed(parsed) else _bounded(parsed)
     return f"%json {json.dumps(closed | {'x-guidance': _FORM}, ensure_ascii=False)}"
 
 
 def _is_composed(schema: Any) -> bool:
-    """Whether some object is put together from several schemas."""
+    """Whether some value is put together from several schemas."""
     if isinstance(schema, list):
         return any(map(_is_composed, schema))
     if not isinstance(schema, dict):
@@ -92,32 +93,45 @@ def _is_composed(schema: Any) -> bool:
     return bool(is_here) or any(map(_is_composed, schema.values()))
 
 
-def _closed(schema: Any) -> Any:
-    """A schema that is not composed, with objects of listed properties closed to others."""
+def _bounded(schema: Any) -> Any:
+    """A schema that is not composed, its objects closed to unlisted properties and its numbers bounded."""
     if not isinstance(schema, dict):
         return schema
-    within = {key: _CLOSE_WITHIN.get(key, _unchanged)(value) for key, value in schema.items()}
+    within = {key: _BOUND_WITHIN.get(key, _unchanged)(value) for key, value in schema.items()}
     listed, required = schema.get("properties"), schema.get("required", [])
     is_plain = isinstance(required, list) and "patternProperties" not in schema
     if is_plain and isinstance(listed, dict) and all(name in listed for name in required):
         within.setdefault("additionalProperties", False)
+    types = schema.get("type")
+    if {"number", "integer"} & set(types if isinstance(types, list) else [types]):
+        least = _limit(schema, "minimum", "exclusiveMinimum")
+        most = _limit(schema, "maximum", "exclusiveMaximum")
+        if least is None and (most is None or most >= -_LARGEST):
+            within["minimum"] = -_LARGEST
+        if most is None and (least is None or least <= _LARGEST):
+            within["maximum"] = _LARGEST
     return within
+
+
+def _limit(schema: dict[str, Any], *names: str) -> float | None:
+    """The first of some limits of a number that is given."""
+    return next((schema[name] for name in names if isinstance(schema.get(name), int | float)), None)
 
 
 def _unchanged(value: Any) -> Any:
     return value
 
 
-def _closed_values(schemas: Any) -> Any:
-    return {key: _closed(value) for key, value in schemas.items()} if isinstance(schemas, dict) else schemas
+def _bounded_values(schemas: Any) -> Any:
+    return {key: _bounded(value) for key, value in schemas.items()} if isinstance(schemas, dict) else schemas
 
 
-def _closed_items(schemas: Any) -> Any:
-    return [_closed(schema) for schema in schemas] if isinstance(schemas, list) else schemas
+def _bounded_items(schemas: Any) -> Any:
+    return [_bounded(schema) for schema in schemas] if isinstance(schemas, list) else schemas
 
 
-_CLOSE_WITHIN: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(("properties", "$defs", "definitions", "patternProperties"), _closed_values),
-    **dict.fromkeys(("items", "additionalProperties"), _closed),
-    **dict.fromkeys(("anyOf", "oneOf", "prefixItems"), _closed_items),
+_BOUND_WITHIN: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("properties", "$defs", "definitions", "patternProperties"), _bounded_values),
+    **dict.fromkeys(("items", "additionalProperties"), _bounded),
+    **dict.fromkeys(("anyOf", "oneOf", "prefixItems"), _bounded_items),
 }

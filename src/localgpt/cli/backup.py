@@ -1,9 +1,8 @@
-"""`localgpt backup FILE` and `localgpt restore FILE`."""
+"""`localgpt backup FILE`: the store as one sealed file."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from localgpt.units import format_bytes
 if TYPE_CHECKING:
     from localgpt.server.store.backup import BackupReport
 
-__all__ = ["backup", "restore"]
+__all__ = ["PassphraseFileOption", "backup", "read_passphrase", "report_json", "report_words"]
 
 PassphraseFileOption = Annotated[
     Path | None,
@@ -44,46 +43,25 @@ def backup(
     """
     from localgpt.server.store.backup import create_backup
 
-    passphrase = _passphrase(passphrase_file)
+    passphrase = read_passphrase(passphrase_file)
     with progress(f"Writing {file}"), graceful_interrupts():
         report = create_backup(settings_of(data_dir=data_dir), file, passphrase)
     if json:
-        print_json({"path": str(file), **_as_json(report)})
+        print_json({"path": str(file), **report_json(report)})
         return
-    write_text(f"{file}: {_told(report)}, {format_bytes(report.num_bytes)}")
+    write_text(f"{file}: {report_words(report)}, {format_bytes(report.num_bytes)}")
     if report.sealed_by == "file":
         note("only this store's key file opens it: keep a copy of store.key elsewhere")
     elif report.sealed_by == "none":
         note("encryption is off: whoever has the file can read it")
 
 
-def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Written by 'localgpt backup'.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the store that is there.")] = False,
-    passphrase_file: PassphraseFileOption = None,
-    json: JsonOption = False,
-    data_dir: DataDirOption = None,
-) -> None:
-    """Put a backup into the data folder; the server must be stopped.
+def read_passphrase(file: Path | None) -> str | None:
+    """The backup's own passphrase: of the environment, else of the file; None without either.
 
-    Everything is checked before anything is replaced.
+    Raises:
+        ConfigError: the file cannot be read, or is empty.
     """
-    from localgpt.server.store.backup import restore_backup
-    from localgpt.settings import data_folder
-
-    settings = settings_of(data_dir=data_dir)
-    passphrase = _passphrase(passphrase_file)
-    with progress(f"Reading {file}"), graceful_interrupts():
-        report = restore_backup(settings, file, passphrase, force=force)
-    folder = data_folder(settings)
-    if json:
-        print_json({"path": str(folder), **_as_json(report)})
-    else:
-        when = datetime.fromtimestamp(report.created_at, UTC)
-        write_text(f"{folder}: {_told(report)}, as of {when:%Y-%m-%d %H:%M} UTC")
-
-
-def _passphrase(file: Path | None) -> str | None:
     if words := os.environ.get("LOCALGPT_BACKUP_PASSPHRASE"):
         return words
     if file is None:
@@ -97,7 +75,8 @@ def _passphrase(file: Path | None) -> str | None:
     return words
 
 
-def _as_json(report: BackupReport) -> dict[str, object]:
+def report_json(report: BackupReport) -> dict[str, object]:
+    """What a backup holds, as JSON."""
     return {
         "conversations": report.num_conversations,
         "messages": report.num_messages,
@@ -107,5 +86,6 @@ def _as_json(report: BackupReport) -> dict[str, object]:
     }
 
 
-def _told(report: BackupReport) -> str:
+def report_words(report: BackupReport) -> str:
+    """What a backup holds, in words."""
     return f"{report.num_conversations} conversations, {report.num_messages} messages"

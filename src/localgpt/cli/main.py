@@ -14,7 +14,20 @@ from typing import Annotated
 import typer
 
 from localgpt import __version__
-from localgpt.cli import ask, backup, bench, chat, describe, doctor, embed, keys, models, serve, train
+from localgpt.cli import (
+    ask,
+    backup,
+    bench,
+    chat,
+    describe,
+    doctor,
+    embed,
+    keys,
+    models,
+    restore,
+    serve,
+    train,
+)
 from localgpt.cli.console import note, write_text
 from localgpt.cli.interrupts import INTERRUPTED, abrupt_interrupts
 from localgpt.errors import LocalGPTError
@@ -57,7 +70,7 @@ app.command()(embed.embed)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.command()(backup.backup)
-app.command()(backup.restore)
+app.command()(restore.restore)
 app.command()(doctor.doctor)
 app.add_typer(bench.app, name="bench")
 app.command()(train.train)

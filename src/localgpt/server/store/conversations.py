@@ -162,16 +162,17 @@ class Conversations:
             conversation = await self._load(connection, owner, conversation_id)
             if conversation is None:
                 return None
-            known = await self._rows.load(
-                connection, _of(owner, [conversation_id]).where(messages.c.id == message.id)
-            )
-            if known:
+            query = _of(owner, [conversation_id]).where(messages.c.id == message.id)
+            if known := await self._rows.load(connection, query):
                 return known[0], False
             if message.parent_id is not None:
                 await self._require(connection, owner, conversation_id, message.parent_id, "parent_id")
             refs = await find_refs(connection, self._sealer, owner, attachment_ids)
             full = replace(message, created_at=self._clock(), attachments=refs)
-            await connection.execute(insert(messages).values(self._rows.values(owner, conversation_id, full)))
+            if not await insert_or_nothing(
+                connection, messages, **self._rows.values(owner, conversation_id, full)
+            ):
+                return (await self._rows.load(connection, query))[0], False  # another server was faster
             for ref in refs:
                 await connection.execute(
                     insert(message_attachments).values(

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from localgpt.cli.console import note, write_text
 from localgpt.cli.interrupts import INTERRUPTED, graceful_interrupts
 from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, ModelOption, settings_of
+from localgpt.cli.serve_options import (
+    AllowedHostsOption,
+    DrainOption,
+    HeartbeatOption,
+    LogFormatOption,
+    LogLevelOption,
+    LogPromptsOption,
+    MaxBodyOption,
+    MaxConnectionsOption,
+    MaxQueueOption,
+    ReadTimeoutOption,
+    RequestTimeoutOption,
+    TlsCertOption,
+    TlsKeyOption,
+    TlsSelfSignedOption,
+    TrustedProxiesOption,
+    WriteTimeoutOption,
+)
 from localgpt.errors import ConfigError
 
 __all__ = ["serve"]
@@ -43,14 +61,22 @@ def serve(
     use_cache: Annotated[
         bool, typer.Option("--use-cache", help="Keep answers to repeated questions (no effect yet).")
     ] = False,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None,
-        typer.Option(
-            "--log-level",
-            metavar="debug|info|warning|error",
-            help="What goes to standard error. Default: info.",
-        ),
-    ] = None,
+    max_queue: MaxQueueOption = None,
+    request_timeout_s: RequestTimeoutOption = None,
+    heartbeat_s: HeartbeatOption = None,
+    drain_s: DrainOption = None,
+    max_body_mib: MaxBodyOption = None,
+    max_connections: MaxConnectionsOption = None,
+    read_timeout_s: ReadTimeoutOption = None,
+    write_timeout_s: WriteTimeoutOption = None,
+    allowed_hosts: AllowedHostsOption = None,
+    trusted_proxies: TrustedProxiesOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    tls_self_signed: TlsSelfSignedOption = False,
+    log_level: LogLevelOption = None,
+    log_format: LogFormatOption = None,
+    log_prompts: LogPromptsOption = False,
     data_dir: DataDirOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
@@ -68,7 +94,22 @@ def serve(
         api_keys=api_keys,
         max_batch_size=max_batch_size,
         use_cache=use_cache,
+        max_queue=max_queue,
+        request_timeout_s=request_timeout_s,
+        heartbeat_s=heartbeat_s,
+        drain_s=drain_s,
+        max_body_mib=max_body_mib,
+        max_connections=max_connections,
+        read_timeout_s=read_timeout_s,
+        write_timeout_s=write_timeout_s,
+        allowed_hosts=allowed_hosts,
+        trusted_proxies=trusted_proxies,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_self_signed=tls_self_signed,
         log_level=log_level,
+        log_format=log_format,
+        log_prompts=log_prompts,
         data_dir=data_dir,
         model=model,
         device=device,

@@ -22,6 +22,8 @@ def test_keys_are_made_listed_and_revoked(run: Run) -> None:
     made = run("keys", "create", "phone", "--json", "--requests-per-minute", "5", "--max_parallel", "2").json
     assert made["key"].startswith("sk-") and (made["role"], made["name"]) == ("user", "phone")
     assert made["limits"] == {"requests_per_minute": 5, "max_parallel": 2}
+    assert "no key is an admin's" in run("keys", "create", "tablet").err
+    run("keys", "revoke", "tablet")
     plain = run("keys", "create", "laptop", "--role", "admin")
     assert plain.status == 0 and plain.out.startswith("sk-") and plain.out.count("\n") == 1
     listed = run("keys", "list", "--json")
@@ -29,8 +31,10 @@ def test_keys_are_made_listed_and_revoked(run: Run) -> None:
     assert made["key"] not in listed.out and "sk-" not in listed.out
     text = run("keys", "list").out
     assert "5 requests a minute" in text and "2 at once" in text and "never used" in text
-    assert run("keys", "revoke", "phone", "--json").json["revoked"]["id"] == made["id"]
+    revoked = run("keys", "revoke", "phone", "--json").json
+    assert revoked["revoked"]["id"] == made["id"] and revoked["deleted_conversations"] is None
     assert [entry["name"] for entry in run("keys", "list", "--json").json["keys"]] == ["laptop"]
+    assert "removed 0 conversations" in run("keys", "revoke", "laptop", "--delete-data").out
     assert "create" in run("keys").out
 
 

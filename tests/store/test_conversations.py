@@ -226,3 +226,17 @@ async def test_kept_responses(store: Store) -> None:
     assert not await store.responses.delete(OTHER, "resp_1")
     assert await store.responses.delete(ME, "resp_1")
     assert await store.responses.get(ME, "resp_1") is None
+
+
+async def test_forgetting_an_owner_leaves_the_others(store: Store) -> None:
+    for owner in (ME, OTHER):
+        await store.conversations.create(owner, "c")
+        await store.attachments.put(owner, b"unused", "image/png")
+        await store.preferences.change(owner, system_prompt="Be kind.")
+        await store.responses.put(owner, "resp_1", b"payload")
+    assert await store.forget(OTHER) == 1
+    empty = DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_bytes=0)
+    assert await store.summary(OTHER) == empty and await store.responses.get(OTHER, "resp_1") is None
+    assert (await store.preferences.get(OTHER)).system_prompt == ""
+    assert (await store.summary(ME)).num_attachments == 1
+    assert await store.responses.get(ME, "resp_1") == b"payload"

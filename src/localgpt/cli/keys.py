@@ -58,15 +58,18 @@ def create(
     settings = settings_of(data_dir=data_dir)
     limits = Limits(requests_per_minute=requests_per_minute, max_parallel=max_parallel)
 
-    async def work(store: Store) -> tuple[KeyEntry, str]:
+    async def work(store: Store) -> tuple[KeyEntry, str, bool]:
         may_own_local = not settings.api_keys
-        return await store.accounts.create(name.strip(), role, limits, may_own_local=may_own_local)
+        made = await store.accounts.create(name.strip(), role, limits, may_own_local=may_own_local)
+        return *made, any(entry.role == "admin" for entry in await store.accounts.entries())
 
-    entry, key = with_store(settings, work)
+    entry, key, has_admin = with_store(settings, work)
     if json:
         print_json(_as_json(entry) | {"key": key})
         return
     note(f"{role} key {entry.name!r} ({entry.id}); it is shown this once")
+    if not has_admin:
+        note("no key is an admin's yet: localgpt keys create NAME --role admin makes one")
     write_text(key)
 
 
@@ -88,20 +91,29 @@ def list_keys(json: JsonOption = False, data_dir: DataDirOption = None) -> None:
 @app.command("revoke")
 def revoke(
     key: Annotated[str, typer.Argument(metavar="NAME", help="The key's name or id.")],
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Remove what its owner wrote, too: there is no way back.")
+    ] = False,
     json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Revoke a key and sign its browsers out; what its owner wrote stays.
+    """Revoke a key and sign its browsers out; what its owner wrote stays unless told otherwise.
 
     A running server heeds it within a second.
     """
     from localgpt.server.store.opening import with_store
 
-    entry = with_store(settings_of(data_dir=data_dir), lambda store: store.accounts.revoke(key))
+    async def work(store: Store) -> tuple[KeyEntry, int | None]:
+        entry = await store.accounts.revoke(key)
+        return entry, await store.forget(entry.owner) if delete_data else None
+
+    entry, num_deleted = with_store(settings_of(data_dir=data_dir), work)
     if json:
-        print_json({"revoked": _as_json(entry)})
-    else:
-        write_text(f"revoked {entry.name} ({entry.id})")
+        print_json({"revoked": _as_json(entry), "deleted_conversations": num_deleted})
+        return
+    write_text(f"revoked {entry.name} ({entry.id})")
+    if num_deleted is not None:
+        write_text(f"removed {num_deleted} conversations and everything else of its owner's")
 
 
 def _as_json(entry: KeyEntry) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from localgpt.errors import StoreError
@@ -26,7 +26,7 @@ from localgpt.server.store.preferences import PreferenceStore
 from localgpt.server.store.records import DataSummary
 from localgpt.server.store.responses import Responses
 from localgpt.server.store.sealing import KEY_BYTES, Sealer
-from localgpt.server.store.tables import attachments, conversations, messages, meta
+from localgpt.server.store.tables import attachments, conversations, messages, meta, preferences, responses
 from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
 from localgpt.settings import Settings, data_folder
 
@@ -94,6 +94,18 @@ class Store:
             )
 
         return await self.database.read(work)
+
+    async def forget(self, owner: str) -> int:
+        """Remove everything of an owner's but their keys; how many conversations there were."""
+        num_deleted = await self.conversations.delete_all(owner)
+
+        async def work(connection: AsyncConnection) -> None:
+            for table in (attachments, preferences, responses):
+                await connection.execute(delete(table).where(table.c.owner == owner))
+
+        await self.database.write(work)
+        await self.database.purge()
+        return num_deleted
 
     async def tidy(self) -> None:
         """Remove what is older than the retention allows, and uploads nobody used."""

@@ -129,7 +129,10 @@ def conversation_notices(turns: Sequence[ChatTurn]) -> list[str]:
         for part in turn.content
         if isinstance(part, ImageUrlPart)
     }
-    return [detail_notice(detail) for detail in ("high", "original") if detail in details]
+    notices = [detail_notice(detail) for detail in ("high", "original") if detail in details]
+    if any(isinstance(turn, AssistantTurn) and turn.reasoning_content for turn in turns):
+        notices.append("reasoning_content of earlier answers was left out; this model does not read it")
+    return notices
 
 
 def detail_notice(detail: str) -> str:

@@ -2,6 +2,8 @@
 
 Covered: DNS rebinding (a foreign name that resolves to 127.0.0.1 is not one this server answers to), and
 requests that a page elsewhere makes through the user's browser: forms, images, scripts, fetch, WebSockets.
+Programs on the desktop that are built around a browser's window (Tauri, as Jan is) name an origin that no web
+site can have; they are let in as other programs are.
 No CORS header is ever sent, so no other site reads an answer. `X-Forwarded-*` is not looked at here.
 Not covered: programs that are no browser; they can write any header, and keys are for them.
 """
@@ -18,6 +20,7 @@ from localgpt.server.errors import WireError
 __all__ = ["check_origin"]
 
 _FOREIGN_SITES = ("cross-site", "same-site")  # values of Sec-Fetch-Site that another origin sends
+_DESKTOP_ORIGINS = ("tauri://localhost", "http://tauri.localhost", "https://tauri.localhost")
 _PAGE_PATHS = ("/", "/favicon.svg")
 _PAGE_ASSETS = "/assets/"
 
@@ -53,7 +56,10 @@ def _is_foreign(headers: Headers, host: str, path: str) -> bool:
     origins = headers.getlist("origin")
     if origins:
         # "null" is the origin of sandboxed frames and local files: nobody in particular, so nobody of ours.
-        return any(not host or origin.lower().partition("://")[2] != host for origin in origins)
+        return any(
+            not host or (origin not in _DESKTOP_ORIGINS and origin.lower().partition("://")[2] != host)
+            for origin in origins
+        )
     is_page = path in _PAGE_PATHS or path.startswith(_PAGE_ASSETS)
     return not is_page and headers.get("sec-fetch-site") in _FOREIGN_SITES
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from dataclasses import replace
 from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
@@ -78,15 +79,21 @@ def _writer(body: ChatBody, model: AnsweringModel, task_id: str, tool_use: ToolU
 
 
 def _options(body: ChatBody) -> SamplingOptions:
-    limits = {limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None}
-    if len(limits) > 1:
-        raise InputError(
-            "max_tokens and max_completion_tokens differ; send one of them", param="max_completion_tokens"
-        )
+    max_tokens = _one_of(body, "max_tokens", "max_completion_tokens", "max_output_tokens")
+    penalty = _one_of(body, "repetition_penalty", "repeat_penalty")
     if body.top_logprobs is not None and not body.logprobs:
         raise InputError("top_logprobs needs logprobs: true", param="top_logprobs")
     top_logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    return options_of(body, max_tokens=body.max_completion_tokens, top_logprobs=top_logprobs)
+    options = options_of(body, max_tokens=max_tokens, top_logprobs=top_logprobs)
+    return replace(options, repetition_penalty=penalty)
+
+
+def _one_of(body: ChatBody, *names: str) -> Any:
+    """The value of a parameter that has several names."""
+    given = {name: value for name in names if (value := getattr(body, name)) is not None}
+    if len(set(given.values())) > 1:
+        raise InputError(f"{' and '.join(given)} differ; send one of them", param=list(given)[-1])
+    return next(iter(given.values()), None)
 
 
 def _reply_json(reply: ChatReply) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from localgpt.server.schemas.common import Extension, Reply, UsageReply
+from localgpt.server.schemas.common import Body, Extension, Reply, UsageReply
 from localgpt.server.schemas.formats import ResponseFormatField
 from localgpt.server.schemas.parts import ChatTurn
 from localgpt.server.schemas.sampling import SamplingBody, TokenCount
@@ -32,6 +32,12 @@ _Label = Annotated[str, Field(max_length=64)]
 _LabelText = Annotated[str, Field(max_length=512)]
 
 
+class TemplateOptions(Body):
+    """What llama.cpp's clients tell the chat template: not to think, which this model does not."""
+
+    enable_thinking: Literal[False] | None = None
+
+
 class ChatBody(SamplingBody):
     """A chat request.
 
@@ -40,6 +46,9 @@ class ChatBody(SamplingBody):
     """
 
     messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=2048)]
+    max_output_tokens: TokenCount | None = None  # extension: what llama.cpp's clients call max_tokens
+    repeat_penalty: Annotated[float, Field(ge=1, le=2, allow_inf_nan=False)] | None = None  # and repetition_
+    chat_template_kwargs: TemplateOptions | None = None  # extension; only what asks for nothing
     max_completion_tokens: TokenCount | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

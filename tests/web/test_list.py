@@ -194,3 +194,19 @@ PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
     "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+
+
+def test_an_answer_written_in_another_window_is_waited_for(visit: Visit, live: LiveServer) -> None:
+    first = visit.page
+    live.hold()
+    say(first, "Slowly")
+    expect(first.locator(LAST_ANSWER)).to_contain_text("Hello")
+    second = visit.open()
+    second.locator(OPEN).click()
+    expect(second.locator(".pending")).to_be_visible()
+    expect(second.get_by_role("button", name="Answer", exact=True)).to_have_count(0)
+    live.release()
+    expect(second.locator(LAST_ANSWER)).to_contain_text("Hello, world.")
+    expect(second.locator(".pending")).to_have_count(0)
+    assert len(live.service.requests) == 1
+    assert visit.problems == []

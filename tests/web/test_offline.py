@@ -31,9 +31,11 @@ def test_message_waits_for_the_server_and_is_answered(visit: Visit, live: LiveSe
 
 def test_message_survives_a_reload_and_can_be_tried_again(visit: Visit, live: LiveServer) -> None:
     page = visit.page
+    page.route("**/v1/status", lambda route: route.abort())  # it is not tried again by itself
     page.route("**/api/conversations/*/messages", lambda route: route.abort())
     say(page, "Do not lose me")
     expect(page.get_by_text("Not sent yet.")).to_be_visible()
+    expect(page.locator(".banner")).to_be_visible()
     page.unroute("**/api/conversations/*/messages")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(LAST_ANSWER)).to_contain_text("Hello, world.")

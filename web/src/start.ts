@@ -3,11 +3,12 @@
 import { ApiError } from "./api/client";
 import { fill, words } from "./i18n";
 import { current, load, reloadChanged, sendWaiting } from "./state/chat";
-import { sendWaitingPictures } from "./state/composer";
+import { hasWaitingPictures, sendWaitingPictures } from "./state/composer";
 import { importOldConversations } from "./state/legacy";
-import { refreshList } from "./state/list";
+import { list, refreshList, setBusy } from "./state/list";
+import { allUnsent } from "./state/local";
 import { loadSettings, openSession, pollStatus, server, session, settings } from "./state/session";
-import { onOthers } from "./state/sync";
+import { listenToOthers } from "./state/sync";
 import { say } from "./ui/Toast";
 
 let hasBegun = false;
@@ -41,23 +42,38 @@ async function enter(): Promise<void> {
   }
 }
 
+const RETRY_MS = 3000;
+let nextTry = 0; // milliseconds since the epoch
+let timer = 0;
+
+/** The server answers: do what could not be done. Not without a pause, for it may answer this but not that. */
+function catchUp(): void {
+  clearTimeout(timer);
+  if (server.value.connection === "offline") nextTry = 0;
+  if (server.value.connection !== "ready") return;
+  const isFresh = !session.value.isKnown || !hasBegun;
+  if (!isFresh && list.value.load !== "failed" && !allUnsent().length && !hasWaitingPictures()) return;
+  const pause = nextTry - Date.now();
+  if (pause > 0) {
+    timer = window.setTimeout(catchUp, pause);
+    return;
+  }
+  nextTry = Date.now() + RETRY_MS;
+  if (isFresh) return void enter();
+  if (list.value.load === "failed") void refreshList();
+  void sendWaiting();
+  sendWaitingPictures();
+}
+
 export function start(): void {
-  let wasAway = false;
-  server.watch(() => {
-    const { connection } = server.value;
-    if (connection === "offline") wasAway = true;
-    if (connection !== "ready" || !wasAway) return;
-    wasAway = false;
-    if (!session.value.isKnown || !hasBegun) void enter();
-    else {
+  server.watch(catchUp);
+  listenToOthers({
+    onChanged(id) {
       void refreshList();
-      void sendWaiting();
-      sendWaitingPictures();
-    }
+      reloadChanged(id);
+    },
+    onBusy: setBusy,
   });
-  onOthers((id) => {
-    void refreshList();
-    reloadChanged(id);
-  });
+  nextTry = Date.now() + RETRY_MS;
   void enter();
 }

@@ -16,6 +16,13 @@ export class ApiError extends Error {
 
 const KIND_OF_STATUS: Record<number, FailureKind> = { 401: "key", 404: "missing", 429: "busy", 503: "busy" };
 
+let askForKey: () => void = () => undefined;
+
+/** Call this whenever a reply says that a key is needed. */
+export function whenKeyIsNeeded(ask: () => void): void {
+  askForKey = ask;
+}
+
 /** The failure that a reply tells of. */
 export function failureFrom(status: number, body: string, retryAfter: string | null): ApiError {
   let detail: { message?: string; code?: string | null } = {};
@@ -24,6 +31,7 @@ export function failureFrom(status: number, body: string, retryAfter: string | n
   } catch {
     // Something between us and the server answered in its own words.
   }
+  if (status === 401) askForKey();
   const seconds = Number(retryAfter ?? NaN);
   return new ApiError(
     KIND_OF_STATUS[status] ?? "refused",

@@ -91,7 +91,7 @@ function Answered({ entry, siblings, isLast, isIdle, actions }: MessageProps) {
   );
 }
 
-function Pending() {
+export function Pending() {
   const t = useWords();
   const { connection, status } = useStore(server);
   const isQueued = status !== null && status.num_waiting > 0;

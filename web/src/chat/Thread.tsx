@@ -5,10 +5,11 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import type { Attachment } from "../api/types";
 import { fill, useWords } from "../i18n";
 import { again, discard, edit, load, showBranch } from "../state/chat";
-import { useStore } from "../state/store";
+import { list } from "../state/list";
+import { useSelected, useStore } from "../state/store";
 import { branchOf, siblingsById, type Entry, type ThreadStore } from "../state/thread";
 import { Down } from "../ui/icons";
-import { Message, type MessageActions } from "./Message";
+import { Message, Pending, type MessageActions } from "./Message";
 
 const NEAR_PX = 80;
 const WINDOW = 40; // messages drawn at first, and with each step up
@@ -16,6 +17,7 @@ const WINDOW = 40; // messages drawn at first, and with each step up
 export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachment: Attachment): void }) {
   const t = useWords();
   const { messages, leaf, isBusy, load: loading } = useStore(thread);
+  const isBusyElsewhere = (useSelected(list, ({ busy }) => busy.has(thread.value.id)) ?? false) && !isBusy;
   const branch = useMemo(() => branchOf(messages, leaf), [messages, leaf]);
   const siblings = useMemo(() => siblingsById(messages), [messages]);
   const [numShown, setNumShown] = useState(WINDOW);
@@ -106,10 +108,11 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
               entry={entry}
               siblings={siblings.get(entry.id) ?? []}
               isLast={entry === last}
-              isIdle={!isBusy}
+              isIdle={!isBusy && !isBusyElsewhere}
               actions={actions}
             />
           ))}
+          {isBusyElsewhere && last?.role === "user" ? <Pending /> : null}
         </div>
       </div>
       {isAway ? (

@@ -234,6 +234,7 @@ export const en = {
   shortcutEdit: "Edit the last message (in an empty box)",
   shortcutSend: "Send",
   shortcutLine: "New line",
+  licences: "Licences of the libraries in this page",
   version: "LocalGPT {version}. No telemetry, no update checks, no account.",
 
   // the tour

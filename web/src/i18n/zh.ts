@@ -227,6 +227,7 @@ export const zh: Words = {
   shortcutEdit: "编辑上一条消息（输入框为空时）",
   shortcutSend: "发送",
   shortcutLine: "换行",
+  licences: "页面所用程序库的许可",
   version: "LocalGPT {version}。没有遥测，不检查更新，不需要账户。",
 
   tourLabel: "介绍",

@@ -34,7 +34,12 @@ export function HelpPart({ version, onTour }: { version: string; onTour(): void 
           </div>
         ))}
       </dl>
-      <p class="hint">{fill(t.version, { version })}</p>
+      <p class="hint">
+        {fill(t.version, { version })}{" "}
+        <a href="/licences.txt" target="_blank" rel="noopener">
+          {t.licences}
+        </a>
+      </p>
     </>
   );
 }

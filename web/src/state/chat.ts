@@ -7,9 +7,9 @@ import { ApiError } from "../api/client";
 import type { Attachment, Conversation } from "../api/types";
 import { setBusy, touch } from "./list";
 import { allUnsent, dropUnsent, newId, putUnsent } from "./local";
-import { askForKey, pollStatus } from "./session";
+import { pollStatus } from "./session";
 import { Store } from "./store";
-import { tellOthers } from "./sync";
+import { tellBusy, tellOthers } from "./sync";
 import {
   branchOf,
   dropEntry,
@@ -45,7 +45,6 @@ export async function load(thread: ThreadStore): Promise<void> {
     mergeStored(thread, stored.messages, stored.leaf, stored.title);
   } catch (error) {
     const failure = failureOf(error);
-    if (failure.kind === "key") askForKey();
     const isNew = failure.kind === "missing" && allUnsent().some((one) => one.conversation === thread.value.id);
     if (!isNew) thread.set({ load: thread.value.messages.size ? "ready" : failure.kind === "missing" ? "missing" : "failed" });
     else thread.set({ load: "ready" });
@@ -124,11 +123,13 @@ async function busily(thread: ThreadStore, work: (signal: AbortSignal) => Promis
   running.set(id, controller);
   thread.set({ isBusy: true });
   setBusy(id, true);
+  tellBusy(id, true);
   try {
     await work(controller.signal);
   } finally {
     running.delete(id);
     setBusy(id, false);
+    tellBusy(id, false);
     thread.set({ isBusy: false });
   }
 }
@@ -165,7 +166,6 @@ async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
   } catch (error) {
     const failure = failureOf(error);
     patchEntry(thread, entry.id, { state: "unsent", failure });
-    if (failure.kind === "key") askForKey();
     if (failure.kind === "offline") void pollStatus();
     return false;
   }
@@ -228,7 +228,6 @@ async function settle(thread: ThreadStore, id: string): Promise<void> {
 
 function failed(error: unknown): Partial<Entry> {
   const failure = failureOf(error);
-  if (failure.kind === "key") askForKey();
   if (failure.kind === "offline" || failure.kind === "interrupted") void pollStatus();
   return { state: "failed", failure };
 }

@@ -4,6 +4,7 @@ import { uploadPicture } from "../api/upload";
 import type { Attachment } from "../api/types";
 import { loadDraft, newId, saveDraft } from "./local";
 import { MAX_PICTURES, PictureError, prepare } from "./pictures";
+import { pollStatus } from "./session";
 import { Store } from "./store";
 import { failureOf, type Failure } from "./thread";
 
@@ -82,7 +83,10 @@ async function upload(key: string, name: string): Promise<void> {
     waiting.delete(key);
     keep();
   } catch (error) {
-    if (!controller.signal.aborted) patchPicture(key, { failure: failureOf(error) });
+    if (controller.signal.aborted) return;
+    const failure = failureOf(error);
+    patchPicture(key, { failure });
+    if (failure.kind === "offline") void pollStatus();
   } finally {
     uploads.delete(key);
   }
@@ -128,6 +132,8 @@ export function retryPicture(key: string): void {
   const picture = composer.value.pictures.find((one) => one.key === key);
   if (picture && waiting.has(key)) void upload(key, picture.name);
 }
+
+export const hasWaitingPictures = () => composer.value.pictures.some((one) => one.failure?.kind === "offline");
 
 /** Pictures that failed because the server was away are sent when it is back. */
 export function sendWaitingPictures(): void {

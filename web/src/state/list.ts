@@ -16,7 +16,7 @@ export interface List {
   load: "loading" | "ready" | "failed";
   query: string; // what is typed
   shownQuery: string; // what `items` answers
-  busy: ReadonlySet<string>; // conversations with an answer under way here
+  busy: ReadonlySet<string>; // conversations with an answer under way, here or in another window
   removed: Conversation | null; // can still be taken back
 }
 

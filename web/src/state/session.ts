@@ -1,7 +1,7 @@
 // Who is here, what they chose, and how the server is.
 
 import { getSession, getSettings, getStatus, putSettings, signIn as postKey, signOut as endSession } from "../api/calls";
-import { ApiError } from "../api/client";
+import { ApiError, whenKeyIsNeeded } from "../api/client";
 import type { Language, Session, Settings, Status, Theme } from "../api/types";
 import { browserLanguage, forgetTyped, loadLanguage, loadTheme, read, write } from "./local";
 import { Store } from "./store";
@@ -86,8 +86,6 @@ export async function signOut(): Promise<void> {
   location.reload(); // nothing of what was on the screen stays in memory
 }
 
-export const askForKey = () => session.set({ asksKey: true });
-
 const FAST_MS = 1500; // until ready
 const SLOW_MS = 10_000;
 const WATCHED_MS = 2000; // while the panel is open
@@ -105,7 +103,6 @@ export async function pollStatus(): Promise<void> {
     server.set({ status, connection: status.ready ? "ready" : "loading" });
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.kind === "key") askForKey();
     server.set({ connection: error.kind === "key" ? "locked" : error.kind === "busy" ? "loading" : "offline" });
   } finally {
     isAsking = false;
@@ -119,5 +116,6 @@ export function watchStatus(isOpen: boolean): void {
   if (isOpen) void pollStatus();
 }
 
+whenKeyIsNeeded(() => session.set({ asksKey: true }));
 document.addEventListener("visibilitychange", () => void pollStatus());
 addEventListener("online", () => void pollStatus());

@@ -1,14 +1,34 @@
-// Windows of the same page tell each other what changed on the server, so that none works on what is gone.
+// Windows of the same page tell each other what changed on the server and what they are having answered, so that none
+// works on what is gone or asks for an answer that is being written.
+
+type News = { changed: string | null } | { busy: string; isBusy: boolean } | { hello: true };
 
 const channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("localgpt") : null;
+const busyHere = new Set<string>();
 
 /** Tell the other windows that a conversation (or, with null, any of them) changed. */
 export function tellOthers(conversationId: string | null): void {
-  channel?.postMessage({ changed: conversationId });
+  channel?.postMessage({ changed: conversationId } satisfies News);
 }
 
-export function onOthers(listener: (conversationId: string | null) => void): void {
-  channel?.addEventListener("message", (event: MessageEvent<{ changed?: string | null }>) => {
-    if (event.data?.changed !== undefined) listener(event.data.changed);
+/** Tell the other windows that an answer is being written here, or not any more. */
+export function tellBusy(conversationId: string, isBusy: boolean): void {
+  if (isBusy) busyHere.add(conversationId);
+  else busyHere.delete(conversationId);
+  channel?.postMessage({ busy: conversationId, isBusy } satisfies News);
+}
+
+interface Listener {
+  onChanged(conversationId: string | null): void;
+  onBusy(conversationId: string, isBusy: boolean): void;
+}
+
+export function listenToOthers(listener: Listener): void {
+  channel?.addEventListener("message", ({ data }: MessageEvent<News>) => {
+    if ("changed" in data) listener.onChanged(data.changed);
+    else if ("busy" in data) listener.onBusy(data.busy, data.isBusy);
+    else for (const id of busyHere) tellBusy(id, true);
   });
+  channel?.postMessage({ hello: true } satisfies News);
+  addEventListener("pagehide", () => [...busyHere].forEach((id) => tellBusy(id, false)));
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -29,8 +31,17 @@ async def page(gateway: GatewayDep) -> Response:
 @router.api_route("/favicon.svg", methods=["GET", "HEAD"])
 async def favicon(gateway: GatewayDep) -> Response:
     """The page's icon."""
-    icon = gateway.static_dir / "favicon.svg"
-    return FileResponse(icon, media_type="image/svg+xml") if icon.is_file() else Response(status_code=404)
+    return _file(gateway.static_dir / "favicon.svg", "image/svg+xml")
+
+
+@router.api_route("/licences.txt", methods=["GET", "HEAD"])
+async def licences(gateway: GatewayDep) -> Response:
+    """The licences of the libraries that the page is bundled from."""
+    return _file(gateway.static_dir / "licences.txt", "text/plain; charset=utf-8")
+
+
+def _file(path: Path, media_type: str) -> Response:
+    return FileResponse(path, media_type=media_type) if path.is_file() else Response(status_code=404)
 
 
 class Assets(StaticFiles):

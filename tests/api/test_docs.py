@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from localgpt.server import create_app, errors
@@ -89,3 +90,14 @@ def test_bodies_that_do_not_fit_are_documented_as_what_they_are(schema: dict[str
     assert not [name for name, operation in operations(schema) if "422" in operation["responses"]]
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     assert schema == create_app(Settings(), FakeService()).openapi()
+
+
+async def test_a_wrong_method_is_told_all_right_ones(http: httpx.AsyncClient) -> None:
+    for path, methods in (
+        ("/v1/responses/resp_1", {"GET", "DELETE"}),
+        ("/v1/models/local/multimodal-base", {"GET"}),
+        ("/v1/images/edits", {"POST"}),
+        ("/api/conversations/c1", {"GET", "PATCH", "DELETE"}),
+    ):
+        response = await http.put(path)
+        assert (response.status_code, set(response.headers["allow"].split(", "))) == (405, methods)

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from localgpt.errors import (
     BackendError,
@@ -204,13 +205,26 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         text = _STATUS_TEXT.get(error.status_code, str(error.detail))
         message = text.format(method=request.method, path=request.url.path) if "{" in text else text
-        return _reply(error.status_code, _body(message, None, None), error.headers)
+        headers = dict(error.headers or {})
+        if "Allow" in headers:
+            headers["Allow"] = ", ".join(_allowed_methods(app, request))
+        return _reply(error.status_code, _body(message, None, None), headers)
 
     app.add_exception_handler(LocalGPTError, on_known)
     app.add_exception_handler(WireError, on_known)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     _correct_schema(app)
+
+
+def _allowed_methods(app: FastAPI, request: Request) -> list[str]:
+    """All methods of a path; the framework lists those of the first route with that path."""
+    scope = {"type": "http", "path": request.scope["path"], "root_path": request.scope.get("root_path", "")}
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
 
 
 def _correct_schema(app: FastAPI) -> None:

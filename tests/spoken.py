@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,7 @@ class SpokenDecoder(nn.Module):
         self.script = [*script, END_ID]
         self.context_len = context_len
         self.prompts: list[list[int]] = []
+        self.before_step: Callable[[], object] = lambda: None
         self.register_buffer("_device", torch.zeros(1))
         self._starts: dict[int, int] = {}  # slot to the length of its prompt
 
@@ -41,6 +42,7 @@ class SpokenDecoder(nn.Module):
         return self._logits(0)
 
     def decode_step(self, token_ids: Tensor, cache: KVCache, slots: Tensor, lengths: Tensor) -> Tensor:
+        self.before_step()
         places = [
             length + 1 - self._starts[slot]
             for slot, length in zip(slots.tolist(), lengths.tolist(), strict=True)

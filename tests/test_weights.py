@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,7 +11,18 @@ import pytest
 from localgpt import MultimodalPipeline
 from localgpt.checkpoints import describe_family, embedded_folder, read_config
 from localgpt.errors import MissingWeightsError
-from localgpt.tasks import SamplingOptions
+from localgpt.runtime.loading import LoadOptions, load_service
+from localgpt.tasks import (
+    AnswerFormat,
+    ChatRequest,
+    ChatResult,
+    CompleteRequest,
+    Message,
+    Request,
+    Result,
+    SamplingOptions,
+    Tool,
+)
 from localgpt.units import MIB
 from tests.tiny import make_photo
 
@@ -78,3 +90,54 @@ def test_it_answers_about_a_picture_in_the_language_of_the_question(pipeline: Mu
     assert pipeline.image_to_text(photo)["generated_text"].isascii()
     assert not pipeline.image_to_text(photo, language="zh")["generated_text"].isascii()
     assert pipeline.ask(photo, "Is there a dog?")["generated_text"].split(",")[0].rstrip(".") in ("Yes", "No")
+
+
+WEATHER = Tool(
+    name="get_weather",
+    description="Current weather of a city.",
+    parameters='{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}',
+)
+
+
+def answer(folder: Path, request: Request) -> ChatResult:
+    async def run() -> Result:
+        service = load_service(LoadOptions(model=str(folder), device="cpu"))
+        try:
+            return await service.run(request)
+        finally:
+            await service.close()
+
+    result = asyncio.run(run())
+    assert isinstance(result, ChatResult)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("question", "city"), [("What is the weather in Paris?", "Paris"), ("巴黎的天气怎么样？", "巴黎")]
+)
+def test_it_calls_a_tool_it_was_shown(folder: Path, question: str, city: str) -> None:
+    messages = (Message.of("user", question),)
+    result = answer(folder, ChatRequest(id="1", messages=messages, options=GREEDY, tools=(WEATHER,)))
+    assert result.finish_reason == "tool_calls"
+    assert [(call.name, json.loads(call.arguments)) for call in result.tool_calls] == [
+        ("get_weather", {"city": city})
+    ]
+
+
+def test_it_fills_in_two_fields_within_80_tokens(folder: Path) -> None:
+    schema = (
+        '{"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, '
+        '"required": ["name", "age"]}'
+    )
+    request = ChatRequest(
+        id="1",
+        messages=(Message.of("user", "Tom is 12 years old. Give his name and his age."),),
+        options=SamplingOptions(temperature=0.0, max_tokens=80),
+        answer_format=AnswerFormat(kind="json", schema=schema),
+    )
+    assert json.loads(answer(folder, request).text) == {"name": "Tom", "age": 12}
+
+
+def test_it_goes_on_with_a_text(folder: Path) -> None:
+    request = CompleteRequest(id="1", prompt="The capital of France is", options=GREEDY)
+    assert answer(folder, request).text.startswith(" Paris")

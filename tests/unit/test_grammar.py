@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from typing import Any
@@ -18,6 +19,7 @@ from localgpt.sampling.schemas import CallForm
 from localgpt.sampling.tokens import Choice, new_generator
 from localgpt.tasks.options import SamplingOptions
 from tests import babblers
+from tests.law.source import package_modules
 
 FREE = SamplingOptions(temperature=1.0, top_p=1.0, top_k=200)
 GREEDY = SamplingOptions(temperature=0.0)
@@ -216,6 +218,29 @@ def test_listed_properties_are_all_unless_the_schema_says_more(
     comma[tokenizer.encode(",")[0]] = 50.0
     chosen = state.choose(comma, Choice(options=GREEDY, generator=generator), num_left=200)
     assert (tokenizer.piece(chosen)[:1] != b",") == is_closed
+
+
+def test_one_module_uses_the_library_and_loads_it_when_needed() -> None:
+    """It costs 60 ms, which a cold `localgpt ask` shall not pay."""
+    users = {
+        module.where: module.tree for module in package_modules() if "llguidance" in imported(module.tree)
+    }
+    assert set(users) == {"src/localgpt/sampling/grammar.py"}
+    for tree in users.values():
+        at_once = ast.Module(
+            [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], []
+        )
+        assert "llguidance" not in imported(at_once)
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
 
 
 # Calls

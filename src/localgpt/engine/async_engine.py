@@ -20,7 +20,7 @@ import torch
 
 from localgpt.engine.engine import Engine, as_localgpt_error
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence
-from localgpt.errors import BackendError, CancelledRequestError, LocalGPTError
+from localgpt.errors import BackendError, CancelledRequestError, DeadlineError, LocalGPTError
 
 __all__ = ["AsyncEngine", "within"]
 
@@ -230,13 +230,13 @@ async def within(deadline: float | None, awaitable: Awaitable[T]) -> T:
     """Await something up to a time of the running event loop (None = for ever).
 
     Raises:
-        CancelledRequestError: the deadline passed.
+        DeadlineError: the deadline passed.
     """
     try:
         async with asyncio.timeout_at(deadline):
             return await awaitable
     except TimeoutError as error:
-        raise CancelledRequestError("the request was not finished before its deadline") from error
+        raise DeadlineError("the request was not finished before its deadline") from error
 
 
 def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> bool:

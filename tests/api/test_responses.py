@@ -434,6 +434,9 @@ async def test_the_models_refusals_are_named_as_here(
     picture = {"role": "user", "content": [{"type": "input_image", "image_url": PIXEL}]}
     error = await refusal(http, stream=stream, instructions="x", input=[picture])
     assert error["param"] == "input[0].content[0].image_url"
+    for param, here in (("max_tokens", "max_output_tokens"), ("response_format", "text.format")):
+        service.error = InputError("too few", param=param)
+        assert (await refusal(http, stream=stream))["param"] == here
     service.error = CapacityError("full")
     assert (await ask(http, stream=stream)).status_code == 503
 

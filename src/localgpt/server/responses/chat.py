@@ -42,6 +42,7 @@ _SAME = (
 )  # fmt: skip
 _RENAMED = {
     "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",  # as the model names it
     "reasoning_effort": "reasoning.effort",
     "verbosity": "text.verbosity",
     "response_format": "text.format",

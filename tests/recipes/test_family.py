@@ -67,6 +67,12 @@ def test_what_is_waited_for_may_be_there(tmp_path: Path) -> None:
     assert steps.finish(until=0.0)
 
 
+def test_the_gain_on_six_minutes_is_a_share() -> None:
+    ours, six = ({"held_out": {"dialogues": {"bits_per_byte": bits}}} for bits in (0.95, 1.0))
+    assert family._gains({"quality_language": ours, "six_minutes": six}) == {"dialogues": 0.05}
+    assert family._gains({"quality_language": ours}) == {}
+
+
 def _run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["family", "--size", "tiny", "--no-evaluate", *words])
     with pytest.raises(SystemExit) as ended:

@@ -20,7 +20,11 @@ NOT_INSTALLED: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
     ("POST", "/v1/audio/speech", {"input": "hi", "voice": "alloy", "model": "tts-1"}),
     ("POST", "/v1/audio/transcriptions", None),
     ("POST", "/v1/audio/translations", None),
+    ("GET", "/v1/realtime", None),
     ("POST", "/v1/realtime/client_secrets", {}),
+    ("POST", "/v1/realtime/calls", {}),
+    ("POST", "/v1/vision/detect", {}),
+    ("POST", "/v1/vision/scene", {}),
 )
 
 
@@ -112,7 +116,8 @@ async def unknown_routes(target: Target) -> None:
 @check("service", "what is not installed is 501 and says what is missing")
 async def not_installed(target: Target) -> None:
     for method, path, body in NOT_INSTALLED:
-        files = None if body is not None else {"file": ("x.wav", b"RIFF", "audio/wav")}
+        has_file = method == "POST" and body is None
+        files = {"file": ("x.wav", b"RIFF", "audio/wav")} if has_file else None
         reply = await target.http.request(method, path, json=body, files=files)
         expect(reply.status_code == 501, f"{path} gave {reply.status_code}")
         expect("not installed" in reply.json()["error"]["message"], "it does not say what is missing")

@@ -28,6 +28,7 @@ class Target:
     http: httpx2.AsyncClient
     key: str | None = None  # None where the server asks for no key
     sent: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # path to parameters
+    asked: set[tuple[str, str]] = field(default_factory=set)  # method and path of every request
 
     @classmethod
     def at(
@@ -35,8 +36,10 @@ class Target:
     ) -> Target:
         """A server at a URL, or behind a transport of this process."""
         sent: dict[str, set[str]] = defaultdict(set)
+        asked: set[tuple[str, str]] = set()
 
         async def record(request: httpx2.Request) -> None:
+            asked.add((request.method, request.url.path))
             if request.headers.get("content-type") == "application/json":
                 with contextlib.suppress(ValueError):  # some checks send what is no JSON
                     sent[request.url.path].update(json.loads(request.content))
@@ -58,7 +61,7 @@ class Target:
             http_client=client(),
             _strict_response_validation=True,
         )
-        return cls(openai=openai, http=client(), key=key, sent=sent)
+        return cls(openai=openai, http=client(), key=key, sent=sent, asked=asked)
 
     @property
     def lenient(self) -> AsyncOpenAI:

@@ -15,23 +15,11 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from localgpt.errors import BackendError, CapacityError, ImageFormatError, InputError, PromptTooLongError
 from localgpt.server.schemas.chat import ChatBody
 from localgpt.server.schemas.neutral import NEUTRAL
-from localgpt.tasks import EMBEDDED_MODEL_ID, ImagePart, Message, SamplingOptions, TextPart
+from localgpt.tasks import ImagePart, Message, SamplingOptions, TextPart
+from tests.api.asking import HELLO, MODEL, ask, events_of
 from tests.api.fake_service import FakeService
 
-MODEL = EMBEDDED_MODEL_ID
-HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"not decoded here").decode()
-
-
-async def ask(http: httpx.AsyncClient, **body: object) -> httpx.Response:
-    return await http.post("/v1/chat/completions", json={"model": MODEL, "messages": HELLO, **body})
-
-
-def events_of(response: httpx.Response) -> list[dict[str, Any]]:
-    lines = [line for line in response.text.split("\n\n") if line]
-    assert all(line.startswith("data: ") for line in lines)
-    assert lines[-1] == "data: [DONE]"
-    return [json.loads(line[len("data: ") :]) for line in lines[:-1]]
 
 
 async def test_whole_answer(openai: AsyncOpenAI, service: FakeService) -> None:

@@ -11,8 +11,8 @@ from openai import AsyncOpenAI
 
 from localgpt.errors import BackendError
 from localgpt.tasks import EMBEDDED_MODEL_ID, ChatRequest, SamplingOptions, TextDelta, TokenBias, TokenLogprob
+from tests.api.asking import HELLO, ask, events_of
 from tests.api.fake_service import FakeService, likely
-from tests.api.test_chat import HELLO, ask, events_of
 
 MODEL = EMBEDDED_MODEL_ID
 

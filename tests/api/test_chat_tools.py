@@ -10,8 +10,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from localgpt.tasks import EMBEDDED_MODEL_ID, AnswerFormat, Message, TextPart, Tool, ToolCall, ToolChoice
+from tests.api.asking import HELLO, ask, events_of
 from tests.api.fake_service import FakeService, call_deltas
-from tests.api.test_chat import HELLO, ask, events_of
 
 MODEL = EMBEDDED_MODEL_ID
 CITY = {"type": "object", "properties": {"city": {"type": "string", "description": "城市"}}}

@@ -13,8 +13,8 @@ from openai.types.completion_create_params import CompletionCreateParamsBase
 from localgpt.errors import BackendError
 from localgpt.server.schemas.completions import CompletionBody
 from localgpt.tasks import EMBEDDED_MODEL_ID, CompleteRequest, SamplingOptions, TextDelta, TokenLogprob
+from tests.api.asking import events_of
 from tests.api.fake_service import FakeService, likely
-from tests.api.test_chat import events_of
 
 MODEL = EMBEDDED_MODEL_ID
 

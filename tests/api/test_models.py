@@ -13,8 +13,8 @@ from localgpt.server import create_app
 from localgpt.server.aliases import DEFAULT_ALIASES, target_of
 from localgpt.settings import Settings
 from localgpt.tasks import EMBEDDED_MODEL_ID
+from tests.api.asking import HELLO, ask
 from tests.api.fake_service import FakeService
-from tests.api.test_chat import HELLO, ask
 
 
 async def test_aliases_follow_the_models(openai: AsyncOpenAI) -> None:
@@ -72,3 +72,15 @@ async def test_no_aliases(service: FakeService, connect: Callable[..., httpx.Asy
     http = connect(create_app(Settings(model_aliases={}), service))
     assert len((await http.get("/v1/models")).json()["data"]) == 1
     assert (await ask(http, model="gpt-4o")).status_code == 404
+
+
+async def test_names_are_not_refused_before_the_models_are_loaded(
+    http: httpx.AsyncClient, service: FakeService
+) -> None:
+    """A family of another id is asked by its name, and a request that comes too early waits."""
+    whole = (await ask(http)).json()
+    service.ready = False
+    early = await ask(http, model="local/mine")
+    assert early.status_code == 200 and service.chat.model == "local/mine"
+    assert (await ask(http, model="gpt-4o")).json()["model"] == EMBEDDED_MODEL_ID
+    assert (await ask(http)).json()["system_fingerprint"] == whole["system_fingerprint"]

@@ -22,7 +22,7 @@ class AnsweringModel:
     """The model that answers a request, whatever name it was asked by; replies name it."""
 
     id: str
-    fingerprint: str  # changes when the same seed may give another answer: version, model, device, dtype
+    fingerprint: str  # changes when the same seed may give another answer
 
 
 async def served_models(gateway: Gateway) -> list[ModelItem]:
@@ -50,14 +50,19 @@ async def find_model(gateway: Gateway, name: str) -> ModelItem:
 
 
 async def resolve_model(gateway: Gateway, name: str) -> AnsweringModel:
-    """The model that answers to a name.
+    """The model that answers to a name; while the models are loading, the service is asked for any name.
 
     Raises:
         WireError: 404; there is none.
     """
     status = await gateway.service.status()
-    target = _target(gateway, name, _real_models(gateway, status))
-    parts = "\n".join((__version__, target, status.device, status.dtype))
+    items = _real_models(gateway, status)
+    if not status.ready and target_of(name, aliases_of(gateway.settings)) is None:
+        items.append(ModelItem(id=name, created=gateway.started_at, owned_by=OWNED_BY))
+    target = _target(gateway, name, items)
+    # Of what is known before the models are loaded, so that the first answer has it too.
+    device, is_half = status.device.partition(":")[0], gateway.settings.fp16
+    parts = repr((__version__, target, device, is_half))
     return AnsweringModel(id=target, fingerprint=f"fp_{hashlib.sha256(parts.encode()).hexdigest()[:12]}")
 
 

@@ -71,7 +71,7 @@ def as_value(tokenizer: Tokenizer, token_ids: list[int], schema: dict[str, Any])
 
 @pytest.mark.parametrize("kind", babblers.KINDS)
 @pytest.mark.parametrize(
-    "seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(6, 150))]
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.prove) for seed in range(4, 150))]
 )
 def test_any_schema_is_fitted_within_any_budget(
     compiler: GrammarCompiler, tokenizer: Tokenizer, kind: str, seed: int
@@ -109,7 +109,7 @@ def test_any_object_closes_however_deep_the_model_goes(
 
 
 def test_a_model_that_closes_in_time_is_left_alone(compiler: GrammarCompiler, tokenizer: Tokenizer) -> None:
-    wanted = tokenizer.encode('{"name": "Tom", "age": 12}')
+    wanted = tokenizer.encode('{"name": "Tom", "age": 89}')
 
     def says() -> torch.Tensor:
         logits = torch.zeros(VOCAB_SIZE)

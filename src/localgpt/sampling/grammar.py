@@ -221,6 +221,8 @@ class GrammarState:
         return ending if ending is not None and self._fits(ending) else None
 
     def _fits(self, ending: Ending) -> bool:
+        if not ending.num_tokens:
+            return self._matcher.is_accepting()
         tokens = [*ending.tokens, END_ID]
         return self._matcher.validate_tokens(tokens) == len(tokens)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from localgpt.checkpoints import Family, FamilyInfo
 from localgpt.media.text.tokenizer import Tokenizer
@@ -18,12 +17,9 @@ from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
 from recipes.common import RunOptions
+from recipes.places import place_table
 
-__all__ = ["JointModel", "place_table"]
-
-_PLACE_STD = (
-    0.15  # of the places at the start; token contents grow to 0.37, and 0.02 was not seen beside them
-)
+__all__ = ["JointModel"]
 
 
 class JointModel(nn.Module):
@@ -76,18 +72,3 @@ class JointModel(nn.Module):
             info=info, tokenizer=tokenizer, decoder=self.decoder, encoder=self.encoder,
             projector=self.projector,
         )  # fmt: skip
-
-
-def place_table(side: int, n_embd: int) -> Tensor:
-    """Sines and cosines of rows and columns: (side * side, n_embd) float32, row by row.
-
-    Half of the width tells the row, half the column, in wave lengths from four sides to a quarter of one: the
-    longest grow steadily along a side.
-    """
-    half = n_embd // 2
-    waves = torch.logspace(math.log10(0.25), math.log10(4.0), half // 2)  # per side
-    angles = 2 * math.pi * waves * (torch.arange(side)[:, None] + 0.5) / side  # (side, half / 2)
-    axis = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)  # (side, half)
-    rows, columns = axis[:, None].expand(-1, side, -1), axis[None].expand(side, -1, -1)
-    table = torch.cat([rows, columns], dim=2).flatten(0, 1)
-    return table * (_PLACE_STD / table.std())

@@ -23,6 +23,7 @@ from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, PAD_ID
 from localgpt.training.losses import IGNORE, token_loss
 from recipes.picture_rows import TextTurn
+from recipes.places import place_table
 
 __all__ = ["Reader", "ReaderOptions", "TurnTable"]
 
@@ -129,7 +130,8 @@ class Reader(nn.Module):
         n_embd, self.grid_size = options.n_embd, grid_size
         self.wte = nn.Embedding(vocab_size, n_embd)
         self.text_positions = nn.Parameter(torch.randn(options.max_len, n_embd) * 0.02)
-        self.grid_positions = nn.Parameter(torch.randn(n_embd, grid_size, grid_size) * 0.02)
+        places = place_table(grid_size, n_embd, std=0.3).T.unflatten(1, (grid_size, grid_size))
+        self.grid_positions = nn.Parameter(places.contiguous())
         self.norm_grid = nn.LayerNorm(n_feature)
         self.widen = nn.Linear(n_feature, n_embd)
         self.layers = nn.ModuleList(_Layer(options) for _ in range(options.n_layer))

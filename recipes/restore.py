@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from localgpt.checkpoints import load_family
 from localgpt.models.projector import Projector
 from recipes.common import RunOptions
-from recipes.joint_model import place_table
+from recipes.places import place_table
 
 __all__ = ["restore_weights"]
 

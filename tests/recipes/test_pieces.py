@@ -12,8 +12,9 @@ from localgpt.nn.linear import dequantize_weight
 from localgpt.training.losses import IGNORE, token_loss
 from recipes.common import RunOptions
 from recipes.export import keep_equal, pack_int8
-from recipes.joint_model import JointModel, place_table
+from recipes.joint_model import JointModel
 from recipes.picture_rows import TextTurn
+from recipes.places import place_table
 from recipes.reader import Reader, ReaderOptions, TurnTable
 from recipes.registry import run_recipe
 from tests.recipes.tiny_data import write_data

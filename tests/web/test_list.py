@@ -158,8 +158,23 @@ def test_deleted_in_another_window(visit: Visit, live: LiveServer) -> None:
     with second.expect_response(lambda reply: reply.request.method == "DELETE" and reply.ok):
         second.locator(".toast").get_by_role("button", name="Close").click()
     expect(first.locator(OPEN)).to_have_count(0)
+    expect(first.get_by_text("This conversation does not exist any more.")).to_be_visible()
     first.fill(BOX, "still here")
+    expect(first.get_by_role("button", name="Send", exact=True)).to_be_disabled()
     assert live.call("GET", "conversations")["data"] == []
+
+
+def test_message_to_a_deleted_conversation_begins_another(visit: Visit, live: LiveServer) -> None:
+    page = visit.page
+    converse(page, "Shared")
+    live.call("DELETE", "conversations")
+    say(page, "Too late")
+    expect(page.get_by_text("This conversation was deleted in another window.")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(LAST_ANSWER)).to_contain_text("Hello, world.")
+    expect(page.locator(".bubble")).to_have_text(["Too late"])
+    expect(page.locator(OPEN)).to_have_count(1)
+    assert [m["text"] for m in live.messages()] == ["Too late", "Hello, world."]
 
 
 def test_conversations_of_older_versions_are_moved(live: LiveServer, visitor: Callable[..., Visit]) -> None:

@@ -35,6 +35,7 @@ export function App() {
   const { connection } = useStore(server);
   const { thread } = useStore(current);
   const title = useSelected(thread, (one) => one.title) ?? "";
+  const isReady = useSelected(thread, (one) => one.load === "ready") ?? true;
   const isBusy = useSelected(thread, (one) => one.isBusy) ?? false;
   const [systemIsDark, setSystemIsDark] = useState(darkQuery.matches);
   const [isDrawerOpen, setIsDrawerOpen] = useState(false);
@@ -188,6 +189,7 @@ export function App() {
           ) : null}
           <Composer
             isBusy={isBusy}
+            isReady={isReady}
             inputRef={input}
             pickerRef={picker}
             onSend={onSend}

@@ -11,6 +11,7 @@ import { Thumbs } from "./Thumbs";
 
 interface Props {
   isBusy: boolean;
+  isReady: boolean; // the conversation is loaded
   inputRef: Ref<HTMLTextAreaElement> & { current: HTMLTextAreaElement | null };
   pickerRef: Ref<HTMLInputElement> & { current: HTMLInputElement | null };
   onSend(): void;
@@ -21,12 +22,12 @@ interface Props {
 const wordsOfProblem = (problem: Problem, t: Words) =>
   problem.reason === "tooMany" ? fill(t.tooMany, { count: MAX_PICTURES }) : fill(t[problem.reason], { name: problem.name });
 
-export function Composer({ isBusy, inputRef, pickerRef, onSend, onStop, onEditLast }: Props) {
+export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop, onEditLast }: Props) {
   const t = useWords();
   const { text, pictures, problem } = useStore(composer);
   const isComposing = useRef(false);
   const isStored = pictures.every((picture) => picture.attachment);
-  const canSend = Boolean(text.trim() || pictures.length) && isStored && !isBusy;
+  const canSend = Boolean(text.trim() || pictures.length) && isStored && isReady && !isBusy;
 
   useLayoutEffect(() => {
     const input = inputRef.current!;

@@ -87,16 +87,6 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
       <div class="thread" ref={scroller} onScroll={onScroll} tabIndex={0} role="region" aria-label={t.thread}>
         <div class="column">
           {loading === "loading" ? <Skeleton /> : null}
-          {loading === "failed" || loading === "missing" ? (
-            <div class="empty" role="alert">
-              <p>{loading === "missing" ? t.conversationGone : t.conversationFailed}</p>
-              {loading === "failed" ? (
-                <button type="button" class="button" onClick={() => void load(thread)}>
-                  {t.retry}
-                </button>
-              ) : null}
-            </div>
-          ) : null}
           {numHidden > 0 ? (
             <button ref={sentinel} type="button" class="button earlier" onClick={showEarlier}>
               {fill(t.earlierMessages, { count: numHidden })}
@@ -112,6 +102,16 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
               actions={actions}
             />
           ))}
+          {loading === "failed" || loading === "missing" ? (
+            <div class="empty" role="alert">
+              <p>{loading === "missing" ? t.conversationGone : t.conversationFailed}</p>
+              {loading === "failed" ? (
+                <button type="button" class="button" onClick={() => void load(thread)}>
+                  {t.retry}
+                </button>
+              ) : null}
+            </div>
+          ) : null}
           {isBusyElsewhere && last?.role === "user" ? <Pending /> : null}
         </div>
       </div>

@@ -148,12 +148,12 @@ export const en = {
   queue: "Waiting",
   licence: "Licence",
   licenceNonCommercial:
-    "Some rows this model learned from may be used for non-commercial purposes only, so the same holds for its weights: learn, try and use it privately, but do not earn money with it. LocalGPT's own code is free for any use (Apache 2.0).",
+    "Some of the texts and pictures this model learned from are for non-commercial use only, and so are its weights: learn, try and use it privately, but do not earn money with it. LocalGPT's own code is free for any use (Apache 2.0).",
   licenceOther: "The terms of these weights are those of the licence named here. LocalGPT's own code is under Apache 2.0.",
   otherModel: "Another model",
   otherModelText: "Start LocalGPT with the folder of other weights:",
   otherModelTrain:
-    "For weights without non-commercial rows, train the family again; docs/models.md says how.",
+    "For weights without non-commercial data, train the family again; docs/models.md says how.",
 
   // sign in
   keyTitle: "Sign in",

@@ -50,17 +50,7 @@ function Live({ status, language }: { status: Status; language: Language }) {
     [t.running, fill(t.runningOf, { running: status.num_running, max: status.max_batch_size })],
     [t.queue, number(status.num_waiting, language)],
   ];
-  return (
-    <>
-      <Rows rows={rows} />
-      <meter
-        min={0}
-        max={status.max_batch_size}
-        value={status.num_running}
-        aria-label={`${t.running}: ${fill(t.runningOf, { running: status.num_running, max: status.max_batch_size })}`}
-      />
-    </>
-  );
+  return <Rows rows={rows} />;
 }
 
 const taskWords = (t: Words): Record<string, string> => ({

@@ -5,7 +5,7 @@ import { addMessage, createConversation, deleteConversation, getConversation, pa
 import { streamAnswer } from "../api/answer";
 import { ApiError } from "../api/client";
 import type { Attachment, Conversation } from "../api/types";
-import { setBusy, touch } from "./list";
+import { refreshList, setBusy, touch } from "./list";
 import { allUnsent, dropUnsent, newId, putUnsent } from "./local";
 import { pollStatus } from "./session";
 import { Store } from "./store";
@@ -27,6 +27,7 @@ import {
 export const current = new Store<{ thread: ThreadStore | null }>({ thread: null });
 const threads = new Map<string, ThreadStore>();
 const running = new Map<string, AbortController>();
+let numBegun = 0; // pieces of work, so that a reply can be known to be older than what is here
 
 /** Show a conversation, or with null the beginning of a new one. */
 export function open(id: string | null, title = ""): void {
@@ -40,14 +41,14 @@ export function open(id: string | null, title = ""): void {
 /** Read a conversation from the server; what waits to be sent is put below it. */
 export async function load(thread: ThreadStore): Promise<void> {
   if (!thread.value.messages.size) thread.set({ load: "loading" });
+  const numBegunBefore = numBegun;
   try {
-    const stored = await getConversation(thread.value.id);
-    mergeStored(thread, stored.messages, stored.leaf, stored.title);
+    mergeStored(thread, await getConversation(thread.value.id), numBegun !== numBegunBefore);
   } catch (error) {
     const failure = failureOf(error);
     const isNew = failure.kind === "missing" && allUnsent().some((one) => one.conversation === thread.value.id);
-    if (!isNew) thread.set({ load: thread.value.messages.size ? "ready" : failure.kind === "missing" ? "missing" : "failed" });
-    else thread.set({ load: "ready" });
+    if (failure.kind === "missing") thread.set({ load: isNew ? "ready" : "missing" });
+    else if (!thread.value.messages.size) thread.set({ load: "failed" });
   }
   for (const unsent of allUnsent().filter((one) => one.conversation === thread.value.id)) {
     if (thread.value.messages.has(unsent.id)) {
@@ -121,6 +122,7 @@ async function busily(thread: ThreadStore, work: (signal: AbortSignal) => Promis
   if (isBusy) return;
   const controller = new AbortController();
   running.set(id, controller);
+  numBegun += 1;
   thread.set({ isBusy: true });
   setBusy(id, true);
   tellBusy(id, true);
@@ -167,6 +169,7 @@ async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
     const failure = failureOf(error);
     patchEntry(thread, entry.id, { state: "unsent", failure });
     if (failure.kind === "offline") void pollStatus();
+    if (failure.kind === "missing") void refreshList(); // it was deleted elsewhere
     return false;
   }
   dropUnsent(entry.id);
@@ -222,7 +225,7 @@ async function settle(thread: ThreadStore, id: string): Promise<void> {
     const stored = await getConversation(thread.value.id).catch((error: unknown) => void failureOf(error));
     if (!stored) return;
     if (!stored.messages.some((message) => message.id === id)) continue;
-    return mergeStored(thread, stored.messages, stored.leaf, stored.title);
+    return mergeStored(thread, stored);
   }
 }
 
@@ -241,6 +244,12 @@ export function stop(): void {
 export async function again(thread: ThreadStore, id: string): Promise<void> {
   const entry = thread.value.messages.get(id);
   if (!entry || thread.value.isBusy) return;
+  if (entry.role === "user" && entry.failure?.kind === "missing") {
+    // Its conversation was deleted meanwhile; what was written begins another one.
+    discard(thread, id);
+    open(null);
+    return send(entry.text, entry.attachments, thread.value.title);
+  }
   if (entry.role === "user" && entry.state) return storeAndAnswer(thread, entry);
   const parentId = entry.role === "user" ? id : entry.parent_id;
   if (parentId === null) return;

@@ -28,6 +28,12 @@ export interface Thread {
 
 export type ThreadStore = Store<Thread>;
 
+interface Stored {
+  messages: Message[];
+  leaf: string | null;
+  title: string;
+}
+
 export function newThread(id: string, title: string): ThreadStore {
   return new Store<Thread>({
     id,
@@ -111,8 +117,12 @@ export function dropEntry(thread: ThreadStore, id: string): void {
   thread.set({ messages, leaf: thread.value.leaf === id ? parent : thread.value.leaf });
 }
 
-/** What the server has, and what only this page knows yet. */
-export function mergeStored(thread: ThreadStore, stored: Message[], leaf: string | null, title: string): void {
+/**
+ * What the server has, and what only this page knows yet. With `keepsAll`, messages were added here since the server
+ * was asked: what it did not name is kept.
+ */
+export function mergeStored(thread: ThreadStore, found: Stored, keepsAll = false): void {
+  const { messages: stored, leaf, title } = found;
   const messages = new Map<string, Entry>();
   const before = thread.value.messages;
   for (const message of stored) {
@@ -121,7 +131,7 @@ export function mergeStored(thread: ThreadStore, stored: Message[], leaf: string
   }
   let hasOwn = false;
   for (const entry of before.values()) {
-    if (messages.has(entry.id) ? entry.state !== "writing" : !entry.state) continue;
+    if (messages.has(entry.id) ? entry.state !== "writing" : !entry.state && !keepsAll) continue;
     messages.set(entry.id, entry);
     hasOwn ||= entry.id === thread.value.leaf;
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -101,9 +102,7 @@ class RunLog:
         """Write the record: command, commit, seed, minutes, machine, figures."""
         if not self.group.is_first:
             return
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip() or os.environ.get("LOCALGPT_COMMIT", "")
+        commit = os.environ.get("LOCALGPT_COMMIT") or _head_commit()
         device = (
             torch.cuda.get_device_name() if self.options.device.startswith("cuda") else platform.processor()
         )
@@ -121,6 +120,14 @@ class RunLog:
         }
         (self.options.out / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         self.write(finished=True, **figures)
+
+
+def _head_commit() -> str:
+    """Short hash of the checkout; empty where there is no git or no checkout."""
+    if shutil.which("git") is None:
+        return ""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def packed_attend(slopes: Tensor, layout: PackedLayout) -> Attend:

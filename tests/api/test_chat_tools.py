@@ -9,6 +9,7 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
+from localgpt.errors import InputError
 from localgpt.tasks import EMBEDDED_MODEL_ID, AnswerFormat, Message, TextPart, Tool, ToolCall, ToolChoice
 from tests.api.asking import HELLO, ask, events_of
 from tests.api.fake_service import FakeService, call_deltas
@@ -142,6 +143,16 @@ async def test_legacy_functions(openai: AsyncOpenAI, service: FakeService) -> No
     pieces = [chunk.delta.function_call for chunk in chunks if chunk.delta.function_call]
     assert (pieces[0].name, "".join(piece.arguments or "" for piece in pieces)) == ("weather", "{}")
     assert chunks[-1].finish_reason == "function_call"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_errors_of_the_task_are_named_as_they_were_spelled(
+    http: httpx.AsyncClient, service: FakeService, stream: bool
+) -> None:
+    for spelling in ({"functions": [{"name": "f"}]}, {"tools": [CLOCK]}):
+        service.error = InputError("the schema cannot be followed", param="tools")
+        response = await ask(http, stream=stream, **spelling)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, next(iter(spelling)))
 
 
 FORMATS: list[tuple[dict[str, Any], AnswerFormat]] = [

@@ -7,10 +7,12 @@ write an answer down.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from localgpt.errors import InputError
 from localgpt.server.events import EventBodies, Events, Watcher, news_of
 from localgpt.server.gateway import Gateway
 from localgpt.server.schemas.chat import (
@@ -48,6 +50,7 @@ from localgpt.tasks import (
 __all__ = ["NOTICES_HEADER", "ChatWriter", "logprob_replies", "notices_header", "stream_chat", "token_text"]
 
 NOTICES_HEADER = "x-localgpt-notices"
+_LEGACY_NAMES = {"tools": "functions", "tool_choice": "function_call"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,16 @@ class ChatWriter:
     is_legacy: bool = False
     with_logprobs: bool = False
     with_usage: bool = False
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Name the parameters of a task's errors as the caller spelled them."""
+        try:
+            yield
+        except InputError as error:
+            if self.is_legacy and error.param is not None:
+                error.param = _LEGACY_NAMES.get(error.param, error.param)
+            raise
 
     def whole(self, results: Sequence[ChatResult]) -> ChatReply:
         """The reply of one result for each choice."""
@@ -106,15 +119,16 @@ class ChatWriter:
         """The chunks of a stream as JSON: roles first, then pieces as they come, then the token counts."""
         usages: dict[int, Usage] = {}
         has_begun = False
-        async for index, event, untold in news_of(events, self.notices):
-            if not has_begun:
-                has_begun = True
-                for choice in range(num_choices):
-                    delta = ChunkDelta(role="assistant", content="")
-                    yield self._chunk(choice, delta, notices=self.notices if choice == 0 else ())
-            if isinstance(event, Finished):
-                usages[index] = event.result.usage
-            yield self._piece(index, event, untold)
+        with self.naming():
+            async for index, event, untold in news_of(events, self.notices):
+                if not has_begun:
+                    has_begun = True
+                    for choice in range(num_choices):
+                        delta = ChunkDelta(role="assistant", content="")
+                        yield self._chunk(choice, delta, notices=self.notices if choice == 0 else ())
+                if isinstance(event, Finished):
+                    usages[index] = event.result.usage
+                yield self._piece(index, event, untold)
         if self.with_usage:
             yield self._json([], usage=[usages[index] for index in sorted(usages)])
 

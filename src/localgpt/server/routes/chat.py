@@ -41,7 +41,8 @@ async def create_chat_completion(
     writer = _writer(body, model, tasks[0].id, tool_use)
     if body.stream:
         return stream_chat(gateway, tasks, writer)
-    results = await run_for_client(request, gateway, run_tasks(gateway, tasks))
+    with writer.naming():
+        results = await run_for_client(request, gateway, run_tasks(gateway, tasks))
     reply = writer.whole([cast("ChatResult", result) for result in results])
     return JSONResponse(_reply_json(reply), headers=notices_header(reply.localgpt.notices))
 

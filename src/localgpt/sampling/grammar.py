@@ -322,9 +322,10 @@ class _Wrapped:
 
 
 def _new_grammar(vocabulary: _Vocabulary, rules: str, opening: tuple[int, ...], param: str) -> Grammar:
-    from llguidance import LLMatcher
+    from llguidance import LLMatcher, LLParserLimits
 
-    matcher = LLMatcher(vocabulary.library, LLMatcher.grammar_from_lark(rules), log_level=0)
+    limits = LLParserLimits(verbose_errors=False)  # a caller's schema does not go into messages
+    matcher = LLMatcher(vocabulary.library, LLMatcher.grammar_from_lark(rules), log_level=0, limits=limits)
     if matcher.is_error():
         raise InputError(f"the schema cannot be followed: {_reason(matcher)}; use a simpler one", param=param)
     opened = matcher.deep_copy()
@@ -354,5 +355,5 @@ def _broken(matcher: LLMatcher) -> BackendError:
 
 def _reason(matcher: LLMatcher) -> str:
     """The library's own words on one line, without its quotation of our rules."""
-    text = matcher.get_error().split("\n   1 |")[0]
+    text = matcher.get_error().split("\n   1 |")[0].replace("<non-verbose/>", "")
     return " ".join(text.rpartition("failed to compile JSON schema: ")[2].split())

@@ -78,8 +78,11 @@ def parse_schema(schema: str, *, param: str) -> dict[str, Any]:
 
 def _fitting(schema: str, *, param: str) -> str:
     parsed = parse_schema(schema, param=param)
-    closed = parsed if _is_composed(parsed) else _bounded(parsed)
-    return f"%json {json.dumps(closed | {'x-guidance': _FORM}, ensure_ascii=False)}"
+    try:
+        bounded = parsed if _is_composed(parsed) else _bounded(parsed)
+        return f"%json {json.dumps(bounded | {'x-guidance': _FORM}, ensure_ascii=False)}"
+    except RecursionError:
+        raise InputError("the schema is nested too deeply; use a simpler one", param=param) from None
 
 
 def _is_composed(schema: Any) -> bool:

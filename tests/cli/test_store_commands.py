@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from localgpt.settings import Settings
 from tests.cli.conftest import Run
 
 
@@ -90,10 +91,15 @@ def test_an_encrypted_store_asks_for_what_opens_it(
     assert "opened by the key file" in run("keys", "list").line
 
 
-def test_a_public_address_needs_a_key_that_may_be_in_the_store(run: Run, home: Path) -> None:
-    refused = run("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(home))
+def test_a_public_address_needs_a_key_that_may_be_in_the_store(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Settings] = []
+    monkeypatch.setattr("localgpt.server.start.serve", lambda settings, **_: asked.append(settings))
+    serve = ("serve", "--host", "0.0.0.0", "--data-dir", str(home))
+    refused = run(*serve)
     assert "--api-key sk-" in refused.line and "localgpt keys create" in refused.line
-    assert not home.exists()
+    assert not asked and not home.exists()
     run("keys", "create", "phone", "--data-dir", str(home))
-    started = run("serve", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(home), "--model", "nothing")
-    assert "nothing" in started.err and "--api-key" not in started.err
+    assert run(*serve).status == 0
+    assert [settings.host for settings in asked] == ["0.0.0.0"]

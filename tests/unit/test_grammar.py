@@ -170,6 +170,7 @@ def test_the_shortest_text_is_short(
     [
         ("no json", "no JSON"),
         ("[]", "expected an object"),
+        (" " * 300_000, "at most"),
         ("[" * 100_000, "no JSON"),
         ('{"items": ' * 400 + "{}" + "}" * 400, "deeply|recursion|no text"),
         ('{"$ref": "#"}', "could not be followed"),

@@ -183,6 +183,8 @@ async def test_tools_and_a_schema_together() -> None:
         ({"tool_choice": ToolChoice(mode="named", name="other")}, "tool_choice"),
         ({"tools": (WEATHER, WEATHER)}, "tools"),
         ({"tools": (Tool(name="a", parameters="no json"),)}, "tools"),
+        ({"tools": (Tool(name="a", description="x" * 300_000),)}, "tools"),
+        ({"tools": (Tool(name="a", parameters=" " * 300_000),)}, "tools"),
         ({"tools": (Tool(name="a", parameters='{"type": "wibble"}'),)}, "tools"),
         ({"tools": (Tool(name="a", parameters="[]"),), "tool_choice": ToolChoice(mode="none")}, "tools"),
     ],

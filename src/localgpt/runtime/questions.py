@@ -43,6 +43,7 @@ AnswerRequest = ChatRequest | CompleteRequest | DescribeRequest | AskRequest
 TaskName = Literal["chat", "complete", "describe", "ask"]
 
 DEFAULT_MAX_TOKENS: Final[dict[TaskName, int]] = {"chat": 512, "ask": 128, "describe": 64, "complete": 16}
+_MOST_TOOL_CHARS: Final = 2**18  # of all definitions; no context has room for more
 _DEFAULT_REPETITION_PENALTY: Final[dict[TaskName, float]] = {"chat": 1.15}
 
 
@@ -163,6 +164,12 @@ def rules_of(request: AnswerRequest, compiler: GrammarCompiler) -> AnswerRules:
 
 def _check_tools(request: ChatRequest) -> None:
     names = [tool.name for tool in request.tools]
+    num_chars = sum(len(tool.parameters) + len(tool.description) for tool in request.tools)
+    if num_chars > _MOST_TOOL_CHARS:
+        raise InputError(
+            f"tools has {num_chars:,} characters, expected at most {_MOST_TOOL_CHARS:,}; send fewer",
+            param="tools",
+        )
     for tool in request.tools:
         parse_schema(tool.parameters, param="tools")
     choice = request.tool_choice

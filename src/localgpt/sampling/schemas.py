@@ -25,6 +25,7 @@ _ANY_OBJECT: Final = '{"type": "object"}'
 _COMPOSING: Final = frozenset({"anyOf", "oneOf", "$ref"})
 _OF_OBJECTS: Final = frozenset({"properties", "required", "additionalProperties", "patternProperties"})
 _LARGEST: Final = 2**53 - 1
+_MOST_CHARS: Final = 2**18  # of a schema; no context has room for more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +64,13 @@ def parse_schema(schema: str, *, param: str) -> dict[str, Any]:
     """The JSON object that a schema's text is.
 
     Raises:
-        InputError: it is none; `param` is the given one.
+        InputError: it is none, or far too long for any prompt; `param` is the given one.
     """
+    if len(schema) > _MOST_CHARS:
+        raise InputError(
+            f"the schema has {len(schema):,} characters, expected at most {_MOST_CHARS:,}; use a simpler one",
+            param=param,
+        )
     try:
         parsed = json.loads(schema)
     except (ValueError, RecursionError) as error:

@@ -11,6 +11,7 @@ few minutes the members are written to `latest/`, so that a run that is cut off 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,6 +121,9 @@ def picture_loader(
         keeps=[max(1, round(num_tokens * keep)) for keep in run.keeps],
         seed=seed,
     )
+    if run.num_workers:  # what is held now stays: a collection in a worker would copy all of its pages
+        gc.collect()
+        gc.freeze()
     prefetch = 4 if run.num_workers else None
     return iter(DataLoader(rows, batch_size=None, num_workers=run.num_workers, prefetch_factor=prefetch))
 

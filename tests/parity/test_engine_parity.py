@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +16,8 @@ from localgpt.media.text.tokenizer import StreamDecoder, Tokenizer
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_END_ID, IMAGE_ID, USER_ID
 from localgpt.models.decoder import Decoder
 from localgpt.nn.linear import quantize_
+from localgpt.sampling.grammar import GrammarCompiler
+from localgpt.sampling.tokens import Choice, new_generator
 from localgpt.tasks.options import SamplingOptions
 from tests import tiny
 
@@ -86,6 +91,40 @@ def test_engine_answers_equal_the_full_forward(
     got = engine_answers(decoder, tokenizer, num_slots=num_slots, prefill_tokens=prefill_tokens)
     assert got == expected
     assert any(expected)
+
+
+@torch.inference_mode()
+def reference_json(decoder: Decoder, request: GenerationRequest) -> list[int]:
+    """Greedy decoding under a grammar that runs the whole sequence again for every token."""
+    assert request.grammar is not None
+    state, answer = request.grammar.start(), list[int]()
+    while not state.is_over and len(answer) < request.max_tokens:
+        logits = full_forward(decoder, [*request.token_ids, *answer], None)[-1]
+        choice = Choice(options=request.options, generator=new_generator(0), seen=answer)
+        token_id = state.choose(logits, choice, num_left=request.max_tokens - len(answer))
+        if token_id == END_ID:
+            break
+        answer.append(token_id)
+    return answer
+
+
+def test_json_answers_equal_the_full_forward_beside_others(decoder: Decoder, tokenizer: Tokenizer) -> None:
+    compiler = GrammarCompiler(tokenizer)
+    grammars = (
+        compiler.json('{"properties": {"a": {"type": "string"}}, "required": ["a"]}'),
+        compiler.json(None),
+    )
+    plain = make_requests()[0]
+    requests = [
+        replace(plain, max_tokens=budget, grammar=grammar) for budget in (20, 40) for grammar in grammars
+    ]
+    expected = [reference_json(decoder, request) for request in requests]
+    engine = Engine(ModelRunner(decoder, num_slots=3), lambda: StreamDecoder(tokenizer))
+    sequences = [engine.submit(request) for request in (*requests, plain)]
+    while engine.has_work:
+        engine.step()
+    assert [sequence.answer_ids for sequence in sequences] == [*expected, reference_answer(decoder, plain)]
+    assert all(json.loads(tokenizer.decode(answer)) is not None for answer in expected)
 
 
 @pytest.mark.parametrize("kernel", ["plain", None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.responses.response_item_list import ResponseItemList
 
-from localgpt.errors import BackendError
+from localgpt.errors import BackendError, StoreError
 from localgpt.server import create_app
 from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
@@ -253,6 +254,43 @@ async def test_a_deleted_link_breaks_the_chain(http: httpx.AsyncClient) -> None:
     response = await http.post("/v1/responses", json={"input": "x", "previous_response_id": second})
     assert response.status_code == 400
     assert first in response.json()["error"]["message"]
+
+
+async def test_no_more_is_read_than_might_have_been_sent(
+    service: FakeService, archive: MemoryArchive, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    app = create_app(Settings(max_body_mib=1), service)
+    app.state.gateway.store = SimpleNamespace(responses=archive, accounts=NoAccounts())
+    client, last = connect(app), None
+    for _ in range(4):
+        body = {"input": "x" * 400_000, "previous_response_id": last}
+        response = await client.post("/v1/responses", json=body)
+        if response.status_code != 200:
+            break
+        last = response.json()["id"]
+    assert response.status_code == 413
+    assert response.json()["error"]["param"] == "previous_response_id"
+    own = [{"role": "user", "content": "x"}]
+    twice = [{"type": "item_reference", "id": f"msg_{str(last).removeprefix('resp_')}_in0"}] * 9
+    assert (await client.post("/v1/responses", json={"input": [*twice, *own]})).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_store_that_fails_is_told(
+    http: httpx.AsyncClient, archive: MemoryArchive, stream: bool
+) -> None:
+    async def put(owner: str, response_id: str, payload: bytes) -> None:
+        raise StoreError("the disk is full")
+
+    archive.put = put  # type: ignore[method-assign]
+    response = await http.post("/v1/responses", json={"input": "x", "stream": stream})
+    if not stream:
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "store_unavailable"
+        return
+    assert "response.completed" not in response.text
+    last = json.loads(response.text.split("data: ")[-1])
+    assert (last["type"], last["code"], last["message"]) == ("error", "store_unavailable", "the disk is full")
 
 
 async def test_what_was_said_before_is_named_as_a_whole(

@@ -13,13 +13,7 @@ from localgpt.server.models import resolve_model
 from localgpt.server.responses.chat import AsChat
 from localgpt.server.responses.draft import Draft
 from localgpt.server.responses.items import PlacedItem, listed
-from localgpt.server.responses.kept import (
-    KeptResponse,
-    ResponseArchive,
-    archive_of,
-    read_history,
-    read_reference,
-)
+from localgpt.server.responses.kept import KeptReader, KeptResponse, ResponseArchive, archive_of
 from localgpt.server.responses.refusals import check_echo, refuse_unknown_wishes
 from localgpt.server.schemas.chat import ChatBody
 from localgpt.server.schemas.neutral import refuse_unsupported
@@ -28,6 +22,7 @@ from localgpt.server.schemas.response_replies import ResponseReply
 from localgpt.server.schemas.responses import ResponsesBody
 from localgpt.server.translate import options_of
 from localgpt.tasks import ChatRequest
+from localgpt.units import MIB
 
 __all__ = ["Asked", "understand"]
 
@@ -68,11 +63,12 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str) -> Asked
     refuse_unknown_wishes(body)
     model = await resolve_model(gateway, body.model)
     archive, notices = archive_of(gateway), []
-    history = await read_history(archive, owner, body.previous_response_id)
+    reader = KeptReader(archive, owner, max_bytes=gateway.settings.max_body_mib * MIB)
+    history = await reader.history(body.previous_response_id)
     items: list[PlacedItem] = []
     for item, param in _placed(body):
         if isinstance(item, ItemReference):
-            items.append(await read_reference(archive, owner, item, param))
+            items.append(await reader.reference(item, param))
         elif isinstance(item, ReasoningItem):
             notices.append(_NO_REASONING.format(param=param))
         else:

@@ -13,16 +13,15 @@ from localgpt.server.responses.items import PlacedItem, is_response_id, owner_re
 from localgpt.server.schemas.response_items import ItemReference
 
 __all__ = [
+    "KeptReader",
     "KeptResponse",
     "ResponseArchive",
     "archive_of",
     "find_kept",
-    "read_history",
-    "read_reference",
 ]
 
 _MAX_LINKS = 2048  # as many as messages are read of one request
-_NO_STORE = "this server keeps no responses (it runs without a store)"
+_NO_STORE = "cannot be found, since this server runs without a store"
 
 
 class ResponseArchive(Protocol):
@@ -54,12 +53,15 @@ class KeptResponse:
         """Inverse of `encode`."""
         return cls(**json.loads(payload))
 
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """The input's items, then the answer's."""
+        return [*self.input, *self.response["output"]]
+
 
 def archive_of(gateway: Gateway) -> ResponseArchive | None:
     """The archive, where this server has a store."""
-    store = getattr(gateway, "store", None)
-    archive: ResponseArchive | None = None if store is None else store.responses
-    return archive
+    return None if gateway.store is None else gateway.store.responses
 
 
 async def find_kept(archive: ResponseArchive | None, owner: str, response_id: str) -> KeptResponse:
@@ -70,58 +72,85 @@ async def find_kept(archive: ResponseArchive | None, owner: str, response_id: st
     """
     payload = await _payload(archive, owner, response_id)
     if payload is None:
-        reason = _NO_STORE if archive is None else "it was not kept, has been deleted, or is another key's"
+        reason = (
+            f"it {_NO_STORE}" if archive is None else "it was not kept, has been deleted, or is another key's"
+        )
         raise WireError(
             404, f"no response has the id {response_id!r}: {reason}", param="response_id", code="not_found"
         )
     return KeptResponse.decode(payload)
 
 
-async def read_history(
-    archive: ResponseArchive | None, owner: str, response_id: str | None
-) -> list[PlacedItem]:
-    """What was said up to and in the response that is gone on with, oldest first; its instructions are not.
+class KeptReader:
+    """Reads what one request names instead of sending it; no more than it might have sent.
 
-    Raises:
-        InputError: nothing is kept here, or this response or an earlier one is not.
+    Args:
+        archive: where kept responses lie; None without a store.
+        owner: whose they must be.
+        max_bytes: of all responses that are read together.
     """
-    param = "previous_response_id"
-    turns: list[list[dict[str, Any]]] = []
-    while response_id is not None:
-        if archive is None:
-            raise InputError(f"{_NO_STORE}; send the whole conversation as input", param=param)
-        payload = await _payload(archive, owner, response_id)
-        if payload is None or len(turns) == _MAX_LINKS:
-            problem = "is not kept here" if payload is None else f"is the {_MAX_LINKS + 1}th of its chain"
-            raise WireError(
-                400,
-                f"the response {response_id!r} {problem}; send the whole conversation as input",
-                param=param,
-                code="previous_response_not_found",
-            )
-        kept = KeptResponse.decode(payload)
-        turns.append([*kept.input, *kept.response["output"]])
-        response_id = kept.response["previous_response_id"]
-    return [PlacedItem(item, param) for turn in reversed(turns) for item in read_items(turn)]
 
+    def __init__(self, archive: ResponseArchive | None, owner: str, *, max_bytes: int) -> None:
+        self._archive = archive
+        self._owner = owner
+        self._num_bytes_left = max_bytes
+        self._known: dict[str, KeptResponse | None] = {}
 
-async def read_reference(
-    archive: ResponseArchive | None, owner: str, reference: ItemReference, param: str
-) -> PlacedItem:
-    """The item that a reference stands for.
+    async def history(self, response_id: str | None) -> list[PlacedItem]:
+        """What was said up to and in a response, oldest first; its instructions are not.
 
-    Raises:
-        InputError: no kept response holds it.
-    """
-    response_id = owner_response(reference.id)
-    payload = None if response_id is None else await _payload(archive, owner, response_id)
-    kept = None if payload is None else KeptResponse.decode(payload)
-    items = [] if kept is None else [*kept.input, *kept.response["output"]]
-    for item in items:
-        if item["id"] == reference.id:
-            return PlacedItem(read_items([item])[0], param)
-    reason = _NO_STORE if archive is None else "it is of no response that is kept here"
-    raise InputError(f"no item has the id {reference.id!r}: {reason}; send the item itself", param=param)
+        Raises:
+            WireError: nothing is kept here, this response or an earlier one is not, or they are too large.
+        """
+        param = "previous_response_id"
+        turns: list[list[dict[str, Any]]] = []
+        while response_id is not None:
+            kept = await self._find(response_id, param)
+            if kept is None or len(turns) == _MAX_LINKS:
+                reason = "is not kept here" if kept is None else f"is the {_MAX_LINKS + 1}th of its chain"
+                raise WireError(
+                    400,
+                    f"the response {response_id!r} {_NO_STORE if self._archive is None else reason}; "
+                    "send the whole conversation as input",
+                    param=param,
+                    code="previous_response_not_found",
+                )
+            turns.append(kept.items)
+            response_id = kept.response["previous_response_id"]
+        return [PlacedItem(item, param) for turn in reversed(turns) for item in read_items(turn)]
+
+    async def reference(self, reference: ItemReference, param: str) -> PlacedItem:
+        """The item that a reference stands for.
+
+        Raises:
+            InputError: no kept response holds it.
+            WireError: the responses that are read are too large together.
+        """
+        response_id = owner_response(reference.id)
+        kept = None if response_id is None else await self._find(response_id, param)
+        for item in [] if kept is None else kept.items:
+            if item["id"] == reference.id:
+                return PlacedItem(read_items([item])[0], param)
+        reason = "is of no response that is kept here"
+        raise InputError(
+            f"no item has the id {reference.id!r}: it {_NO_STORE if self._archive is None else reason}; "
+            "send the item itself",
+            param=param,
+        )
+
+    async def _find(self, response_id: str, param: str) -> KeptResponse | None:
+        if response_id not in self._known:
+            payload = await _payload(self._archive, self._owner, response_id)
+            self._num_bytes_left -= len(payload or b"")
+            if self._num_bytes_left < 0:
+                raise WireError(
+                    413,
+                    "the kept responses that are gone on with are larger than a body may be; send the part "
+                    "of the conversation that matters as input",
+                    param=param,
+                )
+            self._known[response_id] = None if payload is None else KeptResponse.decode(payload)
+        return self._known[response_id]
 
 
 async def _payload(archive: ResponseArchive | None, owner: str, response_id: str) -> bytes | None:

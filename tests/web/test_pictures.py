@@ -6,7 +6,7 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from localgpt.tasks import ImagePart, TextPart
 from tests.web.conftest import LiveServer, Visit
@@ -96,6 +96,19 @@ def test_refused_picture_is_told_and_can_be_taken_away(visit: Visit) -> None:
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
     page.get_by_role("button", name="Remove the picture fake.heic").click()
     expect(alert).to_have_count(0)
+
+
+def test_progress_is_shown_while_a_picture_is_sent(visit: Visit) -> None:
+    page = visit.page
+    held: list[Route] = []
+    page.route("**/api/attachments*", lambda route: held.append(route))
+    give_file(page, "drop", "red.png", "image/png", png())
+    expect(page.get_by_role("progressbar", name="Sending red.png")).to_be_visible()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
+    held[0].continue_()
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    assert visit.problems == []
 
 
 def test_upload_goes_on_when_the_server_is_back(visit: Visit, live: LiveServer) -> None:

@@ -183,6 +183,36 @@ def test_session_that_ends_asks_again_and_keeps_the_message(
     assert [m["text"] for m in live.messages() if m["role"] == "user"] == ["Keep this"]
 
 
+def test_somebody_else_gets_nothing_of_what_was_there(
+    serve: Callable[..., LiveServer], visitor: Callable[..., Visit]
+) -> None:
+    live = serve(api_keys=("sesame",))
+    other = live.call("POST", "keys", {"name": "Other", "role": "user"})["key"]
+    visit = visitor(live.url)
+    page = visit.page
+    page.get_by_label("Key").fill("sesame")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Sign in")).to_have_count(0)
+    converse(page, "Mine alone")
+    second = visit.open()
+    expect(second.locator(OPEN)).to_have_text("Mine alone")
+    visit.context.clear_cookies()
+    page.fill(BOX, "In nobody else's name")
+    page.press(BOX, "Enter")
+    page.get_by_label("Key").fill(other)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Introduction")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(OPEN)).to_have_count(0)
+    expect(page.get_by_text("Mine alone")).to_have_count(0)
+    settings(page, "General").get_by_role("button", name="Sign out").click()
+    for window in (page, second):  # the other window was signed out with it
+        expect(window.get_by_role("dialog", name="Sign in")).to_be_visible()
+        expect(window.get_by_text("Mine alone")).to_have_count(0)
+    live.http.headers["authorization"] = f"Bearer {other}"
+    assert live.messages() == []
+
+
 def test_tour_can_be_seen_again(visit: Visit) -> None:
     page = visit.page
     part = settings(page, "Help")

@@ -49,11 +49,11 @@ export function App() {
   const currentId = thread?.value.id ?? null;
   const isDark = theme === null ? systemIsDark : theme === "dark";
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.documentElement.lang = htmlLang(language);
     document.title = thread ? `${title} – LocalGPT` : "LocalGPT";
   }, [language, thread, title]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
   }, [theme]);

@@ -73,6 +73,7 @@ export function start(): void {
       reloadChanged(id);
     },
     onBusy: setBusy,
+    onSignedOut: () => location.reload(),
   });
   nextTry = Date.now() + RETRY_MS;
   void enter();

@@ -17,8 +17,7 @@ export function SignIn({ onSignedIn }: { onSignedIn(): void }) {
     if (!key.trim()) return;
     setProblem(null);
     try {
-      await signIn(key.trim());
-      onSignedIn();
+      if (await signIn(key.trim())) onSignedIn();
     } catch (error) {
       setProblem(error instanceof ApiError && error.kind === "key" ? t.keyWrong : wordsOfError(error, t));
     }

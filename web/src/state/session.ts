@@ -5,6 +5,7 @@ import { ApiError, whenKeyIsNeeded } from "../api/client";
 import type { Language, Session, Settings, Status, Theme } from "../api/types";
 import { browserLanguage, forgetTyped, loadLanguage, loadTheme, read, write } from "./local";
 import { Store } from "./store";
+import { tellSignedOut } from "./sync";
 
 export type Connection = "loading" | "ready" | "offline" | "locked";
 
@@ -68,6 +69,7 @@ export async function openSession(): Promise<boolean> {
     write("key", null);
   }
   const isIn = !now.needs_key || now.signed_in;
+  if (isIn) write("who", now.name ?? "");
   session.set({ session: now, isKnown: true, asksKey: !isIn });
   return isIn;
 }
@@ -76,13 +78,26 @@ export async function loadSettings(): Promise<void> {
   take(await getSettings());
 }
 
-export async function signIn(key: string): Promise<void> {
-  session.set({ session: await postKey(key), isKnown: true, asksKey: false });
+/** Sign in; resolves with whether the page can go on as it is. */
+export async function signIn(key: string): Promise<boolean> {
+  const before = read("who");
+  const now = await postKey(key);
+  write("who", now.name ?? "");
+  if (before !== null && before !== (now.name ?? "")) {
+    // Somebody else: nothing of what was typed or shown before may reach them, or be sent in their name.
+    forgetTyped();
+    location.reload();
+    return false;
+  }
+  session.set({ session: now, isKnown: true, asksKey: false });
+  return true;
 }
 
 export async function signOut(): Promise<void> {
   await endSession();
   forgetTyped();
+  write("who", null);
+  tellSignedOut();
   location.reload(); // nothing of what was on the screen stays in memory
 }
 

@@ -1,7 +1,7 @@
 // Windows of the same page tell each other what changed on the server and what they are having answered, so that none
 // works on what is gone or asks for an answer that is being written.
 
-type News = { changed: string | null } | { busy: string; isBusy: boolean } | { hello: true };
+type News = { changed: string | null } | { busy: string; isBusy: boolean } | { hello: true } | { signedOut: true };
 
 const channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("localgpt") : null;
 const busyHere = new Set<string>();
@@ -18,15 +18,22 @@ export function tellBusy(conversationId: string, isBusy: boolean): void {
   channel?.postMessage({ busy: conversationId, isBusy } satisfies News);
 }
 
+/** Tell the other windows that this browser was signed out. */
+export function tellSignedOut(): void {
+  channel?.postMessage({ signedOut: true } satisfies News);
+}
+
 interface Listener {
   onChanged(conversationId: string | null): void;
   onBusy(conversationId: string, isBusy: boolean): void;
+  onSignedOut(): void;
 }
 
 export function listenToOthers(listener: Listener): void {
   channel?.addEventListener("message", ({ data }: MessageEvent<News>) => {
     if ("changed" in data) listener.onChanged(data.changed);
     else if ("busy" in data) listener.onBusy(data.busy, data.isBusy);
+    else if ("signedOut" in data) listener.onSignedOut();
     else for (const id of busyHere) tellBusy(id, true);
   });
   channel?.postMessage({ hello: true } satisfies News);

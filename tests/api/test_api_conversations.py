@@ -119,6 +119,13 @@ async def test_bad_queries_are_named(page: httpx.AsyncClient) -> None:
         assert response.status_code == 400 and name in str(response.json()["error"]["param"])
 
 
+@pytest.mark.parametrize("bad", ["%00", "%ff", "a.b", "x" * 65, "%F0%9F%99%82"])
+async def test_what_cannot_be_an_id_is_refused(page: httpx.AsyncClient, bad: str) -> None:
+    for path in (f"/api/conversations/{bad}", f"/api/conversations/{bad}/export", f"/api/attachments/{bad}"):
+        response = await page.get(path)
+        assert response.status_code == 400 and response.json()["error"]["param"], response.text
+
+
 async def test_export(page: httpx.AsyncClient) -> None:
     await ask(page, 'Tell me about “quotes” "x"\r\nInjected: 1')
     await answer(page)

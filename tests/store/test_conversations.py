@@ -224,6 +224,8 @@ async def test_kept_responses(store: Store) -> None:
     assert await store.responses.get(ME, "resp_1") == b"two"
     assert await store.responses.get(OTHER, "resp_1") is None
     assert not await store.responses.delete(OTHER, "resp_1")
+    for bad in ("\x00", "\ud800", "响应"):
+        assert await store.responses.get(ME, bad) is None and not await store.responses.delete(ME, bad)
     assert await store.responses.delete(ME, "resp_1")
     assert await store.responses.get(ME, "resp_1") is None
 

@@ -17,6 +17,7 @@ from localgpt.server.store.records import (
 )
 
 __all__ = [
+    "ID_PATTERN",
     "AnswerBody",
     "AttachmentReply",
     "ConversationBody",
@@ -47,7 +48,8 @@ MAX_ATTACHMENTS = 16
 _INT32_MAX = 2**31 - 1
 _INT64 = 2**63
 
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Title = Annotated[str, Field(max_length=200)]
 _Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 _TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]

@@ -311,7 +311,9 @@ def _cursor(last: Conversation) -> str:
 def _parse_cursor(cursor: str) -> tuple[float, str]:
     try:
         when, name = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return float(when), str(name)
+        if not (isinstance(name, str) and name.isascii() and name.isprintable()):
+            raise ValueError
+        return float(when), name
     except (ValueError, TypeError):
         raise InputError(
             "before is not a cursor; send the 'next' of an earlier page", param="before"

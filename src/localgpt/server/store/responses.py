@@ -43,6 +43,8 @@ class Responses:
 
     async def get(self, owner: str, response_id: str) -> bytes | None:
         """The payload; None when that owner keeps none of that id."""
+        if not _is_id(response_id):
+            return None
 
         async def work(connection: AsyncConnection) -> bytes | None:
             query = select(responses.c.sealed_payload).where(
@@ -56,6 +58,8 @@ class Responses:
 
     async def delete(self, owner: str, response_id: str) -> bool:
         """Remove a payload; whether it was there."""
+        if not _is_id(response_id):
+            return False
 
         async def work(connection: AsyncConnection) -> int:
             which = (responses.c.owner == owner, responses.c.id == response_id)
@@ -84,6 +88,11 @@ class Responses:
         if num_deleted:
             await self._database.purge()
         return num_deleted
+
+
+def _is_id(response_id: str) -> bool:
+    """Whether it can be one at all; databases choke on NUL and on halves of characters."""
+    return response_id.isascii() and response_id.isprintable()
 
 
 def _place(owner: str, response_id: str) -> tuple[str, ...]:

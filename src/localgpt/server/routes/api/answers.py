@@ -16,7 +16,7 @@ from localgpt.server.access import GatewayDep, Owner, StoreDep
 from localgpt.server.answers import ChatWriter, stream_chat
 from localgpt.server.errors import EVENT_CONTENT, WireError
 from localgpt.server.models import AnsweringModel, resolve_model
-from localgpt.server.routes.api.common import API_REPLIES, conversation_missing
+from localgpt.server.routes.api.common import API_REPLIES, PathId, conversation_missing
 from localgpt.server.schemas.api import AnswerBody
 from localgpt.server.schemas.common import ErrorBody
 from localgpt.server.store.records import StoredMessage, StoredUsage
@@ -53,7 +53,7 @@ _REPLIES = API_REPLIES | {
 
 @router.post("/conversations/{conversation_id}/answer", response_class=Response, responses=_REPLIES)
 async def answer_conversation(
-    conversation_id: str, body: AnswerBody, gateway: GatewayDep, store: StoreDep, owner: Owner
+    conversation_id: PathId, body: AnswerBody, gateway: GatewayDep, store: StoreDep, owner: Owner
 ) -> Response:
     """Answer the branch that ends at a user's message, as a stream, and store the answer.
 

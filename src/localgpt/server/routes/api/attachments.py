@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from localgpt.errors import ImageFormatError
 from localgpt.server.access import Owner, StoreDep
 from localgpt.server.errors import WireError
-from localgpt.server.routes.api.common import API_REPLIES, Replies, missing
+from localgpt.server.routes.api.common import API_REPLIES, PathId, Replies, missing
 from localgpt.server.schemas.api import AttachmentReply
 from localgpt.server.translate import checked_text
 from localgpt.units import MIB, format_bytes
@@ -96,7 +96,7 @@ async def _read(request: Request) -> bytes:
 
 
 @router.get("/attachments/{attachment_id}", response_class=Response, responses=API_REPLIES | _PICTURE)
-async def read_attachment(attachment_id: str, store: StoreDep, owner: Owner) -> Response:
+async def read_attachment(attachment_id: PathId, store: StoreDep, owner: Owner) -> Response:
     """A picture's bytes, so that nothing in them can run."""
     found = await store.attachments.get(owner, attachment_id)
     if found is None:

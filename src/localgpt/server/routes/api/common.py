@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Path
 
 from localgpt.server.errors import ERROR_REPLIES, WireError
+from localgpt.server.schemas.api import ID_PATTERN
 from localgpt.server.schemas.common import ErrorBody
 
-__all__ = ["API_REPLIES", "Replies", "conversation_missing", "missing"]
+__all__ = ["API_REPLIES", "PathId", "Replies", "conversation_missing", "missing"]
+
+PathId = Annotated[str, Path(pattern=ID_PATTERN)]
+"""An id in a path; one that cannot be an id is a 400."""
 
 Replies = dict[int | str, dict[str, Any]]
 API_REPLIES: Replies = {

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from localgpt.server.access import Owner, StoreDep
-from localgpt.server.routes.api.common import API_REPLIES, Replies, conversation_missing
+from localgpt.server.routes.api.common import API_REPLIES, PathId, Replies, conversation_missing
 from localgpt.server.routes.api.export import as_json, as_markdown, disposition
 from localgpt.server.schemas.api import (
     ConversationBody,
@@ -58,7 +58,9 @@ async def delete_conversations(store: StoreDep, owner: Owner) -> DeletedReply:
 
 
 @router.get("/conversations/{conversation_id}", responses=API_REPLIES)
-async def read_conversation(conversation_id: str, store: StoreDep, owner: Owner) -> ConversationWithMessages:
+async def read_conversation(
+    conversation_id: PathId, store: StoreDep, owner: Owner
+) -> ConversationWithMessages:
     """One conversation with its messages."""
     conversation = await store.conversations.get(owner, conversation_id)
     if conversation is None:
@@ -72,7 +74,7 @@ async def read_conversation(conversation_id: str, store: StoreDep, owner: Owner)
 
 @router.patch("/conversations/{conversation_id}", responses=API_REPLIES)
 async def change_conversation(
-    conversation_id: str, body: ConversationChange, store: StoreDep, owner: Owner
+    conversation_id: PathId, body: ConversationChange, store: StoreDep, owner: Owner
 ) -> ConversationReply:
     """Rename a conversation, or show another of its branches."""
     title = None if body.title is None else checked_text(body.title, "title")
@@ -83,7 +85,7 @@ async def change_conversation(
 
 
 @router.delete("/conversations/{conversation_id}", status_code=204, responses=API_REPLIES)
-async def delete_conversation(conversation_id: str, store: StoreDep, owner: Owner) -> None:
+async def delete_conversation(conversation_id: PathId, store: StoreDep, owner: Owner) -> None:
     """Remove a conversation, its messages, and the pictures no other one shows."""
     if not await store.conversations.delete(owner, conversation_id):
         raise conversation_missing()
@@ -99,7 +101,7 @@ _FILE: Replies = {
 
 @router.get("/conversations/{conversation_id}/export", response_class=Response, responses=API_REPLIES | _FILE)
 async def export_conversation(
-    conversation_id: str,
+    conversation_id: PathId,
     store: StoreDep,
     owner: Owner,
     format: Annotated[Literal["markdown", "json"], Query()] = "markdown",

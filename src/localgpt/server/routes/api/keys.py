@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from localgpt.errors import InputError
 from localgpt.server.access import Admin, GatewayDep, StoreDep, needs_key
-from localgpt.server.routes.api.common import API_REPLIES, missing
+from localgpt.server.routes.api.common import API_REPLIES, PathId, missing
 from localgpt.server.routes.api.session import set_session_cookie
 from localgpt.server.schemas.api import KeyBody, KeyReply, KeysReply, NewKeyReply
 from localgpt.server.store.records import Limits
@@ -41,7 +41,7 @@ async def create_key(
 
 
 @router.delete("/keys/{key_id}", status_code=204, responses=API_REPLIES)
-async def revoke_key(key_id: str, store: StoreDep, caller: Admin) -> None:
+async def revoke_key(key_id: PathId, store: StoreDep, caller: Admin) -> None:
     """Revoke a key and sign its browsers out; what its owner wrote stays."""
     if await store.accounts.entry(key_id) is None:
         raise missing("key", "key_id")

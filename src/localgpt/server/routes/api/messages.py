@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from localgpt.errors import InputError
 from localgpt.server.access import Owner, StoreDep
-from localgpt.server.routes.api.common import API_REPLIES, Replies, conversation_missing
+from localgpt.server.routes.api.common import API_REPLIES, PathId, Replies, conversation_missing
 from localgpt.server.schemas.api import MessageBody, MessageReply
 from localgpt.server.store.records import StoredMessage
 from localgpt.server.translate import checked_text
@@ -19,7 +19,7 @@ _CREATED: Replies = {201: {"model": MessageReply, "description": "It is new."}}
 
 @router.post("/conversations/{conversation_id}/messages", responses=API_REPLIES | _CREATED)
 async def add_message(
-    conversation_id: str, body: MessageBody, response: Response, store: StoreDep, owner: Owner
+    conversation_id: PathId, body: MessageBody, response: Response, store: StoreDep, owner: Owner
 ) -> MessageReply:
     """Store a message and show its branch: 201, or 200 when there is one of that id already."""
     if not body.text.strip() and not body.attachments:

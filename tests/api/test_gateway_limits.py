@@ -179,7 +179,8 @@ async def test_sockets_of_other_sites_are_closed(
     scope = {
         "type": "websocket", "asgi": {"version": "3.0"}, "path": "/none", "raw_path": b"/none",
         "scheme": "ws", "query_string": b"", "root_path": "", "subprotocols": [],
-        "client": None, "server": None, "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": None, "server": None,
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
     await app(scope, receive, send)
     reasons = [message.get("reason") or "" for message in sent]

@@ -12,6 +12,7 @@ ends after a minute.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +20,18 @@ from typing import Any, cast
 
 import h11
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from localgpt.errors import CapacityError
+from localgpt.server.bodies import BodyReader
 from localgpt.server.errors import WireError, describe_error
 
 __all__ = ["ConnectionLimits", "GuardedProtocol"]
 
-_SURPLUS = 64  # connections above the limit that are told so; further ones are cut
+_UNREAD_BYTES = 64 * 1024  # of a body that is read only so that its sender sees the refusal
+_UNREAD_S = 1.0
 _INVALID = WireError(
     400,
     "the request is not HTTP/1.1, or its headers are too large; nothing of it was read",
@@ -65,7 +69,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_made(cast("asyncio.Transport", transport))
         _give_up_unread(transport, self._limits.write_timeout_s)
         surplus = len(self.connections) - self._limits.max_connections
-        if surplus > _SURPLUS:
+        if surplus > self._limits.max_connections:  # twice as many as allowed: no longer told why
             self.transport.abort()
             return
         if surplus > 0:
@@ -143,6 +147,11 @@ class _Timer:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """The application of a connection too many."""
+    # A connection closed over bytes that were not read is reset, and the answer with it.
+    reader = BodyReader(receive, max_bytes=_UNREAD_BYTES, read_timeout_s=_UNREAD_S, is_json=False)
+    with contextlib.suppress(HTTPException):
+        while (await reader()).get("more_body"):
+            pass
     status, body, headers = describe_error(_NO_ROOM)
     headers["connection"] = "close"
     await JSONResponse(body.model_dump(), status_code=status, headers=headers)(scope, receive, send)

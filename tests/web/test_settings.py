@@ -100,8 +100,10 @@ def test_keys_are_made_shown_once_and_revoked(visit: Visit, visitor: Callable[..
     expect(part.locator(".keys li")).to_contain_text("<b>My</b> laptop")
     expect(part.locator(".keys li")).to_contain_text("Administrator")
     part.get_by_label("Name").fill("Guest")
+    part.get_by_label("Requests per minute").fill("60")
     part.get_by_role("button", name="Create key").click()
     expect(part.locator(".keys li")).to_have_count(2)
+    expect(part.locator(".keys li", has_text="Guest")).to_contain_text("never used · 60 a minute")
     guest_key = secret.inner_text()
     assert guest_key != key
     page.reload()  # this browser was signed in with the first key

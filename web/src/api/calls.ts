@@ -6,6 +6,7 @@ import type {
   Conversation,
   DataFigures,
   KeyEntry,
+  Limits,
   Message,
   Page,
   Role,
@@ -65,8 +66,8 @@ export const getSettings = () => ask<Settings>("GET", "/api/settings");
 export const putSettings = (patch: Partial<Settings>) => ask<Settings>("PUT", "/api/settings", patch);
 
 export const listKeys = () => ask<{ data: KeyEntry[] }>("GET", "/api/keys");
-export const createKey = (name: string, role: Role) =>
-  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role });
+export const createKey = (name: string, role: Role, limits: Limits) =>
+  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role, limits });
 export const revokeKey = (id: string) => request("DELETE", `/api/keys/${enc(id)}`);
 
 export const getData = () => ask<DataFigures>("GET", "/api/data");

@@ -57,13 +57,18 @@ export interface Settings {
   show_tour: boolean;
 }
 
+export interface Limits {
+  requests_per_minute: number | null;
+  max_parallel: number | null;
+}
+
 export interface KeyEntry {
   id: string;
   name: string;
   role: Role;
   created_at: number;
   last_used_at: number | null;
-  limits: { requests_per_minute: number | null; max_parallel: number | null };
+  limits: Limits;
 }
 
 export interface DataFigures {

@@ -3,14 +3,16 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Language } from "../api/types";
 import { useWords } from "../i18n";
-import { server, watchStatus } from "../state/session";
+import { server, session, watchStatus } from "../state/session";
 import { useStore } from "../state/store";
 import { deviceName } from "../ui/format";
 import { ModelPanel } from "./ModelPanel";
 
 export function Chip({ language }: { language: Language }) {
   const t = useWords();
-  const { connection, status } = useStore(server);
+  const { asksKey } = useStore(session);
+  const { connection: known, status } = useStore(server);
+  const connection = asksKey ? "locked" : known;
   const [isOpen, setIsOpen] = useState(false);
   const panel = useRef<HTMLDivElement>(null);
   useEffect(() => {

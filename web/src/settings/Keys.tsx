@@ -3,18 +3,51 @@
 import { useEffect, useState } from "preact/hooks";
 import { createKey, listKeys, revokeKey } from "../api/calls";
 import type { KeyEntry, Language, Role } from "../api/types";
-import { fill, useWords } from "../i18n";
+import { fill, useWords, type Words } from "../i18n";
 import { openSession } from "../state/session";
 import { CopyButton } from "../ui/CopyButton";
 import { Confirm } from "../ui/Dialog";
 import { wordsOfError } from "../ui/failures";
 import { date } from "../ui/format";
 
+/** What a key may do at most, as it stands behind its dates. */
+function limitsOf({ limits }: KeyEntry, t: Words): string {
+  return [
+    limits.requests_per_minute ? ` · ${fill(t.keyHasPerMinute, { count: limits.requests_per_minute })}` : "",
+    limits.max_parallel ? ` · ${fill(t.keyHasAtOnce, { count: limits.max_parallel })}` : "",
+  ].join("");
+}
+
+interface LimitFieldProps {
+  label: string;
+  value: string;
+  onChange(value: string): void;
+}
+
+function LimitField({ label, value, onChange }: LimitFieldProps) {
+  const t = useWords();
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <input
+        type="number"
+        min={1}
+        step={1}
+        placeholder={t.keyNoLimit}
+        value={value}
+        onInput={(event) => onChange(event.currentTarget.value)}
+      />
+    </label>
+  );
+}
+
 export function Keys({ language }: { language: Language }) {
   const t = useWords();
   const [keys, setKeys] = useState<KeyEntry[] | null>(null);
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("user");
+  const [perMinute, setPerMinute] = useState("");
+  const [atOnce, setAtOnce] = useState("");
   const [created, setCreated] = useState<{ name: string; key: string } | null>(null);
   const [revoking, setRevoking] = useState<KeyEntry | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
@@ -34,9 +67,14 @@ export function Keys({ language }: { language: Language }) {
   const onCreate = (event: Event) => {
     event.preventDefault();
     void attempt(async () => {
-      const made = await createKey(name.trim(), isFirst ? "admin" : role);
+      const made = await createKey(name.trim(), isFirst ? "admin" : role, {
+        requests_per_minute: isFirst ? null : Number(perMinute) || null,
+        max_parallel: isFirst ? null : Number(atOnce) || null,
+      });
       setCreated({ name: made.name, key: made.key });
       setName("");
+      setPerMinute("");
+      setAtOnce("");
       await openSession(); // with the first key, this browser is signed in
     });
   };
@@ -71,6 +109,7 @@ export function Keys({ language }: { language: Language }) {
               <small>
                 {fill(t.keyCreated, { when: date(entry.created_at, language) })} ·{" "}
                 {entry.last_used_at ? fill(t.keyUsed, { when: date(entry.last_used_at, language) }) : t.keyUnused}
+                {limitsOf(entry, t)}
               </small>
             </span>
             <button
@@ -97,13 +136,17 @@ export function Keys({ language }: { language: Language }) {
         {isFirst ? (
           <p class="hint">{t.keysFirst}</p>
         ) : (
-          <label class="field">
-            <span>{t.keyRole}</span>
-            <select value={role} onChange={(event) => setRole(event.currentTarget.value as Role)}>
-              <option value="user">{t.roleUser}</option>
-              <option value="admin">{t.roleAdmin}</option>
-            </select>
-          </label>
+          <div class="three">
+            <label class="field">
+              <span>{t.keyRole}</span>
+              <select value={role} onChange={(event) => setRole(event.currentTarget.value as Role)}>
+                <option value="user">{t.roleUser}</option>
+                <option value="admin">{t.roleAdmin}</option>
+              </select>
+            </label>
+            <LimitField label={t.keyPerMinute} value={perMinute} onChange={setPerMinute} />
+            <LimitField label={t.keyAtOnce} value={atOnce} onChange={setAtOnce} />
+          </div>
         )}
         <button type="submit" class="button is-primary" disabled={!name.trim() || keys === null}>
           {t.keyCreate}

@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -290,6 +291,9 @@ def main() -> None:
     parser.add_argument("--no-evaluate", dest="evaluate", action="store_false")
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--seed", type=int, default=0)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # steps are ended and the summary is written then too
     sys.exit(Family(parser.parse_args()).run())
 
 

@@ -73,6 +73,11 @@ async def test_requests_of_clients(http: httpx.AsyncClient, service: FakeService
     assert response.status_code == 200, response.text
     if curl.body is None:
         assert response.json()["data"][0]["id"] == "local/multimodal-base"
+    elif curl.url.endswith("/responses"):
+        assert response.text.rstrip().split("\n\n")[-1].startswith("event: response.completed")
+        assert [message.role for message in service.chat.messages] == [
+            "system", "user", "assistant", "tool", "user",
+        ]  # fmt: skip
     elif "input" in curl.body:
         assert len(response.json()["data"]) == len(curl.body["input"])
     elif curl.body.get("stream"):

@@ -83,12 +83,14 @@ async def test_the_body_has_the_wire_keys(http: httpx.AsyncClient) -> None:
 
 async def test_options_reach_the_task_and_come_back(http: httpx.AsyncClient, service: FakeService) -> None:
     response = await ask(
-        http, temperature=0, top_p=0.5, max_output_tokens=5, top_logprobs=2,
+        http, temperature=0, top_p=0.5, seed=7, max_output_tokens=5, top_logprobs=2,
         include=["message.output_text.logprobs"], truncation="auto", metadata={"a": "b"}, user="me",
         safety_identifier="s", prompt_cache_key="k", parallel_tool_calls=False, max_tool_calls=3,
     )  # fmt: skip
     assert response.status_code == 200, response.text
-    assert service.chat.options == SamplingOptions(temperature=0.0, top_p=0.5, max_tokens=5, top_logprobs=2)
+    assert service.chat.options == SamplingOptions(
+        temperature=0.0, top_p=0.5, seed=7, max_tokens=5, top_logprobs=2
+    )
     assert service.chat.leave_out_turns and not service.chat.parallel_tool_calls
     body = response.json()
     assert {
@@ -275,7 +277,7 @@ def test_every_documented_parameter_is_known() -> None:
     for base in ResponseCreateParamsStreaming.__orig_bases__:  # type: ignore[attr-defined]
         documented |= set(getattr(base, "__annotations__", {}))
     assert {"input", "stream", "truncation"} <= documented
-    assert documented == set(ResponsesBody.model_fields)
+    assert documented | {"seed"} == set(ResponsesBody.model_fields)
 
 
 NEUTRAL_VALUES = {
@@ -327,7 +329,8 @@ async def test_neutral_values_are_accepted(http: httpx.AsyncClient) -> None:
         ("user", "\ud800 in a label"),
         ("user", "\ud800"),
         ("instructions", "\ud800"),
-        ("seed", 1),  # chat alone has one
+        ("seed", "seven"),
+        ("stop", "x"),  # chat alone has it
     ],
 )
 async def test_refusals_name_the_parameter(

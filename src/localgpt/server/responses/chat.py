@@ -37,8 +37,8 @@ from localgpt.server.schemas.responses import (
 __all__ = ["AsChat"]
 
 _SAME = (
-    "temperature", "top_p", "parallel_tool_calls", "service_tier", "safety_identifier", "moderation", "user",
-    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "stream",
+    "temperature", "top_p", "seed", "parallel_tool_calls", "service_tier", "safety_identifier", "moderation",
+    "user", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "stream",
 )  # fmt: skip
 _RENAMED = {
     "max_completion_tokens": "max_output_tokens",

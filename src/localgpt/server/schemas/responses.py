@@ -193,6 +193,7 @@ class ResponsesBody(Body):
     metadata: Metadata | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=-_INT64, le=_INT64 - 1)] | None = None  # extension, as in chat
     max_output_tokens: Annotated[int, Field(ge=1, le=_INT64 - 1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: list[Include] | None = None

@@ -20,6 +20,7 @@ from localgpt.server.schemas.response_replies import (
     OutputText,
     ResponseFailure,
     ResponseReply,
+    ResponseStatus,
     ResponseUsage,
 )
 from localgpt.server.schemas.responses import ResponsesBody
@@ -94,7 +95,7 @@ class Draft:
             arguments=call.arguments,
         )
 
-    def _reply(self, status: Any, output: Sequence[OutputItem]) -> ResponseReply:
+    def _reply(self, status: ResponseStatus, output: Sequence[OutputItem]) -> ResponseReply:
         body = self.body
         return ResponseReply(
             id=self.id,

@@ -18,10 +18,12 @@ __all__ = [
     "OutputText",
     "ResponseFailure",
     "ResponseReply",
+    "ResponseStatus",
     "ResponseUsage",
 ]
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
+ResponseStatus = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
 class OutputText(Reply):
@@ -100,7 +102,7 @@ class ResponseReply(Reply):
     object: Literal["response"] = "response"
     created_at: int  # seconds since the epoch, as is completed_at
     completed_at: int | None = None
-    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    status: ResponseStatus
     error: ResponseFailure | None = None
     incomplete_details: IncompleteDetails | None = None
     model: str

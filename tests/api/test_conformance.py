@@ -5,7 +5,10 @@ Checks that need a model that knows something are left to `benchmarks/conformanc
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -62,3 +65,14 @@ async def test_a_failed_check_is_told() -> None:
         "  FAIL an answer: AssertionError: nobody answers",
         "total          1 of   2 pass",
     ]
+
+
+@pytest.mark.prove
+@pytest.mark.weights
+async def test_a_real_server_with_the_shipped_weights() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "conformance.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, script, "--spawn", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()

@@ -66,6 +66,7 @@ def test_chat_streams_and_is_kept(visit: Visit, live: LiveServer) -> None:
     expect(page.locator(LAST_ANSWER).locator("strong")).to_have_text("capital")
     expect(page.locator("[aria-live=polite]")).to_contain_text("Paris is the **capital**.")
     converse(page, "And of Peru?")
+    assert "Peru" not in page.evaluate("JSON.stringify({ ...localStorage })")  # only the server keeps it
     assert [message.role for message in service.chat.messages] == ["user", "assistant", "user"]
     page.reload()
     page.locator(OPEN).click()

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from localgpt.server import create_app
 from localgpt.server.logs import PromptLog, log_to_stderr
 from localgpt.server.metrics import Metrics, RecentRate
+from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
 from localgpt.tasks import EmbedRequest, TextPart
 from tests.api.fake_service import FakeService
@@ -184,12 +186,13 @@ async def test_prompts_are_logged_when_that_is_asked_for(
 
 
 async def test_no_route_lets_a_prompt_into_log_figures_or_errors(
-    log: Callable[[Settings], io.StringIO], service: FakeService, connect: Connect
+    log: Callable[[Settings], io.StringIO], service: FakeService, connect: Connect, tmp_path: Path
 ) -> None:
     """A word goes through every route, wherever a caller may write one, rightly and wrongly."""
-    settings = Settings(log_level="debug")
+    settings = Settings(log_level="debug", data_dir=tmp_path, api_keys=("k",))
     written = log(settings)
-    client = connect(create_app(settings, service))
+    store = await open_store(settings)
+    client = connect(create_app(settings, service, store=store), headers={"authorization": "Bearer k"})
     schema = (await client.get("/openapi.json")).json()
     picture = [{"type": "image_url", "image_url": {"url": PIXEL}}, {"type": "text", "text": CANARY}]
     content = [{"type": "input_text", "text": CANARY}]
@@ -209,10 +212,17 @@ async def test_no_route_lets_a_prompt_into_log_figures_or_errors(
         {"prompt": CANARY, "max_tokens": CANARY},
         {"prompt": [CANARY], "suffix": CANARY},
         {"text": CANARY, "id": 1},
+        {"id": "c", "title": CANARY},
+        {"id": "m", "parent_id": None, "text": CANARY, "attachments": []},
+        {"id": "m2", "parent_id": None, "text": CANARY, "attachments": [CANARY * 9]},
+        {"parent_id": "m", "id": "a", "stream": True},
+        {"system_prompt": CANARY, "language": CANARY},
+        {"system_prompt": CANARY},
+        {"key": CANARY},
         CANARY,
     ]
     for path, methods in schema["paths"].items():
-        where = path.replace("{model}", "local/multimodal-base").replace("{", "").replace("}", "")
+        where = path.replace("{model}", "local/multimodal-base").replace("{conversation_id}", "c")
         for method in methods:
             for body in bodies if method in ("post", "put", "patch") else [None]:
                 reply = await client.request(method, f"{where}?query={CANARY}", json=body)
@@ -226,3 +236,4 @@ async def test_no_route_lets_a_prompt_into_log_figures_or_errors(
     assert CANARY not in (await client.get("/metrics")).text
     ours = [line for line in written.getvalue().splitlines() if " httpx " not in line]  # the client's own
     assert len(ours) > 50 and not [line for line in ours if CANARY in line]
+    await store.close()

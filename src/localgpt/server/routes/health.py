@@ -18,13 +18,18 @@ __all__ = ["router"]
 router = APIRouter(tags=["status"])
 
 
-@router.get("/health")
+_REFUSALS = {status: ERROR_REPLIES[status] for status in (403, 431)}
+
+
+@router.get("/health", responses=_REFUSALS)
 async def health() -> HealthReply:
     """Answers as soon as the process accepts requests; needs no key."""
     return HealthReply(version=__version__)
 
 
-@router.get("/ready", responses={503: {"model": ReadyReply, "description": "Loading, or stopping."}})
+@router.get(
+    "/ready", responses={**_REFUSALS, 503: {"model": ReadyReply, "description": "Loading, or stopping."}}
+)
 async def ready(gateway: GatewayDep, response: Response) -> ReadyReply:
     """Answers 200 once the models are loaded, 503 before and while the server stops. Needs no key.
 

@@ -97,6 +97,13 @@ class GuardedProtocol(H11Protocol):
         self._write_timer.stop()
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """The server stops: let an answer end, but do not wait for a request that is not whole yet."""
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP; `msg` is uvicorn's word for it."""
         self._refuse(_INVALID)

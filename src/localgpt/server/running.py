@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
 import threading
@@ -92,6 +93,7 @@ class Server(uvicorn.Server):
         """Stop on the first signal, and at once on the second; Ctrl-C does not wait for answers."""
         if self.should_exit:
             self.force_exit = True
+            logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what breaks off now does so on purpose
         if sig == signal.SIGINT:
             self._drain_s = 0.0
         super().handle_exit(sig, frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from fastapi import APIRouter, Response
 
@@ -18,7 +19,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["status"])
 
 
-_REFUSALS = {status: ERROR_REPLIES[status] for status in (403, 431)}
+_REFUSALS: dict[int | str, dict[str, Any]] = {status: ERROR_REPLIES[status] for status in (403, 431)}
 
 
 @router.get("/health", responses=_REFUSALS)

@@ -104,7 +104,7 @@ class Events:
         await asyncio.shield(asyncio.ensure_future(watcher.on_end(error if self._num_unfinished else None)))
 
 
-async def news_of(events: Events, notices: list[str]) -> AsyncGenerator[tuple[int, Event, list[str]]]:
+def news_of(events: Events, notices: list[str]) -> AsyncIterator[tuple[int, Event, list[str]]]:
     """Events with the notices that each is the first to bring.
 
     Args:
@@ -112,19 +112,34 @@ async def news_of(events: Events, notices: list[str]) -> AsyncGenerator[tuple[in
         notices: known before; those that come before the first piece are added, and their events are not
             handed out, so that they can be told together with the first piece.
     """
-    told = set(notices)
-    has_begun = False
-    async for index, event in events:
-        texts: tuple[str, ...] = (event.text,) if isinstance(event, Notice) else ()
-        if isinstance(event, Finished):
-            texts = event.result.notices
-        untold = [text for text in dict.fromkeys(texts) if text not in told]
-        told.update(untold)
-        if isinstance(event, Notice) and not has_begun:
-            notices.extend(untold)
-            continue
-        has_begun = True
-        yield index, event, untold
+    return _News(events, notices)
+
+
+class _News:
+    """No generator: one that is dropped half read is ended by a task of its own, after all the others."""
+
+    def __init__(self, events: Events, notices: list[str]) -> None:
+        self._events = events
+        self._notices = notices
+        self._told = set(notices)
+        self._has_begun = False
+
+    def __aiter__(self) -> _News:
+        return self
+
+    async def __anext__(self) -> tuple[int, Event, list[str]]:
+        while True:
+            index, event = await anext(self._events)
+            texts: tuple[str, ...] = (event.text,) if isinstance(event, Notice) else ()
+            if isinstance(event, Finished):
+                texts = event.result.notices
+            untold = [text for text in dict.fromkeys(texts) if text not in self._told]
+            self._told.update(untold)
+            if isinstance(event, Notice) and not self._has_begun:
+                self._notices.extend(untold)
+                continue
+            self._has_begun = True
+            return index, event, untold
 
 
 class EventBodies:

@@ -108,9 +108,11 @@ class EventStream(Response):
         pump = asyncio.ensure_future(self._pump(writer))
         heart = asyncio.ensure_future(writer.beat(self.gateway.settings.heartbeat_s))
         watchers = _watchers(receive, self.gateway)
+        for watcher in watchers:  # without a detour: each step of the event loop may be a token
+            watcher.add_done_callback(lambda _: pump.cancel())
         try:
             await asyncio.wait({pump, *watchers}, return_when=asyncio.FIRST_COMPLETED)
-            if pump.done():
+            if pump.done() and not pump.cancelled():
                 pump.result()
                 return
         finally:

@@ -118,6 +118,7 @@ def test_stop_keeps_what_was_said(visit: Visit, live: LiveServer) -> None:
     expect(page.locator(LAST_ANSWER)).to_contain_text("Hello")
     page.keyboard.press("Escape")
     expect(page.locator(LAST_ANSWER)).to_contain_text("You stopped this answer.")
+    is_idle(page)  # the server has noticed
     live.release()
     page.get_by_role("button", name="Answer again").click()
     expect(page.locator(LAST_ANSWER)).to_contain_text("Hello, world.")

@@ -87,8 +87,8 @@ def test_answer_broken_by_a_reload_is_kept(visit: Visit, live: LiveServer) -> No
     say(page, "Tell me")
     expect(page.locator(LAST_ANSWER)).to_contain_text("Hello")
     page.reload()
-    live.release()
     page.locator(OPEN).click()
+    expect(page.locator(LAST_ANSWER)).to_contain_text("You stopped this answer.")
     expect(page.locator(LAST_ANSWER)).to_contain_text("Hello")
     assert live.service.num_cancelled == 1
 

@@ -38,8 +38,10 @@ export function open(id: string | null, title = ""): void {
   if (!thread.value.isBusy) void load(thread);
 }
 
+const SECOND_LOOK_MS = 500;
+
 /** Read a conversation from the server; what waits to be sent is put below it. */
-export async function load(thread: ThreadStore): Promise<void> {
+export async function load(thread: ThreadStore, isSecondLook = false): Promise<void> {
   if (!thread.value.messages.size) thread.set({ load: "loading" });
   const numBegunBefore = numBegun;
   try {
@@ -58,6 +60,10 @@ export async function load(thread: ThreadStore): Promise<void> {
     const failure = { kind: "interrupted" as const, message: "", retryAt: null };
     putEntry(thread, { ...asked(unsent), state: "unsent", failure }, { leaf: unsent.id, load: "ready", title: unsent.title });
   }
+  const last = thread.value.leaf === null ? undefined : thread.value.messages.get(thread.value.leaf);
+  if (isSecondLook || last?.role !== "user" || last.state) return;
+  // A window that was closed while it was answered has what was written stored a moment later.
+  setTimeout(() => !thread.value.isBusy && void load(thread, true), SECOND_LOOK_MS);
 }
 
 /** Read again what another window changed, and conversations that are open here. */

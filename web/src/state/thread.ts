@@ -135,12 +135,14 @@ export function mergeStored(thread: ThreadStore, found: Stored, keepsAll = false
     messages.set(entry.id, entry);
     hasOwn ||= entry.id === thread.value.leaf;
   }
+  // A message may have been stored between the server's look at the leaf and at the messages.
+  const last = leaf ?? stored.at(-1)?.id ?? null;
   thread.set({
     messages,
     title,
     isStored: true,
     load: "ready",
-    leaf: hasOwn ? thread.value.leaf : (leaf ?? stored.at(-1)?.id ?? null),
+    leaf: hasOwn || last === null ? thread.value.leaf : newestBelow(messages, last),
   });
 }
 

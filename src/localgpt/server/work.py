@@ -109,7 +109,7 @@ class EventStream(Response):
         heart = asyncio.ensure_future(writer.beat(self.gateway.settings.heartbeat_s))
         watchers = _watchers(receive, self.gateway)
         for watcher in watchers:  # without a detour: each step of the event loop may be a token
-            watcher.add_done_callback(lambda _: pump.cancel())
+            watcher.add_done_callback(lambda _: _cancel_once(pump))
         try:
             await asyncio.wait({pump, *watchers}, return_when=asyncio.FIRST_COMPLETED)
             if pump.done() and not pump.cancelled():
@@ -180,9 +180,15 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
+def _cancel_once(task: asyncio.Future[Any]) -> None:
+    """Cancel a task, but do not interrupt what a first cancellation made it put away."""
+    if not (isinstance(task, asyncio.Task) and task.cancelling()):
+        task.cancel()
+
+
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
-        task.cancel()
+        _cancel_once(task)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

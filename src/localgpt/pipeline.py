@@ -65,7 +65,8 @@ class MultimodalPipeline:
 
         Args:
             model: "local/multimodal-base", a model folder, or a file written by `localgpt models export`.
-            device: "auto", "cpu", "cuda", "cuda:N" or "mps"; an absent one becomes the CPU, with a warning.
+            device: "auto", "cpu", "cuda:N", "rocm:N", "opencl:N" or "mps"; an absent one becomes the CPU,
+                with a warning.
             fp16: half precision weights on a GPU.
             max_batch_size: answers made at once.
 

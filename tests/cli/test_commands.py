@@ -111,11 +111,16 @@ def test_non_commercial_weights_say_so(run: Run, family_folder: Path, tmp_path: 
 
 def test_doctor_runs_a_kernel_on_each_device(run: Run, tmp_path: Path) -> None:
     report = run("doctor", "--json", "--data-dir", "state").json
-    assert [device["device"] for device in report["devices"]][-1] == "cpu"
-    assert all(device["works"] for device in report["devices"]) and report["int8"]["works"]
+    assert "cpu" in [device["device"] for device in report["devices"]]
+    assert all(device["works"] and device["time_ms"] > 0 for device in report["devices"])
+    kinds = {device["device"].partition(":")[0] for device in report["devices"]}
+    assert kinds | report["missing"].keys() == {"cuda", "rocm", "mps", "cpu", "opencl"}
+    assert not kinds & report["missing"].keys() and all(report["missing"].values())
+    assert report["int8"]["works"]
     assert report["weights"]["found"] and report["data_folder"] == "state"
     assert not (tmp_path / "state").exists()  # looks, changes nothing
-    assert "int8 kernel" in run("doctor").out
+    text = run("doctor").out
+    assert "int8 kernel" in text and "rocm         none: this torch" in text
     lost = run("doctor", "--json", "--model", "nowhere").json
     assert not lost["weights"]["found"] and any("nowhere" in problem for problem in lost["problems"])
 

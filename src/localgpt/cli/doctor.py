@@ -21,8 +21,9 @@ __all__ = ["doctor"]
 def doctor(json: JsonOption = False, model: ModelOption = None, data_dir: DataDirOption = None) -> None:
     """Tell what this machine has and what LocalGPT makes of it.
 
-    Every device runs a small layer, which is held against float64 on the CPU. "problems" lists what needs
-    attention; nothing is changed and nothing is sent anywhere.
+    Every device runs a small network, which is timed and held against float64 on the CPU. "missing" says why
+    the other kinds of device are not here, "problems" what needs attention; nothing is changed and nothing is
+    sent anywhere.
     """
     from localgpt.settings import data_folder
 
@@ -52,9 +53,14 @@ def _software() -> dict[str, Any]:
 def _hardware() -> dict[str, Any]:
     import torch
 
-    from localgpt.compute import check_device, check_int8, describe_devices, int8_kernel
+    from localgpt.compute import all_backends, check_int8, int8_kernel
 
-    devices = [{**asdict(device), **asdict(check_device(device.device))} for device in describe_devices()]
+    found = [(backend, backend.find()) for backend in all_backends()]
+    devices = [
+        {**asdict(device), **asdict(backend.check(device.device))}
+        for backend, kind in found
+        for device in kind.devices
+    ]
     return {
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
@@ -63,6 +69,7 @@ def _hardware() -> dict[str, Any]:
         "free_memory_bytes": _memory_bytes("SC_AVPHYS_PAGES"),
         "int8": {"kernel": int8_kernel(), **asdict(check_int8())},
         "devices": devices,
+        "missing": {backend.kind: kind.missing for backend, kind in found if kind.missing},
     }
 
 
@@ -126,6 +133,7 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
     for device in report["devices"]:
         size = f", {format_bytes(device['memory_bytes'])}" if device["memory_bytes"] else ""
         rows.append((device["device"], f"{device['name']}{size}: {_verdict(device)}"))
+    rows += [(kind, f"none: {why}") for kind, why in report["missing"].items()]
     if weights["found"]:
         sizes = f"{weights['parameters'] / 1e6:.1f} M parameters, {format_bytes(weights['bytes'])}"
         rows.append(("weights", f"{weights['id']}, {sizes}, in {weights['path']}"))
@@ -139,5 +147,6 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
 
 def _verdict(check: dict[str, Any]) -> str:
     if check["works"]:
-        return f"works, largest error {check['max_error']:.1e}"
+        time = "" if check["time_ms"] is None else f" in {check['time_ms']:.2f} ms"
+        return f"works{time}, largest error {check['max_error']:.1e}"
     return f"fails: {check['detail']}"

@@ -32,7 +32,9 @@ ModelOption = Annotated[
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        "--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps. Default: auto, the best there is."
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda:N, rocm:N, opencl:N or mps. Default: auto, the best that torch has here.",
     ),
 ]
 Fp16Option = Annotated[bool, typer.Option("--fp16", help="Half precision on a GPU: less memory.")]

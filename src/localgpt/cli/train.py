@@ -59,6 +59,8 @@ def train(
     choice = resolve_device(settings.device)
     if choice.notice:
         note(choice.notice)
+    if choice.device.startswith("opencl"):
+        raise ConfigError(f"the device {choice.device} answers but does not train; use cpu, cuda:N or rocm:N")
     options = importlib.import_module("recipes.common").RunOptions(
         data=data,
         out=out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from localgpt.nn.linear import Int8Linear, fbgemm_available, quantize_weight
 
-__all__ = ["DeviceCheck", "check_device", "check_int8", "int8_kernel"]
+__all__ = ["TOLERANCE", "DeviceCheck", "check_int8", "check_layer", "compare", "int8_kernel"]
 
 TOLERANCE = 1e-4  # float32, a reduction of 64
 
@@ -22,17 +23,21 @@ class DeviceCheck:
     works: bool
     max_error: float | None
     detail: str  # empty when it works
+    time_ms: float | None = None  # of a second run; a device's first one prepares much
 
 
-def check_device(device: str) -> DeviceCheck:
-    """Run matrix products, a GELU and a softmax in float32 on a device; never fails."""
+def check_layer(device: str) -> DeviceCheck:
+    """Run matrix products, a GELU and a softmax in float32 on a device of torch; never fails."""
     try:
         x, weight = _inputs()
         expected = _layer(x.double(), weight.double())
+        _layer(x.to(device), weight.to(device)).cpu()
+        start = time.perf_counter()
         got = _layer(x.to(device), weight.to(device)).cpu().double()
-    except (RuntimeError, NotImplementedError) as error:  # whatever a backend raises
+        time_ms = (time.perf_counter() - start) * 1e3
+    except (RuntimeError, NotImplementedError, AssertionError) as error:  # whatever a backend raises
         return DeviceCheck(works=False, max_error=None, detail=" ".join(str(error).split()))
-    return _compare(got, expected)
+    return compare(got, expected, time_ms=time_ms)
 
 
 def check_int8() -> DeviceCheck:
@@ -44,7 +49,15 @@ def check_int8() -> DeviceCheck:
         plain = Int8Linear(quantized, scale, kernel="plain")(x).double()
     except RuntimeError as error:
         return DeviceCheck(works=False, max_error=None, detail=" ".join(str(error).split()))
-    return _compare(fast, plain)
+    return compare(fast, plain)
+
+
+def compare(got: Tensor, expected: Tensor, *, time_ms: float | None = None) -> DeviceCheck:
+    """Hold what a device made against the reference, both float64 on the CPU."""
+    error = float((got - expected).abs().max())
+    works = error <= TOLERANCE
+    detail = "" if works else f"differs from the reference by {error:.1e}, expected at most {TOLERANCE:.0e}"
+    return DeviceCheck(works=works, max_error=error, detail=detail, time_ms=time_ms)
 
 
 def int8_kernel() -> str:
@@ -61,10 +74,3 @@ def _inputs() -> tuple[Tensor, Tensor]:
 def _layer(x: Tensor, weight: Tensor) -> Tensor:
     hidden = F.gelu(x @ weight, approximate="tanh")
     return torch.softmax(hidden @ x.T, dim=-1) @ x
-
-
-def _compare(got: Tensor, expected: Tensor) -> DeviceCheck:
-    error = float((got - expected).abs().max())
-    works = error <= TOLERANCE
-    detail = "" if works else f"differs from the reference by {error:.1e}, expected at most {TOLERANCE:.0e}"
-    return DeviceCheck(works=works, max_error=error, detail=detail)

@@ -5,77 +5,77 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import torch
-
+from localgpt.compute.backends import (
+    CpuBackend,
+    DeviceReport,
+    Found,
+    GpuBackend,
+    MpsBackend,
+    OpenCLBackend,
+    gpu_kind,
+)
 from localgpt.errors import ConfigError
 
-__all__ = ["DeviceChoice", "DeviceReport", "describe_devices", "resolve_device"]
+__all__ = ["DeviceChoice", "describe_devices", "resolve_device"]
 
-_KNOWN = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_KNOWN = re.compile(r"auto|cpu|mps|(cuda|rocm|opencl)(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceChoice:
-    """A torch device name, and what to tell the user when it is not what was asked for."""
+    """A device, and what to tell the user when it is not what was asked for.
+
+    `device` is "cpu", "mps", "cuda:N" (what torch calls GPUs of both kinds) or "opencl:N".
+    """
 
     device: str
     notice: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceReport:
-    """One device of this machine. `memory_bytes` is its own memory, None where it shares the machine's."""
-
-    device: str
-    name: str
-    memory_bytes: int | None
 
 
 def resolve_device(name: str) -> DeviceChoice:
     """The device a name stands for.
 
     Args:
-        name: "auto" (the best there is), "cpu", "cuda", "cuda:N" (CUDA, and ROCm under torch's HIP build) or
-            "mps".
+        name: "auto" (the best that torch has here), "cpu", "mps"; or "cuda", "rocm" or "opencl", alone or
+            with ":N". Under torch's HIP build "rocm" and "cuda" are the same devices.
 
     Raises:
         ConfigError: the name is none of these.
     """
     if not _KNOWN.fullmatch(name):
-        raise ConfigError(f"unknown device {name!r}; known devices: auto, cpu, cuda, cuda:N, mps")
+        raise ConfigError(
+            f"unknown device {name!r}; known devices: auto, cpu, cuda, cuda:N, rocm, rocm:N, opencl, "
+            "opencl:N, mps"
+        )
     if name == "auto":
-        return DeviceChoice(device=describe_devices()[0].device)
-    if name == "mps" and not torch.backends.mps.is_available():
-        return _absent(name, "this torch finds no Apple GPU")
-    if name.startswith("cuda"):
-        number = int(name.partition(":")[2] or 0)
-        if number >= _num_cuda():
-            return _absent(name, f"this torch finds {_num_cuda()} CUDA or ROCm devices")
-        return DeviceChoice(device=f"cuda:{number}")
-    return DeviceChoice(device=name)
+        return DeviceChoice(device=_for_torch(describe_devices()[0].device))
+    kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return DeviceChoice(device="cpu")
+    found = _find(kind)
+    if int(number or 0) < len(found.devices):
+        return DeviceChoice(device=_for_torch(found.devices[int(number or 0)].device))
+    why = found.missing or f"the last one is {found.devices[-1].device}"
+    return DeviceChoice(device="cpu", notice=f"the device {name} is not here ({why}); using the CPU instead")
 
 
 def describe_devices() -> list[DeviceReport]:
-    """Devices of this machine, the preferred one first; never fails."""
-    reports = []
-    for number in range(_num_cuda()):
-        properties = torch.cuda.get_device_properties(number)
-        reports.append(
-            DeviceReport(
-                device=f"cuda:{number}", name=properties.name, memory_bytes=int(properties.total_memory)
-            )
-        )
-    if torch.backends.mps.is_available():
-        reports.append(DeviceReport(device="mps", name="Apple GPU", memory_bytes=None))
-    reports.append(
-        DeviceReport(device="cpu", name=torch.backends.cpu.get_cpu_capability(), memory_bytes=None)
-    )
-    return reports
+    """Devices that torch computes on, the preferred one first; never fails."""
+    kind = gpu_kind()
+    gpus = _find(kind).devices if kind else ()
+    return [*gpus, *_find("mps").devices, *_find("cpu").devices]
 
 
-def _num_cuda() -> int:
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+def _find(kind: str) -> Found:
+    if kind == "opencl":
+        return OpenCLBackend().find()
+    if kind == "mps":
+        return MpsBackend().find()
+    if kind == "cpu":
+        return CpuBackend().find()
+    is_alias = kind == "cuda" and gpu_kind() == "rocm"
+    return GpuBackend("rocm" if is_alias else kind).find()
 
 
-def _absent(name: str, why: str) -> DeviceChoice:
-    return DeviceChoice(device="cpu", notice=f"the device {name} is not here ({why}); using the CPU instead")
+def _for_torch(device: str) -> str:
+    return device.replace("rocm", "cuda")

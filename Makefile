@@ -13,7 +13,7 @@ CHECK_PAGE = test -f src/localgpt/server/static/index.html \
 	|| echo "The page could not be built (npm needs its registry once). The API works; make page tries again."
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install install-dev chromium test prove lint format types bench page clean distclean
+.PHONY: help serve install install-dev chromium opencl test prove lint format types bench page clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,10 +57,20 @@ chromium:
 		|| echo "Chromium could not be installed: the browser tests will be skipped"; \
 	else echo "No Chromium on the PATH: the browser tests will be skipped (install chromium and fonts-noto-cjk)"; fi
 
-test: install-dev chromium ## run every test but the long ones
+# Tests of the OpenCL backend run on PoCL, an OpenCL driver for CPUs. Without a driver they are skipped, and say so.
+opencl:
+	@if ls /etc/OpenCL/vendors/*.icd >/dev/null 2>&1; then :; \
+	elif command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing PoCL for the OpenCL tests"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+			pocl-opencl-icd; } >/dev/null 2>&1 \
+		|| echo "PoCL could not be installed: the OpenCL tests will be skipped"; \
+	else echo "No OpenCL driver here: its tests will be skipped (install pocl-opencl-icd)"; fi
+
+test: install-dev chromium opencl ## run every test but the long ones
 	@$(PYTEST) $(ARGS)
 
-prove: install-dev chromium ## run the long tests: full counts, one-minute recipes, the shipped weights
+prove: install-dev chromium opencl ## run the long tests: full counts, one-minute recipes, the shipped weights
 	@$(PYTEST) -m prove $(ARGS)
 
 lint: install-dev ## check style and formatting

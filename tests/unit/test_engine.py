@@ -56,8 +56,9 @@ class ScriptModel:
         self.before_step: Callable[[list[int]], None] = lambda slots: None
         self._script: dict[int, tuple[int, int]] = {}  # slot to (script, where it started)
 
-    def buffers(self) -> list[Tensor]:
-        return [torch.zeros(1)]
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
     def embed(self, token_ids: Tensor) -> Tensor:
         return token_ids[..., None].float()

@@ -24,7 +24,15 @@ from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
 from localgpt.nn.linear import Int8Embedding, Int8Linear, Linear, dequantize_weight
 
-__all__ = ["Family", "FamilyInfo", "load_family"]
+__all__ = [
+    "Family",
+    "FamilyInfo",
+    "build_projector",
+    "load_family",
+    "read_info",
+    "read_tokenizer",
+    "tensors_under",
+]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -74,22 +82,27 @@ def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
     except (CheckpointError, KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: the weights do not fit their config ({reason})") from None
-    info = FamilyInfo(
-        id=layout.id,
-        licence=layout.licence,
-        created=int(path.stat().st_mtime),
-        path=path,
-    )
     return Family(
-        info=info,
-        tokenizer=_tokenizer(layout),
+        info=read_info(layout),
+        tokenizer=read_tokenizer(layout),
         decoder=decoder.to(device).eval(),
         encoder=encoder and encoder.to(device).eval(),
         projector=projector and projector.to(device).eval(),
     )
 
 
-def _tokenizer(layout: FamilyLayout) -> Tokenizer:
+def read_info(layout: FamilyLayout) -> FamilyInfo:
+    """What a family says of itself."""
+    created = int(layout.path.stat().st_mtime)
+    return FamilyInfo(id=layout.id, licence=layout.licence, created=created, path=layout.path)
+
+
+def read_tokenizer(layout: FamilyLayout) -> Tokenizer:
+    """A family's tokenizer.
+
+    Raises:
+        CheckpointError: it is broken.
+    """
     try:
         return Tokenizer.from_str(layout.tokenizer)
     except CheckpointError as error:
@@ -117,10 +130,16 @@ def _build_encoder(
     if config is None or tensors is None:
         return None, None
     encoder = _on_meta(JointEncoder, EncoderConfig.from_dict(config["encoder"]))
+    _fill(encoder, tensors_under("encoder.", tensors), dtype)
+    return encoder, build_projector(config, tensors, dtype)
+
+
+def build_projector(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> Projector:
+    """The projector in the member "encoder", on the CPU and in eval mode; errors are torch's and Python's."""
     projector = _on_meta(Projector, ProjectorConfig.from_dict(config["projector"]))
-    _fill(encoder, _under("encoder.", tensors), dtype)
-    _fill(projector, _under("projector.", tensors), dtype)
-    return encoder, projector
+    return _fill(projector, tensors_under("projector.", tensors), dtype).eval()
 
 
 def _place_int8(module: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -173,5 +192,6 @@ def _on_meta(kind: type[Module], config: Any) -> Module:
         return kind(config)
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def tensors_under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of one part of a member, without the part's prefix."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,7 +1,8 @@
 """`localgpt bench decode`: tokens a second beside transformers, interleaved in one process.
 
 Each side makes the same number of tokens after a prompt of the same length, one sequence, always the
-likeliest token; a rate counts the whole call, prompt included. The peer is MPT of `transformers` (ALiBi, no
+likeliest token; a rate counts the whole call, prompt included. With `--device`, our decoder there is one side
+more. The peer is MPT of `transformers` (ALiBi, no
 biases, tied head) with our numbers of layers, heads, widths and entries, random weights, float32 and eager
 attention: the values of weights do not change the time.
 """
@@ -19,10 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localgpt.cli.console import print_json, progress, write_text
-from localgpt.cli.options import JsonOption, ModelOption, settings_of
+from localgpt.cli.options import DeviceOption, JsonOption, ModelOption, settings_of
 from localgpt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from localgpt.engine.runner import CachedDecoder
     from localgpt.media.text.tokenizer import Tokenizer
     from localgpt.models.decoder import Decoder, DecoderConfig
 
@@ -57,9 +59,11 @@ def decode(
     ] = False,
     json: JsonOption = False,
     model: ModelOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Tokens a second on the CPU: ours int8, ours float32, transformers float32 eager.
 
+    With --device, ours on that device too.
     Close what else runs, and look at the load average that is printed beside the figures.
     """
     _require_transformers()
@@ -67,6 +71,7 @@ def decode(
 
     load_before = os.getloadavg() if hasattr(os, "getloadavg") else None
     torch.set_num_threads(threads)
+    place = _place_of(device, random)
     with progress("Loading the models"):
         pair = _random_pair() if random else _loaded_pair(settings_of(model=model).model)
         sides = {
@@ -74,6 +79,8 @@ def decode(
             "ours_fp32": _our_generate(pair.float32, pair.tokenizer),
             "fp32_eager": _peer_generate(pair.float32.config),
         }
+        if place is not None:
+            sides["ours_device"] = _our_generate(_decoder_on(place, model), pair.tokenizer)
     prompt = [(17 * place) % 1000 for place in range(prompt_tokens)]
     with progress("Measuring"):
         rates = _measure(sides, prompt, tokens, rounds)
@@ -82,6 +89,7 @@ def decode(
         "prompt_tokens": prompt_tokens,
         "rounds": rounds,
         "threads": threads,
+        "device": place,
         "weights": "random" if random else pair.name,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
@@ -132,7 +140,32 @@ def _random_pair() -> _Pair:
     return _Pair(name="random", int8=int8, float32=float32, tokenizer=None)
 
 
-def _our_generate(decoder: Decoder, tokenizer: Tokenizer | None) -> Generate:
+def _place_of(device: str | None, random: bool) -> str | None:
+    """The device of the further side; None where there is none.
+
+    Raises:
+        ConfigError: the device is unknown, is not here, or is asked for together with random weights.
+    """
+    from localgpt.compute import resolve_device
+
+    if device is None:
+        return None
+    choice = resolve_device(device)
+    if choice.notice:
+        raise ConfigError(f"nothing to measure: {choice.notice.partition(';')[0]}")
+    if random:
+        raise ConfigError("--device measures weights of a model folder; leave --random out")
+    return None if choice.device == "cpu" else choice.device  # which is measured anyway
+
+
+def _decoder_on(device: str, model: str | None) -> CachedDecoder:
+    """Our decoder as a service would load it there."""
+    from localgpt.runtime.loading import LoadOptions, load_models, plan_load
+
+    return load_models(plan_load(LoadOptions(model=settings_of(model=model).model, device=device))).decoder
+
+
+def _our_generate(decoder: CachedDecoder, tokenizer: Tokenizer | None) -> Generate:
     """Through the engine, as an answer is made."""
     import torch
 
@@ -146,7 +179,7 @@ def _our_generate(decoder: Decoder, tokenizer: Tokenizer | None) -> Generate:
     engine = Engine(
         ModelRunner(decoder, num_slots=1), lambda: StreamDecoder(tokenizer) if tokenizer else _NoText()
     )
-    banned = torch.zeros(decoder.config.vocab_size, dtype=torch.bool)
+    banned = torch.zeros(decoder.config.vocab_size, dtype=torch.bool, device=decoder.device)
     banned[FIRST_SPECIAL_ID:] = True  # never the end
 
     def generate(prompt: Sequence[int], num_tokens: int) -> int:
@@ -242,11 +275,13 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
         "ours_int8": "LocalGPT int8",
         "ours_fp32": "LocalGPT float32",
         "fp32_eager": "transformers float32 eager",
+        "ours_device": f"LocalGPT on {report['device']}",
     }
     lines = [
         f"{label:<27} {report[key]:7.1f} tokens/s  ({min(report['all_rounds'][key])} "
         f"to {max(report['all_rounds'][key])})"
         for key, label in names.items()
+        if key in report
     ]
     load = " ".join(map(str, report["load_average"] or ["unknown"]))
     return [

@@ -6,18 +6,72 @@ Shape legend: T new tokens, N image tokens, C width, B sequences, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from localgpt.engine.sequence import Sequence
 from localgpt.media.text.vocabulary import IMAGE_ID
-from localgpt.models.decoder import Decoder
-from localgpt.nn.kv_cache import KVCache
+from localgpt.models.decoder import DecoderConfig
 
-__all__ = ["ModelRunner"]
+__all__ = ["CachedDecoder", "ModelRunner", "SlotCache"]
 
 IMAGE_MODALITY = 1
+
+
+class SlotCache(Protocol):
+    """What the engine knows of a cache: its sizes."""
+
+    @property
+    def num_slots(self) -> int:
+        """Sequences at once."""
+        ...
+
+    @property
+    def context_len(self) -> int:
+        """Positions of each."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes reserved."""
+        ...
+
+
+class CachedDecoder(Protocol):
+    """What the engine asks of a decoder: `models.decoder.Decoder`, or one of another backend.
+
+    A decoder is only ever given caches that it made itself.
+    """
+
+    @property
+    def config(self) -> DecoderConfig:
+        """Its shape."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its embeddings and logits are."""
+        ...
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """(B, T) int64 to (B, T, C)."""
+        ...
+
+    def prefill(
+        self, embeddings: Tensor, modality: Tensor | None, cache: Any, *, slot: int, start: int
+    ) -> Tensor:
+        """(T, C) into positions start, start + 1, ... of a slot; (V,) logits after the last."""
+        ...
+
+    def decode_step(self, token_ids: Tensor, cache: Any, slots: Tensor, lengths: Tensor) -> Tensor:
+        """(B,) latest tokens to (B, V) logits."""
+        ...
+
+    def new_cache(self, num_slots: int, *, dtype: torch.dtype, device: torch.device | str) -> SlotCache:
+        """An empty cache."""
+        ...
 
 
 class ModelRunner:
@@ -32,13 +86,13 @@ class ModelRunner:
             large ones use the matrix units better.
     """
 
-    def __init__(self, decoder: Decoder, *, num_slots: int, prefill_tokens: int = 256) -> None:
+    def __init__(self, decoder: CachedDecoder, *, num_slots: int, prefill_tokens: int = 256) -> None:
         self.decoder = decoder
         self.prefill_tokens = prefill_tokens
         with torch.inference_mode():
-            probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=_device_of(decoder)))
+            probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device))
         self.device, self.dtype = probe.device, probe.dtype
-        self.cache: KVCache = decoder.new_cache(num_slots, dtype=self.dtype, device=self.device)
+        self.cache: SlotCache = decoder.new_cache(num_slots, dtype=self.dtype, device=self.device)
         self._most_cached = [0] * num_slots
 
     @property
@@ -98,7 +152,3 @@ class ModelRunner:
         embeddings = embeddings.clone()
         embeddings[is_image] = new_tokens.to(embeddings)
         return embeddings, is_image.long() * IMAGE_MODALITY
-
-
-def _device_of(decoder: Decoder) -> torch.device:
-    return next(iter(decoder.buffers())).device

@@ -109,6 +109,11 @@ class Decoder(nn.Module):
             else:
                 nn.init.normal_(parameter, std=0.02, generator=generator)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and so embeddings and logits."""
+        return self.alibi.device
+
     def embed(self, token_ids: Tensor) -> Tensor:
         """Token embeddings: (B, T) int64 to (B, T, C)."""
         return self.wte(token_ids)

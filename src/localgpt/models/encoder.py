@@ -229,6 +229,16 @@ class JointEncoder(nn.Module):
         self.text = TextEncoder(config)
         self.logit_scale = nn.Parameter(torch.tensor(2.659))  # ln(1 / 0.07)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and so what comes in and goes out."""
+        return self.image.pool.positions.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels it takes."""
+        return self.image.pool.positions.dtype
+
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, 224, 224) float RGB in [-1, 1], squashed to the square, to (B, E) of unit length."""
         return self.embed_stages(self.image(pixels))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from localgpt.nn.linear import Int8Linear
 
-__all__ = ["Footprint", "measure"]
+__all__ = ["Counted", "Footprint", "measure"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +23,28 @@ class Footprint:
     dtype: str  # of most parameters: "int8", "float16", "float32" ...
 
 
-def measure(*models: nn.Module | None) -> Footprint:
-    """Add up the models that are there; tied and shared tensors count once."""
+@runtime_checkable
+class Counted(Protocol):
+    """A model whose weights are no tensors of torch, and who counts them itself."""
+
+    num_params: int
+    weight_bytes: int
+    weight_dtype: str
+
+
+def measure(*models: Any) -> Footprint:
+    """Add up models, each an `nn.Module`, `Counted` or None; tied and shared tensors count once."""
+    modules = [model for model in models if isinstance(model, nn.Module)]
+    counted = [model for model in models if not isinstance(model, nn.Module) and isinstance(model, Counted)]
     num_params = weight_bytes = 0
     by_dtype: dict[str, int] = {}
     seen: set[int] = set()
-    for model in models:
-        for tensor in _tensors(model) if model is not None else ():
+    for other in counted:
+        num_params += other.num_params
+        weight_bytes += other.weight_bytes
+        by_dtype[other.weight_dtype] = by_dtype.get(other.weight_dtype, 0) + other.num_params
+    for model in modules:
+        for tensor in _tensors(model):
             if tensor.data_ptr() in seen:
                 continue
             seen.add(tensor.data_ptr())
@@ -37,7 +53,7 @@ def measure(*models: nn.Module | None) -> Footprint:
             weight_bytes += tensor.nbytes
             dtype = str(tensor.dtype).removeprefix("torch.")
             by_dtype[dtype] = by_dtype.get(dtype, 0) + tensor.numel()
-        for layer in model.modules() if model is not None else ():
+        for layer in model.modules():
             if isinstance(layer, Int8Linear) and layer.kernel == "fbgemm":  # its weights are no tensor
                 num_weights = layer.n_in * layer.n_out
                 num_params += num_weights

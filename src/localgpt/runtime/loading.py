@@ -16,10 +16,11 @@ import torch
 
 from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
-from localgpt.runtime.local import LocalService
+from localgpt.compute.opencl.loading import load_opencl_family
+from localgpt.runtime.local import LocalService, Models
 from localgpt.tasks import Channel, Event, Request, Result, Status
 
-__all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_service", "plan_load"]
+__all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_models", "load_service", "plan_load"]
 
 _JOIN_S = 0.7  # less than a server waits for its service to close
 
@@ -40,7 +41,7 @@ class LoadPlan:
 
     path: Path
     device: str
-    dtype: torch.dtype | None  # None: int8 on the CPU, bfloat16 elsewhere
+    dtype: torch.dtype | None  # None: int8 on the CPU and in OpenCL, bfloat16 elsewhere
     max_batch_size: int
     notices: tuple[str, ...]  # what differs from what was asked for
 
@@ -54,9 +55,12 @@ def plan_load(options: LoadOptions) -> LoadPlan:
     """
     choice = resolve_device(options.device)
     notices = [choice.notice] if choice.notice else []
-    dtype = torch.float16 if options.fp16 and choice.device != "cpu" else None
+    is_half_faster = choice.device.startswith(("cuda", "mps"))
+    dtype = torch.float16 if options.fp16 and is_half_faster else None
     if options.fp16 and choice.device == "cpu":
         notices.append("half precision is slower than int8 on a CPU; using int8 weights instead")
+    elif options.fp16 and not is_half_faster:
+        notices.append("the OpenCL kernels know no half precision; using int8 weights instead")
     path = resolve_family(options.model)
     read_layout(path)
     return LoadPlan(
@@ -75,8 +79,19 @@ def load_service(options: LoadOptions | LoadPlan) -> LocalService:
         LocalGPTError: the model or the device cannot be used.
     """
     plan = options if isinstance(options, LoadPlan) else plan_load(options)
-    family = load_family(plan.path, device=plan.device, dtype=plan.dtype)
-    return LocalService(family, max_batch_size=plan.max_batch_size, notices=plan.notices)
+    family = load_models(plan)
+    return LocalService(family, max_batch_size=plan.max_batch_size, notices=plan.notices, device=plan.device)
+
+
+def load_models(plan: LoadPlan) -> Models:
+    """Load the networks of a family where the plan wants them.
+
+    Raises:
+        LocalGPTError: the model or the device cannot be used.
+    """
+    if plan.device.startswith("opencl"):
+        return load_opencl_family(plan.path, plan.device)
+    return load_family(plan.path, device=plan.device, dtype=plan.dtype)
 
 
 class LazyService:

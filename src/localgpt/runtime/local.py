@@ -20,14 +20,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 from torch import Tensor
 
 from localgpt.engine.async_engine import AsyncEngine, within
 from localgpt.engine.engine import Engine
-from localgpt.engine.runner import ModelRunner
+from localgpt.engine.runner import CachedDecoder, ModelRunner
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.media.text.tokenizer import StreamDecoder
@@ -35,7 +35,7 @@ from localgpt.media.text.vocabulary import PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
 from localgpt.runtime.footprint import measure
-from localgpt.runtime.pictures import PictureReader
+from localgpt.runtime.pictures import Encoder, PictureReader
 from localgpt.runtime.questions import (
     AnswerRequest,
     AnswerRules,
@@ -65,11 +65,42 @@ from localgpt.tasks import (
 )
 
 if TYPE_CHECKING:
-    from localgpt.checkpoints import Family
+    from localgpt.checkpoints.family import FamilyInfo
+    from localgpt.media.text.tokenizer import Tokenizer
+    from localgpt.models.projector import Projector
 
-__all__ = ["LocalService", "VoiceNotInstalledError"]
+__all__ = ["LocalService", "Models", "VoiceNotInstalledError"]
 
 _ANSWER_ROOM: Final = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
+
+
+class Models(Protocol):
+    """A loaded family: `checkpoints.Family`, or one of another backend."""
+
+    @property
+    def info(self) -> FamilyInfo:
+        """What it says of itself."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids."""
+        ...
+
+    @property
+    def decoder(self) -> CachedDecoder:
+        """The language model."""
+        ...
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """Eyes, if it has them."""
+        ...
+
+    @property
+    def projector(self) -> Projector | None:
+        """From the encoder's features to the decoder's tokens, beside the encoder."""
+        ...
 
 
 class VoiceNotInstalledError(InputError):
@@ -96,14 +127,22 @@ class LocalService:
         max_batch_size: answers made at once; each reserves a context in the cache.
         keep: fraction of a picture's tokens the decoder reads, in (0, 1]; fewer is faster.
         notices: what was downgraded while loading, repeated in `status`.
+        device: where the models run, as `status` tells it; None for where the decoder's numbers are.
     """
 
     def __init__(
-        self, family: Family, *, max_batch_size: int = 4, keep: float = 1.0, notices: Sequence[str] = ()
+        self,
+        family: Models,
+        *,
+        max_batch_size: int = 4,
+        keep: float = 1.0,
+        notices: Sequence[str] = (),
+        device: str | None = None,
     ) -> None:
         self._family = family
         self._notices = tuple(notices)
         self._runner = ModelRunner(family.decoder, num_slots=max_batch_size)
+        self._device = device or str(self._runner.device)
         self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
@@ -168,7 +207,7 @@ class LocalService:
         )
         return Status(
             ready=self._engine.is_open,
-            device=str(self._runner.device),
+            device=self._device,
             dtype=self._footprint.dtype,
             models=(model,),
             resident_bytes=self._footprint.weight_bytes + self._cache_bytes() + remembered,
@@ -183,7 +222,7 @@ class LocalService:
         await asyncio.to_thread(self._engine.close)
 
     def _cache_bytes(self) -> int:
-        on_cpu = self._runner.device.type == "cpu"  # there, pages count once they are touched
+        on_cpu = self._device == "cpu"  # there, pages count once they are touched
         return self._runner.touched_bytes if on_cpu else self._runner.cache.nbytes
 
     async def _answer(self, request: AnswerRequest) -> AsyncGenerator[Event, None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,10 +16,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from localgpt.media.image import decode_image, to_pixels
-from localgpt.models.encoder import JointEncoder
+from localgpt.models.encoder import EncoderConfig
 from localgpt.models.projector import Projector
 
-__all__ = ["PictureReader", "TokenCache"]
+__all__ = ["Encoder", "PictureReader", "TokenCache"]
+
+
+class Encoder(Protocol):
+    """What is asked of an encoder: `models.encoder.JointEncoder`, or one of another backend."""
+
+    @property
+    def config(self) -> EncoderConfig:
+        """Its shape."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where what comes in and goes out is."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels."""
+        ...
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, N, n_feature)."""
+        ...
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, E) of unit length."""
+        ...
+
+    def encode_text(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T) int64 padded on the right and (B,) lengths to (B, E) of unit length."""
+        ...
 
 
 class TokenCache:
@@ -65,14 +97,13 @@ class PictureReader:
     """
 
     def __init__(
-        self, encoder: JointEncoder, projector: Projector, *, keep: float = 1.0, num_remembered: int = 16
+        self, encoder: Encoder, projector: Projector, *, keep: float = 1.0, num_remembered: int = 16
     ) -> None:
         self.cache = TokenCache(num_remembered)
         self.num_tokens = projector.num_kept(keep)
         self.grid_len = encoder.config.grid_size**2  # positions the encoder sees in a picture
         self._encoder, self._projector, self._keep = encoder, projector, keep
-        parameter = encoder.image.pool.positions
-        self._device, self._dtype = parameter.device, parameter.dtype
+        self._device, self._dtype = encoder.device, encoder.dtype
 
     def read_pixels(self, data: bytes) -> NDArray[np.float32]:
         """Decode a file to (3, S, S) float32 in [-1, 1]; no model is needed, so any thread may do it.

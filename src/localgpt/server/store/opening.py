@@ -116,6 +116,7 @@ class Store:
             if num_deleted:
                 logger.info("retention of %d days: %d items deleted", self.retention_days, num_deleted)
         await self.attachments.sweep()
+        await self.database.purge()  # also what was deleted just before a server was killed
 
     async def tidy_daily(self) -> None:
         """`tidy` now and every day, until it is cancelled; a failure is logged and tried again next day."""

@@ -84,9 +84,9 @@ def serve(
 ) -> None:
     """Serve the page and the OpenAI-compatible API until Ctrl-C."""
     from localgpt.server.access import is_loopback
-    from localgpt.server.start import new_key
     from localgpt.server.start import serve as serve_settings
     from localgpt.server.store.opening import has_stored_keys
+    from localgpt.server.store.records import new_key
 
     settings = settings_of(
         host=host,

@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from localgpt.errors import ConfigError, StoreError
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway, get_gateway
-from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Role
+from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Role, new_key
 from localgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 SESSION_COOKIE = "localgpt_session"
+MIN_KEY_LENGTH = 8  # of a key in the settings, where others can try; keys of the store have 43 and more
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -71,16 +72,23 @@ def is_loopback(host: str) -> bool:
 
 
 def require_key(settings: Settings, *, has_stored_keys: bool = False) -> None:
-    """Refuse to listen where others can ask without a key.
+    """Refuse to listen where others can ask without a key, or with one that is soon guessed.
 
     Args:
         settings: address and keys.
         has_stored_keys: whether the store has some besides.
 
     Raises:
-        ConfigError: the address is public and there is no key.
+        ConfigError: the address is public and there is no key, or a short one.
     """
-    if not (settings.api_keys or has_stored_keys or is_loopback(settings.host)):
+    if is_loopback(settings.host):
+        return
+    if any(len(key) < MIN_KEY_LENGTH for key in settings.api_keys):
+        raise ConfigError(
+            f"an API key has fewer than {MIN_KEY_LENGTH} characters, which others soon guess, and "
+            f"{settings.host} can be reached from other machines; give a long random one, such as {new_key()}"
+        )
+    if not (settings.api_keys or has_stored_keys):
         raise ConfigError(
             f"{settings.host} can be reached from other machines; set an API key, make one with "
             "'localgpt keys create NAME', or listen on 127.0.0.1"
@@ -102,7 +110,9 @@ async def needs_key(gateway: Gateway) -> bool:
 
 
 async def match_key(gateway: Gateway, key: str) -> Caller | None:
-    """The caller a key belongs to: one of the settings, or one of the store."""
+    """The caller a key belongs to: one of the settings, or one of the store. Nothing is nobody's key."""
+    if not key.strip():
+        return None
     given = _digest(key)
     # Every key is compared, in constant time each, so that time tells nothing about which one came close.
     matches = [hmac.compare_digest(_digest(known), given) for known in gateway.api_keys]

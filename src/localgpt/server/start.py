@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sys
 import threading
@@ -16,13 +15,14 @@ from localgpt.server.access import is_loopback, require_key
 from localgpt.server.app import create_app
 from localgpt.server.logs import PromptLog, log_to_stderr
 from localgpt.server.running import Server, address_of, bind, run_server
+from localgpt.server.store.records import new_key
 from localgpt.server.tls import identity_of
 from localgpt.settings import Settings, settings_from_config
 
 if TYPE_CHECKING:
     from localgpt.server.store.opening import Store
 
-__all__ = ["new_key", "serve", "start_api"]
+__all__ = ["serve", "start_api"]
 
 
 def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -124,11 +124,6 @@ def _has_stored_keys(settings: Settings) -> bool:
     from localgpt.server.store.opening import has_stored_keys
 
     return has_stored_keys(settings)
-
-
-def new_key() -> str:
-    """A random API key."""
-    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 def _notices_of(settings: Settings) -> list[str]:

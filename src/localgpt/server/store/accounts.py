@@ -22,20 +22,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from localgpt.errors import InputError
 from localgpt.server.store.database import Database
-from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Limits, Role
+from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Limits, Role, new_key
 from localgpt.server.store.sealing import Sealer
 from localgpt.server.store.tables import keys, sessions
 
-__all__ = ["SESSION_S", "Accounts", "new_key"]
+__all__ = ["SESSION_S", "Accounts"]
 
 SESSION_S = 30 * 24 * 3600
 _REFRESH_S = 1.0
 _USE_GRAIN_S = 60.0  # how exactly `last_used_at` is known
-
-
-def new_key() -> str:
-    """A random API key."""
-    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 class Accounts:

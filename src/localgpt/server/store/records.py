@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,11 +22,17 @@ __all__ = [
     "Role",
     "StoredMessage",
     "StoredUsage",
+    "new_key",
 ]
 
 LOCAL_OWNER = "local"  # whoever asks while there is no key
 Role = Literal["admin", "user"]
 MessageRole = Literal["user", "assistant"]
+
+
+def new_key() -> str:
+    """A random API key."""
+    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -291,6 +291,13 @@ class LocalService:
         self._require_model(request)
         if not request.inputs:
             raise InputError("got nothing to embed, expected at least one text or picture", param="input")
+        embed_dim = self._require_pictures("model").embed_dim
+        if request.dimensions not in (None, embed_dim):
+            raise InputError(
+                f"dimensions is {request.dimensions}; this model's vectors have {embed_dim} and cannot be "
+                "shortened",
+                param="dimensions",
+            )
         deadline = _deadline_of(request)
         vectors, num_tokens = [], 0
         for part in request.inputs:

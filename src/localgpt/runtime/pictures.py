@@ -70,6 +70,7 @@ class PictureReader:
         self.cache = TokenCache(num_remembered)
         self.num_tokens = projector.num_kept(keep)
         self.grid_len = encoder.config.grid_size**2  # positions the encoder sees in a picture
+        self.embed_dim = encoder.config.embed_dim
         self._encoder, self._projector, self._keep = encoder, projector, keep
         parameter = encoder.image.pool.positions
         self._device, self._dtype = parameter.device, parameter.dtype

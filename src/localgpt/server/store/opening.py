@@ -31,6 +31,7 @@ from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
 from localgpt.settings import Settings, data_folder
 
 __all__ = [
+    "ASIDE_FILE",
     "DATABASE_FILE",
     "RECORD_NAME",
     "Store",
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DATABASE_FILE = "store.db"
+ASIDE_FILE = f"{DATABASE_FILE}.before-restore"  # where earlier versions put the old store while they restored
 RECORD_NAME = "data_key"
 _DAY_S = 24 * 3600
 _HOLD_TIMEOUT_S = 0.5
@@ -155,6 +157,7 @@ async def open_store(settings: Settings, clock: Callable[[], float] = time.time)
     lock = FolderLock(folder, alone=False)
     try:
         if settings.database_url is None:
+            _refuse_half_restored(folder)
             _make_private(folder / DATABASE_FILE)
             database = Database.sqlite(folder / DATABASE_FILE)
         else:
@@ -230,6 +233,15 @@ async def _unlock(database: Database, settings: Settings, folder: Path) -> Unloc
         return record
 
     return unlock(await database.write(prepare), settings, folder)
+
+
+def _refuse_half_restored(folder: Path) -> None:
+    """A new, empty store in the place of one that lies aside would look like a loss."""
+    if (folder / ASIDE_FILE).exists() and not (folder / DATABASE_FILE).exists():
+        raise StoreError(
+            f"a restore was interrupted, and the store it was to replace is {folder / ASIDE_FILE}; restore "
+            f"again with --force, or rename it (and what begins with its name) back to {DATABASE_FILE}"
+        )
 
 
 def _make_private(path: Path) -> None:

@@ -1,11 +1,12 @@
 """Settings of one process, and the folder all state lives in.
 
-Values come from arguments first, then from the environment (`LOCALGPT_PORT=9000`), then from the defaults
-here. Nothing is read and no folder is made when this module is imported.
+Values come from arguments first, then from the environment (`LOCALGPT_PORT=9000`; a list is `A,B` or JSON),
+then from the defaults here. Nothing is read and no folder is made when this module is imported.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="LOCALGPT_",
+        enable_decoding=False,  # lists and tables are read below, which can say what is wrong with them
         extra="forbid",
         frozen=True,
         str_strip_whitespace=True,
@@ -89,15 +91,45 @@ class Settings(BaseSettings):
     # Model names of other services that are answered by a model here; see server/aliases.py.
     model_aliases: dict[str, str] | None = None  # None: the default table
 
+    @field_validator("api_keys", "allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _read_list(cls, value: Any) -> Any:
+        return _as_list(value) if isinstance(value, str) else value
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _read_table(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise PydanticCustomError("table", 'expected JSON such as {"gpt-4o": "MODEL"}') from None
+
     @field_validator("api_keys")
     @classmethod
     def _refuse_empty_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
         if not all(keys):  # stripped before
             raise PydanticCustomError(
-                "empty_key",
-                "a key is empty and would let everybody in; leave it out, or give a long random one",
+                "empty_key", "a key is empty, which keeps nobody out; leave it out, or give a long random one"
             )
         return keys
+
+    @field_validator("allowed_hosts", "trusted_proxies")
+    @classmethod
+    def _refuse_empty_entries(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(entries):
+            raise PydanticCustomError("empty_entry", "an entry is empty; leave it out")
+        return entries
+
+    @field_validator("passphrase")
+    @classmethod
+    def _refuse_empty_passphrase(cls, words: SecretStr | None) -> SecretStr | None:
+        if words is not None and not words.get_secret_value().strip():
+            raise PydanticCustomError(
+                "empty_passphrase", "it is empty; choose several words, or leave it unset"
+            )
+        return words
 
 
 def build_settings(**values: Any) -> Settings:
@@ -110,6 +142,19 @@ def build_settings(**values: Any) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         raise ConfigError(_told(error.errors()[0])) from None
+
+
+def _as_list(text: str) -> list[str]:
+    """`a,b` or `["a", "b"]`, as variables of the environment hold lists."""
+    if not text.lstrip().startswith(("[", "{", '"', "'")):
+        return text.split(",")
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        entries = None
+    if not (isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)):
+        raise PydanticCustomError("list", 'expected entries as in A,B without quotes, or as in ["A", "B"]')
+    return entries
 
 
 def _told(error: ErrorDetails) -> str:

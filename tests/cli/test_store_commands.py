@@ -72,6 +72,8 @@ def test_a_backup_goes_round(run: Run, tmp_path: Path, home: Path, monkeypatch: 
     assert "--force" in run("restore", "file", "--passphrase-file", "words").line
     monkeypatch.setenv("LOCALGPT_HOME", str(tmp_path / "new"))
     assert "LOCALGPT_BACKUP_PASSPHRASE" in run("restore", "file").line
+    monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "")
+    assert "LOCALGPT_BACKUP_PASSPHRASE is empty" in run("backup", "again").line
     monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "wrong")
     assert "passphrase does not open" in run("restore", "file").line
     monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "several words")

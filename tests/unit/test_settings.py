@@ -18,7 +18,7 @@ def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("keys", [("",), (" ",), ("a-long-enough-key", "\t")])
 def test_an_empty_key_is_refused(keys: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"api_keys cannot be used: a key is empty .* long random one"):
+    with pytest.raises(ConfigError, match=r"api_keys cannot be used: a key is empty, .* long random one"):
         build_settings(api_keys=keys)
 
 
@@ -34,3 +34,58 @@ def test_secrets_are_not_shown() -> None:
         api_keys=("hidden-key",), database_url="postgresql+asyncpg://me:hidden-word@db/x", passphrase="hidden"
     )
     assert "hidden" not in repr(settings) and "hidden" not in str(settings)
+
+
+@pytest.mark.parametrize("name", ["api_keys", "allowed_hosts", "trusted_proxies"])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("secretkey", ("secretkey",)),
+        ("secretkey, b.example", ("secretkey", "b.example")),
+        ('["secretkey", "with,comma"]', ("secretkey", "with,comma")),
+        ("[]", ()),
+    ],
+)
+def test_lists_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, written: str, read: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(f"LOCALGPT_{name.upper()}", written)
+    assert getattr(build_settings(), name) == read
+
+
+@pytest.mark.parametrize("name", ["api_keys", "allowed_hosts", "trusted_proxies"])
+@pytest.mark.parametrize(
+    ("written", "part"),
+    [
+        ('"secretkey"', "without quotes"),
+        ("'secretkey'", "without quotes"),
+        ('["secretkey"', "without quotes"),
+        ('{"secretkey": 1}', "without quotes"),
+        ('["secretkey", 5]', "without quotes"),
+        ("", "is empty"),
+        ("secretkey,", "is empty"),
+        ('["secretkey", " "]', "is empty"),
+    ],
+)
+def test_lists_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, written: str, part: str
+) -> None:
+    monkeypatch.setenv(f"LOCALGPT_{name.upper()}", written)
+    with pytest.raises(ConfigError, match=f"setting {name}.*{part}") as caught:
+        build_settings()
+    assert name != "api_keys" or "secretkey" not in str(caught.value)
+
+
+def test_a_table_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALGPT_MODEL_ALIASES", '{"mine": "local/other"}')
+    assert build_settings().model_aliases == {"mine": "local/other"}
+    monkeypatch.setenv("LOCALGPT_MODEL_ALIASES", "mine=other")
+    with pytest.raises(ConfigError, match=r"model_aliases is 'mine=other'; expected JSON"):
+        build_settings()
+
+
+@pytest.mark.parametrize("words", ["", "  "])
+def test_a_passphrase_that_was_set_is_not_empty(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setenv("LOCALGPT_PASSPHRASE", words)
+    with pytest.raises(ConfigError, match="passphrase cannot be used: it is empty"):
+        build_settings()

@@ -49,7 +49,7 @@ def serve(
             "--api-key",
             metavar="KEY",
             help="Ask callers for this key; may be repeated. Needed for an address others can reach. "
-            "LOCALGPT_API_KEYS='[\"KEY\"]' keeps it out of the list of processes.",
+            "LOCALGPT_API_KEYS=KEY,KEY keeps it out of the list of processes.",
         ),
     ] = None,
     max_batch_size: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -69,10 +70,8 @@ async def test_a_restore_may_be_killed_at_any_step(tmp_path: Path, monkeypatch: 
                 (backup, "_sync_folder"),
             ):
                 patch.setattr(owner, name, steps.counted(getattr(owner, name)))
-            try:
+            with contextlib.suppress(Killed):
                 restore_backup(make_settings(folder), file, force=True)
-            except Killed:
-                pass
         outcomes.append(await titles(make_settings(folder)))
         if steps.num_left >= 0:
             break

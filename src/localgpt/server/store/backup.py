@@ -270,7 +270,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _replace(database: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of a database in one step: whenever this ends, one of the two is there, whole."""
+    """Put `fresh` in the place of a database in one step: whatever ends this, one of the two is there."""
     if database.exists():
         _fold(database)
     for suffix in _COMPANIONS[1:]:  # SQLite would read what lies beside a database as the new one's

@@ -134,7 +134,7 @@ class MessageBody(Body):
     role: Literal["user", "assistant"] = "user"
     parent_id: Id | None
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
-    attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, default_factory=list)]
+    attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, fail_fast=True, default_factory=list)]
 
 
 class AttachmentReply(Reply):

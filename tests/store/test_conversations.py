@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from localgpt.errors import InputError
 from localgpt.server.store.attachments import UPLOAD_GRACE_S
 from localgpt.server.store.opening import Store, open_store
-from localgpt.server.store.records import DataSummary, StoredMessage, StoredUsage
+from localgpt.server.store.records import DataSummary, StoredMessage, StoredUsage, branch_of
 from localgpt.settings import Settings
 from tests.store.conftest import Clock
 
@@ -67,9 +68,9 @@ async def test_messages_form_a_tree(store: Store) -> None:
     await store.conversations.create(ME, "c")
     for message_id, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "b"), ("e", None)):
         await store.conversations.add(ME, "c", said(message_id, parent=parent))
-    branch = await store.conversations.branch(ME, "c", "d")
-    assert branch is not None and [message.id for message in branch] == ["a", "b", "d"]
-    assert await store.conversations.branch(ME, "c", "x") is None
+    branch = branch_of(await store.conversations.messages(ME, "c"), "d")
+    assert [message.id for message in branch] == ["a", "b", "d"]
+    assert branch_of(branch, "x") == branch_of(branch, None) == []
     shown = await store.conversations.change(ME, "c", leaf="c")
     assert shown is not None and shown.leaf == "c"
     with pytest.raises(InputError, match="no such message") as refused:
@@ -161,6 +162,18 @@ async def test_pictures_are_stored_once_and_go_with_their_last_message(store: St
     assert summary == DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_bytes=0)
 
 
+async def test_deleting_leaves_the_pictures_of_unsent_messages(store: Store) -> None:
+    unsent = await store.attachments.put(ME, b"unsent", "image/png")
+    sent = await store.attachments.put(ME, b"sent", "image/png")
+    for name in ("c", "d"):
+        await store.conversations.create(ME, name)
+        await store.conversations.add(ME, name, said("a"), [sent.id])
+    await store.conversations.delete(ME, "c")
+    assert await store.conversations.delete_all(ME) == 1
+    assert await store.attachments.get(ME, sent.id) is None
+    assert await store.attachments.get(ME, unsent.id) is not None
+
+
 async def test_uploads_nobody_used_go_after_a_day(store: Store, clock: Clock) -> None:
     used = await store.attachments.put(ME, b"used", "image/png")
     unused = await store.attachments.put(ME, b"unused", "image/png")
@@ -187,6 +200,26 @@ async def test_retention_removes_what_is_older(settings: Settings, clock: Clock)
     assert await store.conversations.get(ME, "old") is None and await store.responses.get(ME, "old") is None
     assert await store.conversations.get(ME, "new") is not None
     await store.close()
+
+
+async def test_a_conversation_is_read_as_it_was_at_one_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.conversations.create(ME, "c")
+    await store.conversations.add(ME, "c", said("a"))
+    rows, load = store.conversations._rows, store.conversations._rows.load
+
+    async def load_late(*args: Any) -> list[StoredMessage]:
+        monkeypatch.setattr(rows, "load", load)
+        await store.conversations.add(ME, "c", said("b", parent="a"))
+        return await load(*args)
+
+    monkeypatch.setattr(rows, "load", load_late)
+    whole = await store.conversations.whole(ME, "c")
+    assert whole is not None and whole[0].leaf == whole[1][-1].id == "a"
+    again = await store.conversations.whole(ME, "c")
+    assert again is not None and again[0].leaf == again[1][-1].id == "b"
+    assert await store.conversations.whole(OTHER, "c") is None
 
 
 async def test_many_at_once(store: Store) -> None:

@@ -88,7 +88,7 @@ class Database:
             raise ConfigError("PostgreSQL needs asyncpg; pip install 'localgpt[postgres]'") from None
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work` in a transaction that changes nothing."""
+        """Run `work` in a transaction that changes nothing; all it reads is of one moment."""
         return await self._shielded(self._transact(work, writes=False))
 
     async def write(self, work: Work[T]) -> T:
@@ -130,6 +130,8 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 await connection.execution_options(**{_WRITES: writes})
+                if not (writes or self.is_sqlite):  # PostgreSQL's own habit is a moment for each statement
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     return await work(connection)
         except (SQLAlchemyError, OSError) as error:

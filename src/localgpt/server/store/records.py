@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,3 +131,15 @@ class DataSummary:
     num_messages: int
     num_attachments: int
     num_bytes: int  # of sealed texts, titles and attachments
+
+
+def branch_of(messages: Iterable[StoredMessage], leaf: str | None) -> list[StoredMessage]:
+    """The messages of a tree from the first one to `leaf`; none when there is no such message."""
+    by_id = {message.id: message for message in messages}
+    path: list[StoredMessage] = []
+    current = None if leaf is None else by_id.get(leaf)
+    while current is not None:
+        path.append(current)
+        # A parent is always stored first, so the walk cannot go in a circle.
+        current = by_id.get(current.parent_id) if current.parent_id is not None else None
+    return path[::-1]

@@ -1,7 +1,7 @@
 """Who may ask: keys, and the sessions of browsers that signed in with one.
 
 A caller is known by the key in the Authorization header, else by the session cookie of a browser that signed
-in with one. On loopback, while there is no key at all, everybody is the owner of this machine.
+in with one. On a server that is for this machine alone, while there is no key at all, everybody is its owner.
 
 Covered: guessing by timing; requests of other web sites with the user's cookie (it is SameSite=Strict, what
 changes something must name its origin besides, and `origins` refuses foreign ones).
@@ -37,8 +37,11 @@ __all__ = [
     "GatewayDep",
     "Owner",
     "StoreDep",
+    "authenticate",
     "identify",
     "is_loopback",
+    "is_public",
+    "lacks_key",
     "match_key",
     "needs_key",
     "require_key",
@@ -71,28 +74,53 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_key(settings: Settings, *, has_stored_keys: bool = False) -> None:
+def is_public(settings: Settings) -> bool:
+    """Whether others than this machine can ask: at its address, or through a proxy that listens elsewhere.
+
+    A further name and a believed proxy are there for callers from other machines, whom such a server cannot
+    tell from those of its own.
+    """
+    return bool(not is_loopback(settings.host) or settings.allowed_hosts or settings.trusted_proxies)
+
+
+def lacks_key(settings: Settings, *, has_stored_keys: bool) -> bool:
+    """Whether others could ask without a key; the arguments are those of `require_key`."""
+    return is_public(settings) and not (settings.api_keys or has_stored_keys)
+
+
+def require_key(settings: Settings, *, has_stored_keys: bool) -> None:
     """Refuse to listen where others can ask without a key, or with one that is soon guessed.
 
     Args:
-        settings: address and keys.
+        settings: address, proxies and keys.
         has_stored_keys: whether the store has some besides.
 
     Raises:
-        ConfigError: the address is public and there is no key, or a short one.
+        ConfigError: the server is public and there is no key, or a short one.
     """
-    if is_loopback(settings.host):
-        return
-    if any(len(key) < MIN_KEY_LENGTH for key in settings.api_keys):
+    if is_public(settings) and any(len(key) < MIN_KEY_LENGTH for key in settings.api_keys):
         raise ConfigError(
             f"an API key has fewer than {MIN_KEY_LENGTH} characters, which others soon guess, and "
-            f"{settings.host} can be reached from other machines; give a long random one, such as {new_key()}"
+            f"{_why(settings)}; give a long random one, such as {new_key()}"
         )
-    if not (settings.api_keys or has_stored_keys):
+    if lacks_key(settings, has_stored_keys=has_stored_keys):
         raise ConfigError(
-            f"{settings.host} can be reached from other machines; set an API key, make one with "
-            "'localgpt keys create NAME', or listen on 127.0.0.1"
+            f"{_why(settings)} and needs a key, for example: localgpt serve {_options(settings)} "
+            f"--api-key {new_key()} (or make one that is kept: localgpt keys create NAME --role admin)"
         )
+
+
+def _why(settings: Settings) -> str:
+    if not is_loopback(settings.host):
+        return f"{settings.host} can be reached from other machines"
+    return "a server with a further name or a trusted proxy can be reached from other machines"
+
+
+def _options(settings: Settings) -> str:
+    named = [("--host", settings.host)] if not is_loopback(settings.host) else []
+    named += [("--allowed-host", name) for name in settings.allowed_hosts]
+    named += [("--trusted-proxy", address) for address in settings.trusted_proxies]
+    return " ".join(f"{option} {value}" for option, value in named)
 
 
 def _foreign_origin() -> WireError:
@@ -102,9 +130,9 @@ def _foreign_origin() -> WireError:
 async def needs_key(gateway: Gateway) -> bool:
     """Whether callers have to show a key.
 
-    On a public address always: revoking the last key closes the server, it does not open it.
+    A public server's always: revoking the last key closes it, it does not open it.
     """
-    if gateway.api_keys or not is_loopback(gateway.settings.host):
+    if gateway.api_keys or is_public(gateway.settings):
         return True
     return gateway.store is not None and await gateway.store.accounts.has_keys()
 
@@ -189,14 +217,22 @@ def unknown_key(message: str) -> WireError:
     return WireError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
 
 
-async def _authenticate(request: Request) -> Caller:
-    caller = await identify(request)
+async def authenticate(request: Request) -> Caller:
+    """Who asks; found out once for each request, before its body is read.
+
+    Raises:
+        WireError: 401 without a key where one is needed, else as `identify`.
+    """
+    caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None:
-        raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
+        caller = await identify(request)
+        if caller is None:
+            raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
+        request.state.caller = caller
     return caller
 
 
-CallerDep = Annotated[Caller, Depends(_authenticate)]
+CallerDep = Annotated[Caller, Depends(authenticate)]
 """Who asks; 401 without a key where one is needed."""
 
 

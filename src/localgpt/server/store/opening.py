@@ -35,7 +35,7 @@ __all__ = [
     "DATABASE_FILE",
     "RECORD_NAME",
     "Store",
-    "has_stored_keys",
+    "may_be_there",
     "open_store",
     "open_store_at_rest",
     "with_store",
@@ -212,11 +212,9 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def has_stored_keys(settings: Settings) -> bool:
-    """Whether the store holds any key; makes no store where there is none. Errors as `open_store`."""
-    if settings.database_url is None and not (data_folder(settings) / DATABASE_FILE).exists():
-        return False
-    return with_store(settings, lambda store: store.accounts.has_keys())
+def may_be_there(settings: Settings) -> bool:
+    """Whether there may be a store already; only opening it tells about a database elsewhere."""
+    return settings.database_url is not None or (data_folder(settings) / DATABASE_FILE).exists()
 
 
 async def _unlock(database: Database, settings: Settings, folder: Path) -> Unlocked:

@@ -204,6 +204,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, LocalGPTError | WireError):
+            return await on_known(request, error.__cause__)
         text = _STATUS_TEXT.get(error.status_code)  # of the two alone: a detail may hold braces of a caller
         message = text.format(method=request.method, path=request.url.path) if text else str(error.detail)
         headers = dict(error.headers or {})

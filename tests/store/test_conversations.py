@@ -15,6 +15,7 @@ from localgpt.settings import Settings
 from tests.store.conftest import Clock
 
 ME, OTHER = "local", "key_other"
+NOTHING = DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_responses=0, num_bytes=0)
 
 
 def said(message_id: str, text: str = "Hello", parent: str | None = None, **values: object) -> StoredMessage:
@@ -158,8 +159,7 @@ async def test_pictures_are_stored_once_and_go_with_their_last_message(store: St
     assert found is not None and (found.data, found.media_type) == (b"picture", "image/png")
     await store.conversations.delete(ME, "d")
     assert await store.attachments.get(ME, first.id) is None
-    summary = await store.summary(ME)
-    assert summary == DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_bytes=0)
+    assert await store.summary(ME) == NOTHING
 
 
 async def test_deleting_leaves_the_pictures_of_unsent_messages(store: Store) -> None:
@@ -222,6 +222,19 @@ async def test_a_conversation_is_read_as_it_was_at_one_moment(
     assert await store.conversations.whole(OTHER, "c") is None
 
 
+async def test_kept_responses_go_after_a_month_at_the_latest(settings: Settings, clock: Clock) -> None:
+    for days, retention_days in ((30, None), (7, 7), (30, 90)):
+        store = await open_store(settings.model_copy(update={"retention_days": retention_days}), clock)
+        await store.responses.put(ME, "resp_1", b"payload")
+        clock.now += (days - 1) * 86400
+        await store.tidy()
+        assert await store.responses.get(ME, "resp_1") is not None
+        clock.now += 86400
+        await store.tidy()
+        assert await store.responses.get(ME, "resp_1") is None
+        await store.close()
+
+
 async def test_many_at_once(store: Store) -> None:
     await store.conversations.create(ME, "c")
     await asyncio.gather(*(store.conversations.add(ME, "c", said(f"m{index}")) for index in range(30)))
@@ -269,9 +282,9 @@ async def test_forgetting_an_owner_leaves_the_others(store: Store) -> None:
         await store.attachments.put(owner, b"unused", "image/png")
         await store.preferences.change(owner, system_prompt="Be kind.")
         await store.responses.put(owner, "resp_1", b"payload")
-    assert await store.forget(OTHER) == 1
-    empty = DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_bytes=0)
-    assert await store.summary(OTHER) == empty and await store.responses.get(OTHER, "resp_1") is None
+    forgotten = await store.forget(OTHER, with_settings=True)
+    assert (forgotten.num_conversations, forgotten.num_attachments, forgotten.num_responses) == (1, 1, 1)
+    assert await store.summary(OTHER) == NOTHING and await store.responses.get(OTHER, "resp_1") is None
     assert (await store.preferences.get(OTHER)).system_prompt == ""
     assert (await store.summary(ME)).num_attachments == 1
     assert await store.responses.get(ME, "resp_1") == b"payload"

@@ -26,6 +26,7 @@ __all__ = [
     "ConversationWithMessages",
     "ConversationsReply",
     "DataReply",
+    "DeletedDataReply",
     "DeletedReply",
     "Id",
     "KeyBody",
@@ -315,7 +316,17 @@ class DataReply(Reply):
     conversations: int
     messages: int
     attachments: int
+    responses: int
     bytes: int
     encrypted: bool
     retention_days: int | None
     folder: str | None  # told to admins alone
+
+
+class DeletedDataReply(Reply):
+    """How much was removed."""
+
+    conversations: int
+    messages: int
+    attachments: int
+    responses: int

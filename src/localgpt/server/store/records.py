@@ -16,6 +16,7 @@ __all__ = [
     "Conversation",
     "ConversationPage",
     "DataSummary",
+    "KeepAdmin",
     "KeyEntry",
     "Limits",
     "MessageRole",
@@ -28,6 +29,8 @@ __all__ = [
 
 LOCAL_OWNER = "local"  # whoever asks while there is no key
 Role = Literal["admin", "user"]
+KeepAdmin = Literal["never", "for_others", "always"]
+"""When the last admin's key is kept: never, while there are other keys, or even if it is the only one."""
 MessageRole = Literal["user", "assistant"]
 
 
@@ -130,7 +133,8 @@ class DataSummary:
     num_conversations: int
     num_messages: int
     num_attachments: int
-    num_bytes: int  # of sealed texts, titles and attachments
+    num_responses: int  # that programs asked to keep
+    num_bytes: int  # of all these, sealed
 
 
 def branch_of(messages: Iterable[StoredMessage], leaf: str | None) -> list[StoredMessage]:

@@ -97,6 +97,13 @@ def test_an_encrypted_store_asks_for_what_opens_it(
     assert "opened by the key file" in run("keys", "list").line
 
 
+def test_the_last_admins_key_goes_by_force(run: Run) -> None:
+    run("keys", "create", "phone")
+    run("keys", "create", "laptop", "--role", "admin")
+    assert "last admin's key" in run("keys", "revoke", "laptop").line
+    assert run("keys", "revoke", "laptop", "--force").status == 0
+
+
 @pytest.mark.parametrize(
     "public",
     [

@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from localgpt.errors import ConfigError, StoreError
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway, get_gateway
-from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Role, new_key
+from localgpt.server.store.records import LOCAL_OWNER, KeepAdmin, KeyEntry, Role, new_key
 from localgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "identify",
     "is_loopback",
     "is_public",
+    "keep_admin",
     "lacks_key",
     "match_key",
     "needs_key",
@@ -108,6 +109,13 @@ def require_key(settings: Settings, *, has_stored_keys: bool) -> None:
             f"{_why(settings)} and needs a key, for example: localgpt serve {_options(settings)} "
             f"--api-key {new_key()} (or make one that is kept: localgpt keys create NAME --role admin)"
         )
+
+
+def keep_admin(settings: Settings, *, force: bool) -> KeepAdmin:
+    """When a server with these settings keeps its last admin's key; `force` lets go of it."""
+    if force or settings.api_keys:  # each of these is an admin's
+        return "never"
+    return "always" if is_public(settings) else "for_others"
 
 
 def _why(settings: Settings) -> str:

@@ -70,7 +70,7 @@ def test_data_is_counted_and_deleted(live: LiveServer, visitor: Callable[..., Vi
     rows = part.locator("dl > div")
     expect(rows.filter(has_text="Conversations")).to_contain_text("2")
     expect(rows.filter(has_text="Messages")).to_contain_text("3")
-    expect(rows.filter(has_text="Answers kept for programs")).to_contain_text("1")
+    expect(rows.filter(has_text="Answers to programs")).to_contain_text("1")
     expect(rows.filter(has_text="Encrypted on disk")).to_contain_text("yes")
     expect(rows.filter(has_text="Kept")).to_contain_text("until you delete them")
     part.get_by_role("button", name="Delete all").click()

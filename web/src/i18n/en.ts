@@ -190,7 +190,7 @@ export const en = {
   dataConversations: "Conversations",
   dataMessages: "Messages",
   dataPictures: "Pictures",
-  dataResponses: "Answers kept for programs",
+  dataResponses: "Answers to programs",
   dataSize: "Size",
   dataEncrypted: "Encrypted on disk",
   yes: "yes",

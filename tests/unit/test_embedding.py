@@ -55,8 +55,13 @@ async def test_another_size_is_refused_before_anything_is_read(
     local: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    real = tiny.make_tokenizer().encode
-    monkeypatch.setattr(tiny.make_tokenizer(), "encode", lambda text: (read.append(text), real(text))[1])
+    encode = tiny.make_tokenizer().encode
+
+    def watched(text: str) -> list[int]:
+        read.append(text)
+        return encode(text)
+
+    monkeypatch.setattr(tiny.make_tokenizer(), "encode", watched)
     with pytest.raises(InputError, match="have 16 and cannot be shortened") as caught:
         await local.run(embed("a dog", dimensions=8))
     assert caught.value.param == "dimensions"

@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from localgpt.engine.async_engine import AsyncEngine, within
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalService", "VoiceNotInstalledError"]
 
+_NUM_DECODERS: Final = 2  # pictures decoded at once
 _MAX_EMBED_TOKENS: Final = 32_768  # of one text
 _MAX_EMBED_CHARS: Final = 8 * _MAX_EMBED_TOKENS  # more are refused without being tokenised
 _ANSWER_ROOM: Final = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
@@ -111,6 +115,8 @@ class LocalService:
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
             self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
+        # Few, since a large picture takes memory, and and not those of prompts; they end with this object.
+        self._decoders = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="localgpt-picture")
         self._grammars = GrammarCompiler(family.tokenizer)
         self._vocab_size = family.decoder.config.vocab_size
         self._token_rules = {
@@ -281,14 +287,19 @@ class LocalService:
         for image in images:
             known = reader.cache.get(image.data)
             if known is None:
-                try:
-                    pixels = await asyncio.to_thread(reader.read_pixels, image.data)
-                except ImageFormatError as error:
-                    error.param = param
-                    raise
+                pixels = await self._pixels(reader, image, param)
                 known = await self._engine.call(partial(reader.tokens, image.data, pixels))
             tokens.append(known)
         return torch.cat(tokens)
+
+    async def _pixels(self, reader: PictureReader, image: ImagePart, param: str) -> NDArray[np.float32]:
+        """A picture decoded in a thread of its own, when it is its turn."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._decoders, reader.read_pixels, image.data)
+        except ImageFormatError as error:
+            error.param = param
+            raise
 
     async def _embed(self, request: EmbedRequest) -> EmbedResult:
         self._require_model(request)
@@ -316,11 +327,7 @@ class LocalService:
         """One unit vector and how many tokens were read for it."""
         reader = self._require_pictures("model")
         if isinstance(part, ImagePart):
-            try:
-                pixels = await asyncio.to_thread(reader.read_pixels, part.data)
-            except ImageFormatError as error:
-                error.param = param
-                raise
+            pixels = await self._pixels(reader, part, param)
             return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
         if not part.text.strip():
             raise InputError("got an empty text to embed, expected some words", param=param)

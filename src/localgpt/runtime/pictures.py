@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from localgpt.media.image import decode_image, to_pixels
+from localgpt.media.image import read_pixels
 from localgpt.models.encoder import JointEncoder
 from localgpt.models.projector import Projector
 
@@ -85,7 +85,7 @@ class PictureReader:
         Raises:
             ImageFormatError: not a picture, broken, or too large.
         """
-        return to_pixels(decode_image(data), self._encoder.config.image_size)
+        return read_pixels(data, self._encoder.config.image_size)
 
     @torch.inference_mode()
     def tokens(self, data: bytes, pixels: NDArray[np.float32]) -> Tensor:

@@ -15,7 +15,7 @@ from localgpt.media.text.vocabulary import IMAGE_ID
 from localgpt.models.decoder import Decoder
 from localgpt.nn.kv_cache import KVCache
 
-__all__ = ["ModelRunner"]
+__all__ = ["ModelRunner", "one_slot"]
 
 IMAGE_MODALITY = 1
 
@@ -35,10 +35,8 @@ class ModelRunner:
     def __init__(self, decoder: Decoder, *, num_slots: int, prefill_tokens: int = 256) -> None:
         self.decoder = decoder
         self.prefill_tokens = prefill_tokens
-        with torch.inference_mode():
-            probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=_device_of(decoder)))
-        self.device, self.dtype = probe.device, probe.dtype
-        self.cache: KVCache = decoder.new_cache(num_slots, dtype=self.dtype, device=self.device)
+        self.cache = _new_cache(decoder, num_slots)
+        self.device, self.dtype = self.cache.k.device, self.cache.k.dtype
         self._most_cached = [0] * num_slots
 
     @property
@@ -98,6 +96,17 @@ class ModelRunner:
         embeddings = embeddings.clone()
         embeddings[is_image] = new_tokens.to(embeddings)
         return embeddings, is_image.long() * IMAGE_MODALITY
+
+
+def one_slot(decoder: Decoder) -> KVCache:
+    """The cache of one sequence, to see how large it is before more of it are made."""
+    return _new_cache(decoder, 1)
+
+
+@torch.inference_mode()
+def _new_cache(decoder: Decoder, num_slots: int) -> KVCache:
+    probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=_device_of(decoder)))
+    return decoder.new_cache(num_slots, dtype=probe.dtype, device=probe.device)
 
 
 def _device_of(decoder: Decoder) -> torch.device:

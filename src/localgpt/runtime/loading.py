@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,6 +16,7 @@ import torch
 
 from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
+from localgpt.runtime.holdings import MemoryOptions
 from localgpt.runtime.local import LocalService
 from localgpt.tasks import Channel, Event, Request, Result, Status
 
@@ -32,6 +33,7 @@ class LoadOptions:
     device: str = "auto"
     fp16: bool = False
     max_batch_size: int = 4
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class LoadPlan:
     dtype: torch.dtype | None  # None: int8 on the CPU, bfloat16 elsewhere
     max_batch_size: int
     notices: tuple[str, ...]  # what differs from what was asked for
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
 
 
 def plan_load(options: LoadOptions) -> LoadPlan:
@@ -65,6 +68,7 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         dtype=dtype,
         max_batch_size=options.max_batch_size,
         notices=tuple(notices),
+        memory=options.memory,
     )
 
 
@@ -76,7 +80,7 @@ def load_service(options: LoadOptions | LoadPlan) -> LocalService:
     """
     plan = options if isinstance(options, LoadPlan) else plan_load(options)
     family = load_family(plan.path, device=plan.device, dtype=plan.dtype)
-    return LocalService(family, max_batch_size=plan.max_batch_size, notices=plan.notices)
+    return LocalService(family, max_batch_size=plan.max_batch_size, notices=plan.notices, memory=plan.memory)
 
 
 class LazyService:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -35,6 +35,8 @@ from localgpt.media.text.vocabulary import PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
 from localgpt.runtime.footprint import measure
+from localgpt.runtime.holdings import Holdings, MemoryOptions
+from localgpt.runtime.memory_status import memory_status
 from localgpt.runtime.pictures import PictureReader
 from localgpt.runtime.questions import (
     AnswerRequest,
@@ -96,14 +98,26 @@ class LocalService:
         max_batch_size: answers made at once; each reserves a context in the cache.
         keep: fraction of a picture's tokens the decoder reads, in (0, 1]; fewer is faster.
         notices: what was downgraded while loading, repeated in `status`.
+        memory: how much may be used; fewer answers are made at once when it is short.
+
+    Raises:
+        CapacityError: the memory that may be used does not hold one answer.
     """
 
     def __init__(
-        self, family: Family, *, max_batch_size: int = 4, keep: float = 1.0, notices: Sequence[str] = ()
+        self,
+        family: Family,
+        *,
+        max_batch_size: int = 4,
+        keep: float = 1.0,
+        notices: Sequence[str] = (),
+        memory: MemoryOptions | None = None,
     ) -> None:
         self._family = family
-        self._notices = tuple(notices)
-        self._runner = ModelRunner(family.decoder, num_slots=max_batch_size)
+        self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory)
+        self._notices = (*notices, *self._holdings.notices)
+        self._runner = ModelRunner(family.decoder, num_slots=self._holdings.num_slots)
+        self._holdings.register(self._runner)
         self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
@@ -176,11 +190,13 @@ class LocalService:
             num_waiting=self._engine.num_waiting,
             max_batch_size=self._runner.cache.num_slots,
             notices=self._notices,
+            memory=memory_status(self._holdings.ledger),
         )
 
     async def close(self) -> None:
         """End what runs, refuse what comes, and join the model thread. May be called twice."""
         await asyncio.to_thread(self._engine.close)
+        await asyncio.to_thread(self._holdings.ledger.close)
 
     def _cache_bytes(self) -> int:
         on_cpu = self._runner.device.type == "cpu"  # there, pages count once they are touched
@@ -189,11 +205,15 @@ class LocalService:
     async def _answer(self, request: AnswerRequest) -> AsyncGenerator[Event, None]:
         deadline = _deadline_of(request)
         job = await within(deadline, self._prepare(request))
-        for text in job.notices:
-            yield Notice(text=text)
         writer = job.writer
-        async with aclosing(self._engine.generate(job.generation, deadline=deadline)) as outputs:
-            async for output in outputs:
+        async with AsyncExitStack() as stack:
+            reserving = self._holdings.answer(len(job.generation.token_ids), self._runner)
+            smaller = await within(deadline, stack.enter_async_context(reserving))
+            notices = (*job.notices, *smaller)
+            for text in notices:
+                yield Notice(text=text)
+            outputs = self._engine.generate(job.generation, deadline=deadline)
+            async for output in await stack.enter_async_context(aclosing(outputs)):
                 for event in writer.take(output):
                     yield event
         assert output.finish_reason is not None
@@ -203,7 +223,7 @@ class LocalService:
             finish_reason=writer.finish_reason(output.finish_reason),
             usage=usage,
             model=self._family.info.id,
-            notices=(*job.notices, *writer.notices),
+            notices=(*notices, *writer.notices),
             tool_calls=writer.tool_calls,
             logprobs=tuple(writer.logprobs),
         )
@@ -283,7 +303,8 @@ class LocalService:
                 except ImageFormatError as error:
                     error.param = param
                     raise
-                known = await self._engine.call(partial(reader.tokens, image.data, pixels))
+                async with self._holdings.picture(reader):
+                    known = await self._engine.call(partial(reader.tokens, image.data, pixels))
             tokens.append(known)
         return torch.cat(tokens)
 
@@ -309,11 +330,13 @@ class LocalService:
             except ImageFormatError as error:
                 error.param = "input"
                 raise
-            return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
+            async with self._holdings.picture(reader):
+                return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
         if not part.text.strip():
             raise InputError("got an empty text to embed, expected some words", param="input")
         token_ids = await asyncio.to_thread(self._family.tokenizer.encode, part.text)
-        return await self._engine.call(partial(reader.embed_text, token_ids)), len(token_ids)
+        async with self._holdings.text(len(token_ids)):
+            return await self._engine.call(partial(reader.embed_text, token_ids)), len(token_ids)
 
     def _require_model(self, request: Request) -> None:
         known = dict.fromkeys((self._family.info.id, EMBEDDED_MODEL_ID))

@@ -47,6 +47,17 @@ class TokenCache:
             while len(self._tokens) > self._capacity:
                 self._tokens.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all pictures."""
+        with self._lock:
+            self._tokens.clear()
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures that are remembered."""
+        with self._lock:
+            return len(self._tokens)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all remembered tokens."""

@@ -34,6 +34,7 @@ from localgpt.tasks import (
     ToolCallDelta,
     Usage,
 )
+from tests.api.fake_memory import a_memory
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3)
 
@@ -190,6 +191,7 @@ class FakeService:
             num_running=0,
             num_waiting=0,
             max_batch_size=4,
+            memory=a_memory() if self.ready else None,
         )
 
     async def close(self) -> None:

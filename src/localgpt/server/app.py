@@ -24,6 +24,7 @@ from localgpt.server.routes import (
     completions,
     embeddings,
     health,
+    memory,
     metrics,
     missing,
     models,
@@ -112,6 +113,7 @@ def create_app(
         embeddings,
         models,
         health,
+        memory,
         metrics,
         page,
     ):

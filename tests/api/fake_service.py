@@ -22,6 +22,7 @@ from localgpt.tasks import (
     Finished,
     FinishReason,
     ImagePart,
+    MemoryStatus,
     ModelStatus,
     Notice,
     Request,
@@ -75,6 +76,7 @@ class FakeService:
     gate: asyncio.Event | None = None
     delta_pause_s: float = 0.0
     ready: bool = True
+    memory: MemoryStatus = field(default_factory=a_memory)  # once it is ready
     requests: list[Request] = field(default_factory=list)
     num_cancelled: int = 0
     is_closed: bool = False
@@ -191,7 +193,7 @@ class FakeService:
             num_running=0,
             num_waiting=0,
             max_batch_size=4,
-            memory=a_memory() if self.ready else None,
+            memory=self.memory if self.ready else None,
         )
 
     async def close(self) -> None:

@@ -112,15 +112,16 @@ def test_work_is_made_smaller_before_it_fails() -> None:
 def test_failing_says_by_how_much() -> None:
     state = State(budget_bytes=100, residents=(weights("fixed", 30, is_fixed=True), weights("a", 20)))
     plan = make_plan(state, need(90, "a", smaller=(80,)))
-    assert plan == TooLarge(wanted_bytes=110, least_bytes=100, room_bytes=70)
-    assert isinstance(plan, TooLarge) and plan.short_bytes == 30
+    assert plan == TooLarge(wanted_bytes=110, least_bytes=100, room_bytes=70, short_bytes=30)
     assert isinstance(make_plan(state, need(50, "a")), Plan)  # exactly what was said to fit
 
 
 def test_pinned_weights_stay_and_are_not_waited_for() -> None:
     voice = held(need(10, "speech", pins=True))
     state = State(budget_bytes=100, host_budget_bytes=100, residents=(weights("speech", 40),), held=(voice,))
-    assert make_plan(state, need(60)) == TooLarge(wanted_bytes=60, least_bytes=60, room_bytes=50)
+    assert make_plan(state, need(60)) == TooLarge(
+        wanted_bytes=60, least_bytes=60, room_bytes=50, short_bytes=10
+    )
     assert planned(state, need(60, smaller=(50,))).size.nbytes == 50
     unpinned = replace(state, held=(held(need(10, "speech")),))
     assert isinstance(make_plan(unpinned, need(60)), Wait)
@@ -158,7 +159,7 @@ def test_memory_of_other_programs_is_waited_for_or_not() -> None:
     state = State(budget_bytes=100, foreign_bytes=50)
     assert isinstance(make_plan(state, need(60)), Wait)
     assert make_plan(state, need(60), waits_for_others=False) == TooLarge(
-        wanted_bytes=60, least_bytes=60, room_bytes=50
+        wanted_bytes=60, least_bytes=60, room_bytes=50, short_bytes=10
     )
 
 
@@ -331,7 +332,7 @@ def test_every_rule_holds(case: tuple[State, Need]) -> None:
 
 
 @pytest.mark.prove
-@settings(derandomize=True, deadline=None, max_examples=50_000, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_every_rule_holds_many_times(case: tuple[State, Need]) -> None:
     check_case(*case)

@@ -157,11 +157,9 @@ class Holdings:
 
     def _fitting_slots(self, wanted: int) -> int:
         """As many slots as leave room for an answer in each, and for a picture."""
-        sizes = []
-        for num in range(wanted, 0, -1):
-            work = self._answer_bytes(self._slot.context_len)
-            work += self._picture_bytes() if self._encoder is not None else 0
-            sizes.append(Size(shape=f"{num} slots", nbytes=num * self._slot.nbytes + work))
+        each = self._slot.nbytes + self._answer_bytes(self._slot.context_len)
+        picture = 0 if self._encoder is None else self._picture_bytes()
+        sizes = [Size(shape=f"{num} slots", nbytes=num * each + picture) for num in range(wanted, 0, -1)]
         need = self._need("the key/value cache", "", 0, sizes=tuple(sizes))
         plan = make_plan(self.ledger.state(), need)
         if isinstance(plan, TooLarge):
@@ -176,7 +174,7 @@ class Holdings:
         if num_slots < wanted:
             self.notices.append(
                 f"memory for {num_slots} answers at once instead of {wanted}: each takes "
-                f"{format_bytes(self._slot.nbytes)} of a budget of {format_bytes(self.ledger.budget.nbytes)}"
+                f"{format_bytes(each)} of a budget of {format_bytes(self.ledger.budget.nbytes)}"
             )
         return num_slots
 

@@ -69,16 +69,16 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooLarge:
-    """It never fits: `least_bytes` is its smallest size with all it needs, `room_bytes` all there can be."""
+    """It never fits.
+
+    `least_bytes` is its smallest size with all it needs, `room_bytes` all there can be, and `short_bytes` by
+    how much that is too little: more than the difference where the budget was exceeded from the start.
+    """
 
     wanted_bytes: int
     least_bytes: int
     room_bytes: int
-
-    @property
-    def short_bytes(self) -> int:
-        """By how much even the smallest size is too large."""
-        return self.least_bytes - self.room_bytes
+    short_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,13 @@ def make_plan(state: State, need: Need, *, waits_for_others: bool = True) -> Pla
     room_now = state.budget_bytes - state.foreign_bytes - _stays(state, need, state.held)
     layout = _choose(state, need, room_ever)
     if layout is None:
-        totals = [_least(state, need, size) for size in need.sizes]
-        wanted = _whole(state, need, need.sizes[0]).total
-        return TooLarge(wanted_bytes=wanted, least_bytes=min(totals), room_bytes=max(0, room_ever))
+        least = min(_least(state, need, size) for size in need.sizes)
+        return TooLarge(
+            wanted_bytes=_whole(state, need, need.sizes[0]).total,
+            least_bytes=least,
+            room_bytes=max(0, room_ever),
+            short_bytes=least - room_ever,
+        )
     if layout.total > room_now or _would_disturb(state, layout):
         return Wait(size=layout.size, missing_bytes=max(0, layout.total - room_now))
     return Plan(

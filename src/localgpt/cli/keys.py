@@ -94,6 +94,9 @@ def revoke(
     delete_data: Annotated[
         bool, typer.Option("--delete-data", help="Remove what its owner wrote, too: there is no way back.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Revoke the last admin's key too, while others need an admin.")
+    ] = False,
     json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -101,13 +104,18 @@ def revoke(
 
     A running server heeds it within a second.
     """
+    from localgpt.server.access import keep_admin
     from localgpt.server.store.opening import with_store
 
-    async def work(store: Store) -> tuple[KeyEntry, int | None]:
-        entry = await store.accounts.revoke(key)
-        return entry, await store.forget(entry.owner) if delete_data else None
+    settings = settings_of(data_dir=data_dir)
 
-    entry, num_deleted = with_store(settings_of(data_dir=data_dir), work)
+    async def work(store: Store) -> tuple[KeyEntry, int | None]:
+        entry = await store.accounts.revoke(key, keep_admin=keep_admin(settings, force=force))
+        if not delete_data:
+            return entry, None
+        return entry, (await store.forget(entry.owner, with_settings=True)).num_conversations
+
+    entry, num_deleted = with_store(settings, work)
     if json:
         print_json({"revoked": _as_json(entry), "deleted_conversations": num_deleted})
         return

@@ -92,7 +92,8 @@ class Holdings:
             if (model := getattr(family, name)) is not None
         }
         self.notices: list[str] = []
-        budget = self._budget(device, options, sum(weights.values()))
+        self._weight_bytes = sum(weights.values())
+        budget = self._budget(device, options)
         self.ledger = Ledger(device, Budget(nbytes=budget), peaks=PeakBook(options.peaks_file))
         for name, nbytes in weights.items():
             self.ledger.hold(name, pieces=(Piece(name=name, nbytes=nbytes),))
@@ -102,6 +103,11 @@ class Holdings:
         """Enter the cache, once it is made."""
         nbytes = runner.cache.nbytes
         self.ledger.hold("key/value cache", kind="cache", pieces=(Piece(name="slots", nbytes=nbytes),))
+
+    def resident_bytes(self, runner: ModelRunner, pictures: PictureReader | None) -> int:
+        """What weights, cache and remembered pictures occupy; on a CPU, pages count once they are touched."""
+        cache = runner.touched_bytes if runner.device.type == "cpu" else runner.cache.nbytes
+        return self._weight_bytes + cache + (0 if pictures is None else pictures.cache.nbytes)
 
     @asynccontextmanager
     async def answer(self, num_prompt_tokens: int, runner: ModelRunner) -> AsyncIterator[tuple[str, ...]]:
@@ -141,7 +147,8 @@ class Holdings:
         async with self.ledger.reserve(self._need("a text to embed", f"text of {num} tokens", nbytes)):
             yield
 
-    def _budget(self, device: Device, options: MemoryOptions, weight_bytes: int) -> int:
+    def _budget(self, device: Device, options: MemoryOptions) -> int:
+        weight_bytes = self._weight_bytes
         if options.budget_mib is not None:
             return options.budget_mib * MIB
         found = device.free_bytes() + weight_bytes - reserve_bytes(device)

@@ -26,6 +26,7 @@ __all__ = [
     "ConversationWithMessages",
     "ConversationsReply",
     "DataReply",
+    "DeletedDataReply",
     "DeletedReply",
     "Id",
     "KeyBody",
@@ -134,7 +135,7 @@ class MessageBody(Body):
     role: Literal["user", "assistant"] = "user"
     parent_id: Id | None
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
-    attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, default_factory=list)]
+    attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, fail_fast=True, default_factory=list)]
 
 
 class AttachmentReply(Reply):
@@ -315,7 +316,17 @@ class DataReply(Reply):
     conversations: int
     messages: int
     attachments: int
+    responses: int
     bytes: int
     encrypted: bool
     retention_days: int | None
     folder: str | None  # told to admins alone
+
+
+class DeletedDataReply(Reply):
+    """How much was removed."""
+
+    conversations: int
+    messages: int
+    attachments: int
+    responses: int

@@ -4,16 +4,57 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-__all__ = ["Body", "ErrorBody", "ErrorDetail", "Extension", "Reply", "UsageReply", "refused"]
+__all__ = [
+    "Body",
+    "ErrorBody",
+    "ErrorDetail",
+    "Extension",
+    "Incoming",
+    "Reply",
+    "UsageReply",
+    "entries",
+    "refused",
+]
+
+_MANY = 64  # entries that may all be wrong before the first wrong one ends the reading
 
 
-class Body(BaseModel):
-    """A request body: no coercion between JSON types, and no field that nobody reads."""
+class Incoming(BaseModel):
+    """What a request says: no field that nobody reads.
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    One wrong field is told, so no more are looked for: lists of what is read have `fail_fast`, dictionaries
+    are `entries`, and here it is the fields that are unknown. The library would collect an error for each.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stop_at_the_first_unknown(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > _MANY and cls.model_config["extra"] == "forbid":
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            unknown = next((name for name in value if name not in known), None)
+            if unknown is not None:
+                error = InitErrorDetails(type="extra_forbidden", loc=(unknown,), input=None)
+                raise ValidationError.from_exception_data(cls.__name__, [error])
+        return value
+
+
+class Body(Incoming):
+    """A request body: as `Incoming`, and no coercion between JSON types."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class Reply(BaseModel):
@@ -77,3 +118,22 @@ def refused(reason: str) -> BeforeValidator:
             raise PydanticCustomError("refused", "{reason}", {"reason": reason})
 
     return BeforeValidator(refuse)
+
+
+def entries(max_length: int) -> WrapValidator:
+    """What annotates a dictionary of at most so many entries; the first wrong one ends the reading.
+
+    The library counts a dictionary only after it has read all of it.
+    """
+
+    def read(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, dict) and len(value) > max_length:
+            raise PydanticCustomError(
+                "too_long", "expected at most {max_length} entries", {"max_length": max_length}
+            )
+        if isinstance(value, dict) and len(value) > _MANY:
+            for name, entry in value.items():
+                handler({name: entry})
+        return handler(value)
+
+    return WrapValidator(read)

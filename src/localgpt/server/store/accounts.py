@@ -20,22 +20,18 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from localgpt.errors import InputError
-from localgpt.server.store.database import Database
-from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Limits, Role
+from localgpt.errors import InputError, LastAdminError
+from localgpt.server.store.database import Database, insert_or_nothing
+from localgpt.server.store.records import LOCAL_OWNER, KeepAdmin, KeyEntry, Limits, Role, new_key
 from localgpt.server.store.sealing import Sealer
-from localgpt.server.store.tables import keys, sessions
+from localgpt.server.store.tables import keys, meta, sessions
 
-__all__ = ["SESSION_S", "Accounts", "new_key"]
+__all__ = ["HANDED_OVER", "SESSION_S", "Accounts"]
 
+HANDED_OVER = "local_owner"  # in `meta`: the first key that was given what was written without one
 SESSION_S = 30 * 24 * 3600
 _REFRESH_S = 1.0
 _USE_GRAIN_S = 60.0  # how exactly `last_used_at` is known
-
-
-def new_key() -> str:
-    """A random API key."""
-    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 class Accounts:
@@ -113,17 +109,31 @@ class Accounts:
         await self._refresh(now=True)
         return sorted(self._known.values(), key=lambda entry: (entry.created_at, entry.id))
 
-    async def revoke(self, id_or_name: str) -> KeyEntry:
+    async def revoke(self, id_or_name: str, *, keep_admin: KeepAdmin = "never") -> KeyEntry:
         """Delete a key and sign its browsers out. What its owner wrote stays.
+
+        Args:
+            id_or_name: of the key.
+            keep_admin: when to keep the last key of an admin.
 
         Raises:
             InputError: there is no such key.
+            LastAdminError: it is to be kept.
         """
         entry = next((entry for entry in await self.entries() if id_or_name in (entry.id, entry.name)), None)
         if entry is None:
             raise InputError(f"there is no key {id_or_name!r}; list them first", param="id")
 
         async def work(connection: AsyncConnection) -> None:
+            if keep_admin != "never" and entry.role == "admin":
+                roles = set(await connection.scalars(select(keys.c.role).where(keys.c.id != entry.id)))
+                if "admin" not in roles and (roles or keep_admin == "always"):
+                    raise LastAdminError(
+                        f"{entry.name!r} is the last admin's key, and nobody could make or revoke keys "
+                        "without it; make another admin's key first, or use force (--force, ?force=true)"
+                    )
+            if entry.owner == LOCAL_OWNER:  # of keys that were made before there was a note of it, too
+                await insert_or_nothing(connection, meta, name=HANDED_OVER, value=entry.id)
             await connection.execute(delete(sessions).where(sessions.c.account == entry.id))
             await connection.execute(delete(keys).where(keys.c.id == entry.id))
 

@@ -19,7 +19,7 @@ from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.routes.api.common import API_REPLIES, PathId, conversation_missing
 from localgpt.server.schemas.api import AnswerBody
 from localgpt.server.schemas.common import ErrorBody
-from localgpt.server.store.records import StoredMessage, StoredUsage
+from localgpt.server.store.records import StoredMessage, StoredUsage, branch_of
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     ChatRequest,
@@ -93,8 +93,7 @@ async def _branch(store: Store, owner: str, conversation_id: str, body: AnswerBo
             f"parent_id is {body.parent_id!r}; expected a user's message of this conversation",
             param="parent_id",
         )
-    branch = await store.conversations.branch(owner, conversation_id, parent.id)
-    return branch or []
+    return branch_of(messages, parent.id)
 
 
 async def _messages(store: Store, owner: str, branch: Sequence[StoredMessage]) -> tuple[Message, ...]:

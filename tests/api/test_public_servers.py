@@ -84,3 +84,28 @@ async def test_a_key_of_the_settings_is_an_admins_too(
     settings = Settings(host="0.0.0.0", api_keys=("a-long-key",))
     client = connect(create_app(settings, service, store=store))
     assert (await revoke(client, admin.id, "a-long-key")).status_code == 204
+
+
+async def test_a_first_key_takes_over_only_when_it_is_told_to(
+    store: Store, service: FakeService, connect: Connect
+) -> None:
+    client = connect(create_app(Settings(), service, store=store))
+    await client.post("/api/conversations", json={"id": "c"})
+
+    async def make(name: str, **more: Any) -> tuple[httpx.Response, list[str]]:
+        made = await client.post("/api/keys", json={"name": name, "role": "admin", **more})
+        client.cookies.clear()
+        headers = {"authorization": f"Bearer {made.json().get('key')}"}
+        listed = (await client.get("/api/conversations", headers=headers)).json()
+        return made, [entry["id"] for entry in listed.get("data", [])]
+
+    for name, more, seen in (("alice", {}, ["c"]), ("bob", {}, []), ("carol", {"take_over": True}, ["c"])):
+        made, found = await make(name, **more)
+        assert (made.status_code, found) == (201, seen), name
+        again = await client.post(
+            "/api/keys",
+            json={"name": "x", "role": "admin", "take_over": True},
+            headers={"authorization": f"Bearer {made.json()['key']}"},
+        )
+        assert again.status_code == 400 and again.json()["error"]["param"] == "take_over"
+        assert (await revoke(client, made.json()["id"], made.json()["key"])).status_code == 204

@@ -104,6 +104,15 @@ def test_the_last_admins_key_goes_by_force(run: Run) -> None:
     assert run("keys", "revoke", "laptop", "--force").status == 0
 
 
+def test_an_admin_takes_over_by_its_flag_alone(run: Run) -> None:
+    run("keys", "create", "alice", "--role", "admin")
+    taken = ("keys", "create", "bob", "--role", "admin", "--take-over")
+    assert "'alice' opens what was written" in run(*taken).line
+    run("keys", "revoke", "alice")
+    assert run(*taken).status == 0
+    assert "only an admin's key" in run("keys", "create", "carol", "--take-over").line
+
+
 @pytest.mark.parametrize(
     "public",
     [

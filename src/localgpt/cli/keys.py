@@ -41,13 +41,22 @@ def create(
         int | None,
         typer.Option("--max-parallel", metavar="N", min=1, help="Running and waiting. Default: no limit."),
     ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Open what was written without a key though an earlier admin's key opened it, who may have "
+            "written there too.",
+        ),
+    ] = False,
     json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key and write it once; it is stored nowhere.
 
     From the first key on, every request to the server needs one. The first admin's key opens the
-    conversations that were written while there was none. A running server heeds it within a second.
+    conversations that were written while there was none; later ones do not. A running server heeds it within
+    a second.
     """
     from localgpt.errors import ConfigError
     from localgpt.server.store.opening import with_store
@@ -59,8 +68,9 @@ def create(
     limits = Limits(requests_per_minute=requests_per_minute, max_parallel=max_parallel)
 
     async def work(store: Store) -> tuple[KeyEntry, str, bool]:
-        may_own_local = not settings.api_keys
-        made = await store.accounts.create(name.strip(), role, limits, may_own_local=may_own_local)
+        made = await store.accounts.create(
+            name.strip(), role, limits, may_own_local=not settings.api_keys, take_over=take_over
+        )
         return *made, any(entry.role == "admin" for entry in await store.accounts.entries())
 
     entry, key, has_admin = with_store(settings, work)

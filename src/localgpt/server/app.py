@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from localgpt import __version__
-from localgpt.server.access import authenticate, require_key
+from localgpt.server.access import require_key
 from localgpt.server.admission import SPARE_SLOTS, Admission
+from localgpt.server.door import Door
 from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
 from localgpt.server.metrics import Metrics
@@ -123,7 +124,7 @@ def create_app(
         Envelope,
         bound_host=settings.host,
         allowed_hosts=settings.allowed_hosts,
-        authenticate=authenticate,
+        authenticate=Door(turns, figures),
         max_body_bytes=settings.max_body_mib * MIB,
         read_timeout_s=settings.read_timeout_s,
         metrics=figures,

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["serve", "start_api"]
 
+# Python's default is 5 ms. The model's thread takes the interpreter back a few hundred times for every token,
+# and would wait up to that long each time while the event loop is busy.
+_SWITCH_INTERVAL_S = 0.0005
+
 
 def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until Ctrl-C or SIGTERM.
@@ -94,6 +98,7 @@ def serve(
 def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: Callable[[str], None]) -> bool:
     identity = identity_of(settings)
     listener = bind(settings.host, settings.port)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         with _deferred_interrupts():
             from localgpt.runtime.holdings import MemoryOptions

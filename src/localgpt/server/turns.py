@@ -133,6 +133,16 @@ class Turns:
         self.idle.clear()
         return place
 
+    def refuse_when_full(self, owner: str) -> None:
+        """Say before a request is read what `enter` would say after it, if the queue stays as it is.
+
+        Raises:
+            CapacityError: the queue is full, and the owner has no claim to a place of somebody else.
+        """
+        is_full = self.num_running >= self._num_slots and self.num_waiting >= self._max_waiting
+        if is_full and (full := self._full_for(owner)) is not None:
+            raise full
+
     def check(self, owner: str, number: int, *, param: str) -> None:
         """Look whether there may be places for several requests that belong together.
 
@@ -199,19 +209,30 @@ class Turns:
             )
 
     def _make_room(self, owner: str) -> None:
-        full = CapacityError(
+        if (full := self._full_for(owner)) is not None:
+            raise full
+        longest = self._longest_queue(owner)
+        newest = self._waiting[longest][-1]
+        self._take(longest, newest)
+        newest.refusal = self._full()
+        newest.settled.set()
+
+    def _full_for(self, owner: str) -> CapacityError | None:
+        """Why nobody can make room for an owner; None where somebody can."""
+        longest = self._longest_queue(owner)
+        num_own, num_longest = (len(self._waiting.get(name, ())) for name in (owner, longest))
+        # After an exchange both would have as many, or worse.
+        return self._full() if num_longest < num_own + 2 else None
+
+    def _longest_queue(self, owner: str) -> str:
+        return max(self._waiting, key=lambda other: len(self._waiting[other]), default=owner)
+
+    def _full(self) -> CapacityError:
+        return CapacityError(
             f"the queue is full: {self.num_running} requests are running and {self.num_waiting} wait; "
             "try again later",
             retry_after_s=min((self.num_waiting + 1) * self._mean_s / self._num_slots, _MAX_RETRY_AFTER_S),
         )
-        longest = max(self._waiting, key=lambda other: len(self._waiting[other]), default=owner)
-        num_own, num_longest = (len(self._waiting.get(name, ())) for name in (owner, longest))
-        if num_longest < num_own + 2:  # after the exchange both would have as many, or worse
-            raise full
-        newest = self._waiting[longest][-1]
-        self._take(longest, newest)
-        newest.refusal = full
-        newest.settled.set()
 
     def _start(self, place: Place) -> None:
         place.started_at = self._clock()

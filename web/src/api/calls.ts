@@ -67,8 +67,8 @@ export const getSettings = () => ask<Settings>("GET", "/api/settings");
 export const putSettings = (patch: Partial<Settings>) => ask<Settings>("PUT", "/api/settings", patch);
 
 export const listKeys = () => ask<{ data: KeyEntry[] }>("GET", "/api/keys");
-export const createKey = (name: string, role: Role, limits: Limits) =>
-  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role, limits });
+export const createKey = (name: string, role: Role, limits: Limits, takeOver: boolean) =>
+  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role, limits, take_over: takeOver });
 export const revokeKey = (id: string) => request("DELETE", `/api/keys/${enc(id)}`);
 
 export const getData = () => ask<DataFigures>("GET", "/api/data");

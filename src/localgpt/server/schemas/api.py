@@ -261,6 +261,7 @@ class KeyBody(Body):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S")]
     role: Literal["admin", "user"]
     limits: LimitsBody | None = None
+    take_over: bool = False  # while no key is needed: go on with what is there, though it had an admin before
 
 
 class LimitsReply(Reply):

@@ -8,12 +8,13 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    GetJsonSchemaHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 __all__ = [
     "Body",
@@ -52,9 +53,39 @@ class Incoming(BaseModel):
 
 
 class Body(Incoming):
-    """A request body: as `Incoming`, and no coercion between JSON types."""
+    """A request body: as `Incoming`, no coercion between JSON types, and null says what leaving out says."""
 
     model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, value: Any) -> Any:
+        if not (isinstance(value, dict) and any(item is None for item in value.values())):
+            return value
+        defaulted = cls._defaulted()
+        return {name: item for name, item in value.items() if item is not None or name not in defaulted}
+
+    @classmethod
+    def _defaulted(cls) -> set[str]:
+        """Names of the fields that have a value when they are left out."""
+        return {
+            field.alias or name
+            for name, field in cls.model_fields.items()
+            if not field.is_required() and field.get_default(call_default_factory=True) is not None
+        }
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name in cls._defaulted():
+            shown = {
+                key: properties[name].pop(key) for key in ("title", "default") if key in properties[name]
+            }
+            properties[name] = {"anyOf": [properties[name], {"type": "null"}], **shown}
+        return schema
 
 
 class Reply(BaseModel):

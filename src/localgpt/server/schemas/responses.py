@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
 
@@ -11,6 +11,7 @@ from localgpt.server.schemas.response_items import InputItem
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
 __all__ = [
+    "LOGPROBS",
     "AllowedTools",
     "FunctionTool",
     "Include",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _INT64 = 2**63
+LOGPROBS: Final = "message.output_text.logprobs"
 Include = Literal[
     "file_search_call.results",
     "web_search_call.results",

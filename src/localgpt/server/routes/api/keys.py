@@ -39,7 +39,11 @@ async def create_key(
         raise InputError("the first key must be an admin's, or nobody could make another", param="role")
     limits = None if body.limits is None else Limits(**body.limits.model_dump())
     entry, key = await store.accounts.create(
-        checked_text(body.name.strip(), "name"), body.role, limits, may_own_local=was_open
+        checked_text(body.name.strip(), "name"),
+        body.role,
+        limits,
+        may_own_local=was_open,
+        take_over=body.take_over,
     )
     if was_open:
         set_session_cookie(request, response, await store.accounts.sign_in(entry.id))

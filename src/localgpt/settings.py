@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from localgpt.errors import ConfigError
 
-__all__ = ["CONFIG_KEYS", "Settings", "build_settings", "data_folder", "settings_from_config"]
+__all__ = ["CONFIG_KEYS", "PEAKS_FILE", "Settings", "build_settings", "data_folder", "settings_from_config"]
 
 CONFIG_KEYS: Mapping[str, str] = {
     "modelpath": "model",
@@ -27,6 +27,7 @@ CONFIG_KEYS: Mapping[str, str] = {
     "model": "model",
     "device": "device",
     "max_batch_size": "max_batch_size",
+    "memory_budget_mib": "memory_budget_mib",
     "enable语音": "enable_voice",
     "enable_voice": "enable_voice",
     "fp16": "fp16",
@@ -37,6 +38,7 @@ CONFIG_KEYS: Mapping[str, str] = {
 }
 """Keys `start_api` knows, and the setting each one names."""
 
+PEAKS_FILE = "memory-peaks.json"  # in the data folder: what work was measured to take
 _SECRETS = ("api_keys", "database_url", "passphrase")  # never told, not even where they are wrong
 
 
@@ -60,6 +62,9 @@ class Settings(BaseSettings):
     fp16: bool = False
     use_cache: bool = False
     max_batch_size: int = Field(default=4, ge=1, le=64)
+    memory_budget_mib: int | None = Field(
+        default=None, ge=1, le=1 << 24
+    )  # None: what is free, less a reserve
     enable_voice: bool = True
     data_dir: Path | None = None  # None: see `data_folder`
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -22,6 +22,7 @@ from localgpt.tasks import (
     Finished,
     FinishReason,
     ImagePart,
+    MemoryStatus,
     ModelStatus,
     Notice,
     Request,
@@ -34,6 +35,7 @@ from localgpt.tasks import (
     ToolCallDelta,
     Usage,
 )
+from tests.api.fake_memory import a_memory
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3)
 EMBED_DIM = 3
@@ -75,6 +77,7 @@ class FakeService:
     gate: asyncio.Event | None = None
     delta_pause_s: float = 0.0
     ready: bool = True
+    memory: MemoryStatus = field(default_factory=a_memory)  # once it is ready
     requests: list[Request] = field(default_factory=list)
     num_cancelled: int = 0
     is_closed: bool = False
@@ -193,6 +196,7 @@ class FakeService:
             num_running=0,
             num_waiting=0,
             max_batch_size=4,
+            memory=self.memory if self.ready else None,
         )
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import expect
@@ -32,6 +33,40 @@ def test_panel_tells_model_licence_and_memory(visit: Visit) -> None:
         expect(panel).to_contain_text(text)
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
+    assert visit.problems == []
+
+
+def test_panel_shows_who_holds_the_memory(visit: Visit, live: LiveServer) -> None:
+    page = visit.page
+    page.locator(".chip").click()
+    memory = page.locator(".panel .memory")
+    expect(memory.get_by_role("img")).to_have_attribute(
+        "aria-label", "Memory for models: 512 MiB of 2.0 GiB in use"
+    )
+    expect(memory.locator("li")).to_have_text(
+        [
+            "Language model120 MiB",
+            "Remembered pictures8 MiB",
+            "painter256 MiB",
+            "Work under way128 MiB",
+            "Free1.5 GiB",
+            "painter, moved to main memory768 MiB",
+        ]
+    )
+    expect(memory).to_contain_text("Waiting for memory: a picture, 3.0 GiB")
+    expect(memory).to_contain_text("Memory is short: 768 px instead of 1024.")
+    bar = memory.locator(".memory-bar")
+    widths = bar.locator("i").evaluate_all("parts => parts.map(part => part.getBoundingClientRect().width)")
+    whole = bar.evaluate("bar => bar.clientWidth")
+    assert [round(width / whole, 2) for width in widths] == pytest.approx([0.06, 0.01, 0.12, 0.06], abs=0.011)
+    before = live.service.memory
+    live.service.memory = replace(before, reservations=(), waiting=(), used_bytes=before.used_bytes // 2)
+    expect(memory.get_by_text("Work under way")).to_have_count(0)  # it is looked at while it is open
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Switch to Chinese").click()
+    page.locator(".chip").click()
+    expect(memory).to_contain_text("语言模型")
+    expect(memory).to_contain_text("painter，已移到主内存")
     assert visit.problems == []
 
 

@@ -19,6 +19,7 @@ from localgpt.cli.serve_options import (
     MaxBodyOption,
     MaxConnectionsOption,
     MaxQueueOption,
+    MemoryBudgetOption,
     ReadTimeoutOption,
     RequestTimeoutOption,
     TlsCertOption,
@@ -57,6 +58,7 @@ def serve(
             "--max-batch-size", metavar="N", min=1, max=64, help="Answers made at once. Default: 4."
         ),
     ] = None,
+    memory_budget_mib: MemoryBudgetOption = None,
     use_cache: Annotated[
         bool, typer.Option("--use-cache", help="Keep answers to repeated questions (no effect yet).")
     ] = False,
@@ -89,6 +91,7 @@ def serve(
         port=port,
         api_keys=api_keys,
         max_batch_size=max_batch_size,
+        memory_budget_mib=memory_budget_mib,
         use_cache=use_cache,
         max_queue=max_queue,
         request_timeout_s=request_timeout_s,

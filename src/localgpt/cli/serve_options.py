@@ -17,6 +17,7 @@ __all__ = [
     "MaxBodyOption",
     "MaxConnectionsOption",
     "MaxQueueOption",
+    "MemoryBudgetOption",
     "ReadTimeoutOption",
     "RequestTimeoutOption",
     "TlsCertOption",
@@ -30,6 +31,16 @@ MaxQueueOption = Annotated[
     int | None,
     typer.Option(
         "--max-queue", metavar="N", min=0, help="Requests that may wait; one more gets 503. Default: 64."
+    ),
+]
+MemoryBudgetOption = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-budget",
+        metavar="MIB",
+        min=1,
+        help="Memory for models, their caches and their work. Default: what the device has free, less a "
+        "reserve for others.",
     ),
 ]
 RequestTimeoutOption = Annotated[

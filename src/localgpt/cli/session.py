@@ -42,10 +42,15 @@ class Session:
     """
 
     def __init__(self, settings: Settings) -> None:
+        from localgpt.runtime.holdings import MemoryOptions
         from localgpt.runtime.loading import LoadOptions, load_service, plan_load
 
         options = LoadOptions(
-            model=settings.model, device=settings.device, fp16=settings.fp16, max_batch_size=1
+            model=settings.model,
+            device=settings.device,
+            fp16=settings.fp16,
+            max_batch_size=1,
+            memory=MemoryOptions(budget_mib=settings.memory_budget_mib),
         )
         with progress("Loading the models"):
             plan = plan_load(options)

@@ -15,7 +15,7 @@ from localgpt.engine.sequence import Sequence
 from localgpt.media.text.vocabulary import IMAGE_ID
 from localgpt.models.decoder import DecoderConfig
 
-__all__ = ["CachedDecoder", "ModelRunner", "SlotCache"]
+__all__ = ["CachedDecoder", "ModelRunner", "SlotCache", "one_slot"]
 
 IMAGE_MODALITY = 1
 
@@ -36,6 +36,11 @@ class SlotCache(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes reserved."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of keys and values."""
         ...
 
 
@@ -89,10 +94,8 @@ class ModelRunner:
     def __init__(self, decoder: CachedDecoder, *, num_slots: int, prefill_tokens: int = 256) -> None:
         self.decoder = decoder
         self.prefill_tokens = prefill_tokens
-        with torch.inference_mode():
-            probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device))
-        self.device, self.dtype = probe.device, probe.dtype
-        self.cache: SlotCache = decoder.new_cache(num_slots, dtype=self.dtype, device=self.device)
+        self.cache = _new_cache(decoder, num_slots)
+        self.device, self.dtype = decoder.device, self.cache.dtype
         self._most_cached = [0] * num_slots
 
     @property
@@ -152,3 +155,14 @@ class ModelRunner:
         embeddings = embeddings.clone()
         embeddings[is_image] = new_tokens.to(embeddings)
         return embeddings, is_image.long() * IMAGE_MODALITY
+
+
+def one_slot(decoder: CachedDecoder) -> SlotCache:
+    """The cache of one sequence, to see how large it is before more of it are made."""
+    return _new_cache(decoder, 1)
+
+
+@torch.inference_mode()
+def _new_cache(decoder: CachedDecoder, num_slots: int) -> SlotCache:
+    probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device))
+    return decoder.new_cache(num_slots, dtype=probe.dtype, device=probe.device)

@@ -36,6 +36,11 @@ class KVCache:
         return self.k.shape[3]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of keys and values."""
+        return self.k.dtype
+
+    @property
     def nbytes(self) -> int:
         """Bytes reserved for keys and values together."""
         return self.k.nbytes + self.v.nbytes

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ import torch
 from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
 from localgpt.compute.opencl.loading import load_opencl_family
+from localgpt.runtime.holdings import MemoryOptions
 from localgpt.runtime.local import LocalService, Models
 from localgpt.tasks import Channel, Event, Request, Result, Status
 
@@ -33,6 +34,7 @@ class LoadOptions:
     device: str = "auto"
     fp16: bool = False
     max_batch_size: int = 4
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class LoadPlan:
     dtype: torch.dtype | None  # None: int8 on the CPU and in OpenCL, bfloat16 elsewhere
     max_batch_size: int
     notices: tuple[str, ...]  # what differs from what was asked for
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
 
 
 def plan_load(options: LoadOptions) -> LoadPlan:
@@ -69,6 +72,7 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         dtype=dtype,
         max_batch_size=options.max_batch_size,
         notices=tuple(notices),
+        memory=options.memory,
     )
 
 
@@ -79,8 +83,13 @@ def load_service(options: LoadOptions | LoadPlan) -> LocalService:
         LocalGPTError: the model or the device cannot be used.
     """
     plan = options if isinstance(options, LoadPlan) else plan_load(options)
-    family = load_models(plan)
-    return LocalService(family, max_batch_size=plan.max_batch_size, notices=plan.notices, device=plan.device)
+    return LocalService(
+        load_models(plan),
+        max_batch_size=plan.max_batch_size,
+        notices=plan.notices,
+        device=plan.device,
+        memory=plan.memory,
+    )
 
 
 def load_models(plan: LoadPlan) -> Models:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -39,6 +39,8 @@ from localgpt.media.text.vocabulary import PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
 from localgpt.runtime.footprint import measure
+from localgpt.runtime.holdings import Holdings, MemoryOptions
+from localgpt.runtime.memory_status import memory_status
 from localgpt.runtime.pictures import Encoder, PictureReader
 from localgpt.runtime.questions import (
     AnswerRequest,
@@ -135,6 +137,10 @@ class LocalService:
         keep: fraction of a picture's tokens the decoder reads, in (0, 1]; fewer is faster.
         notices: what was downgraded while loading, repeated in `status`.
         device: where the models run, as `status` tells it; None for where the decoder's numbers are.
+        memory: how much may be used; fewer answers are made at once when it is short.
+
+    Raises:
+        CapacityError: the memory that may be used does not hold one answer.
     """
 
     def __init__(
@@ -145,11 +151,14 @@ class LocalService:
         keep: float = 1.0,
         notices: Sequence[str] = (),
         device: str | None = None,
+        memory: MemoryOptions | None = None,
     ) -> None:
         self._family = family
-        self._notices = tuple(notices)
-        self._runner = ModelRunner(family.decoder, num_slots=max_batch_size)
-        self._device = device or str(self._runner.device)
+        self._device = device or str(family.decoder.device)
+        self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory, place=self._device)
+        self._notices = (*notices, *self._holdings.notices)
+        self._runner = ModelRunner(family.decoder, num_slots=self._holdings.num_slots)
+        self._holdings.register(self._runner)
         self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
@@ -204,7 +213,6 @@ class LocalService:
         """The family, its memory, and how busy it is."""
         info = self._family.info
         tasks = ("chat", "complete", "describe", "ask", "embed") if self._pictures else ("chat", "complete")
-        remembered = self._pictures.cache.nbytes if self._pictures else 0
         model = ModelStatus(
             id=info.id,
             tasks=tasks,
@@ -219,29 +227,31 @@ class LocalService:
             device=self._device,
             dtype=self._footprint.dtype,
             models=(model,),
-            resident_bytes=self._footprint.weight_bytes + self._cache_bytes() + remembered,
+            resident_bytes=self._holdings.resident_bytes(self._runner, self._pictures),
             num_running=self._engine.num_running,
             num_waiting=self._engine.num_waiting,
             max_batch_size=self._runner.cache.num_slots,
             notices=self._notices,
+            memory=memory_status(self._holdings.ledger),
         )
 
     async def close(self) -> None:
         """End what runs, refuse what comes, and join the model thread. May be called twice."""
         await asyncio.to_thread(self._engine.close)
-
-    def _cache_bytes(self) -> int:
-        on_cpu = self._device == "cpu"  # there, pages count once they are touched
-        return self._runner.touched_bytes if on_cpu else self._runner.cache.nbytes
+        await asyncio.to_thread(self._holdings.ledger.close)
 
     async def _answer(self, request: AnswerRequest) -> AsyncGenerator[Event, None]:
         deadline = _deadline_of(request)
         job = await within(deadline, self._prepare(request))
-        for text in job.notices:
-            yield Notice(text=text)
         writer = job.writer
-        async with aclosing(self._engine.generate(job.generation, deadline=deadline)) as outputs:
-            async for output in outputs:
+        async with AsyncExitStack() as stack:
+            reserving = self._holdings.answer(len(job.generation.token_ids), self._runner)
+            smaller = await within(deadline, stack.enter_async_context(reserving))
+            notices = (*job.notices, *smaller)
+            for text in notices:
+                yield Notice(text=text)
+            outputs = self._engine.generate(job.generation, deadline=deadline)
+            async for output in await stack.enter_async_context(aclosing(outputs)):
                 for event in writer.take(output):
                     yield event
         assert output.finish_reason is not None
@@ -251,7 +261,7 @@ class LocalService:
             finish_reason=writer.finish_reason(output.finish_reason),
             usage=usage,
             model=self._family.info.id,
-            notices=(*job.notices, *writer.notices),
+            notices=(*notices, *writer.notices),
             tool_calls=writer.tool_calls,
             logprobs=tuple(writer.logprobs),
         )
@@ -327,7 +337,8 @@ class LocalService:
             known = reader.cache.get(image.data)
             if known is None:
                 pixels = await self._pixels(reader, image, param)
-                known = await self._engine.call(partial(reader.tokens, image.data, pixels))
+                async with self._holdings.picture(reader):
+                    known = await self._engine.call(partial(reader.tokens, image.data, pixels))
             tokens.append(known)
         return torch.cat(tokens)
 
@@ -367,15 +378,17 @@ class LocalService:
         reader = self._require_pictures("model")
         if isinstance(part, ImagePart):
             pixels = await self._pixels(reader, part, param)
-            return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
+            async with self._holdings.picture(reader):
+                return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
         if not part.text.strip():
             raise InputError("got an empty text to embed, expected some words", param=param)
         _check_length(len(part.text), _MAX_EMBED_CHARS, "characters", param)
         token_ids = await asyncio.to_thread(self._family.tokenizer.encode, part.text)
         _check_length(len(token_ids), _MAX_EMBED_TOKENS, "tokens", param)
         total = torch.zeros(reader.embed_dim)
-        for chunk in reader.text_chunks(token_ids):  # a caller who gives up stops before the next one
-            total += await self._engine.call(partial(reader.read_chunk, chunk))
+        async with self._holdings.text(min(len(token_ids), reader.chunk_tokens)):
+            for chunk in reader.text_chunks(token_ids):  # a caller who gives up stops before the next one
+                total += await self._engine.call(partial(reader.read_chunk, chunk))
         return torch.nn.functional.normalize(total, dim=0).tolist(), len(token_ids)
 
     def _require_model(self, request: Request) -> None:

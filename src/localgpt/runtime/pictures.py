@@ -81,6 +81,17 @@ class TokenCache:
             while len(self._tokens) > self._capacity:
                 self._tokens.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all pictures."""
+        with self._lock:
+            self._tokens.clear()
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures that are remembered."""
+        with self._lock:
+            return len(self._tokens)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all remembered tokens."""
@@ -128,6 +139,11 @@ class PictureReader:
     def embed_image(self, pixels: NDArray[np.float32]) -> list[float]:
         """Unit vector (E,) of a picture (3, S, S)."""
         return self._encoder.encode_image(self._batch(pixels)).float()[0].tolist()
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Most tokens of a text that are read at once."""
+        return _CHUNK_WINDOWS * self._encoder.config.text_context_len
 
     def text_chunks(self, token_ids: list[int]) -> list[list[list[int]]]:
         """A text cut into what the tower reads: windows of up to 64 tokens, in chunks that are read at once.

@@ -25,6 +25,7 @@ from localgpt.server.routes import (
     completions,
     embeddings,
     health,
+    memory,
     metrics,
     missing,
     models,
@@ -113,6 +114,7 @@ def create_app(
         embeddings,
         models,
         health,
+        memory,
         metrics,
         page,
     ):

@@ -17,7 +17,7 @@ from localgpt.server.logs import PromptLog, log_to_stderr
 from localgpt.server.running import Server, address_of, bind, run_server
 from localgpt.server.store.records import new_key
 from localgpt.server.tls import identity_of
-from localgpt.settings import Settings, settings_from_config
+from localgpt.settings import PEAKS_FILE, Settings, data_folder, settings_from_config
 
 if TYPE_CHECKING:
     from localgpt.server.store.opening import Store
@@ -101,6 +101,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         with _deferred_interrupts():
+            from localgpt.runtime.holdings import MemoryOptions
             from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
 
         options = LoadOptions(
@@ -108,6 +109,9 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             device=settings.device,
             fp16=settings.fp16,
             max_batch_size=settings.max_batch_size,
+            memory=MemoryOptions(
+                budget_mib=settings.memory_budget_mib, peaks_file=data_folder(settings) / PEAKS_FILE
+            ),
         )
         plan = plan_load(options)
         for notice in (*plan.notices, *_notices_of(settings)):

@@ -1,5 +1,14 @@
 """What a user can ask: request and result dataclasses and the `TaskService` protocol."""
 
+from localgpt.tasks.memory import (
+    MemoryStatus,
+    PeakStatus,
+    PlanStatus,
+    PlanStep,
+    ReservationStatus,
+    ResidentStatus,
+    WaitingStatus,
+)
 from localgpt.tasks.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
 from localgpt.tasks.options import FinishReason, SamplingOptions, TokenBias, TokenLogprob, Usage
 from localgpt.tasks.requests import (
@@ -46,11 +55,17 @@ __all__ = [
     "Finished",
     "ImagePart",
     "Language",
+    "MemoryStatus",
     "Message",
     "ModelStatus",
     "Notice",
     "Part",
+    "PeakStatus",
+    "PlanStatus",
+    "PlanStep",
     "Request",
+    "ReservationStatus",
+    "ResidentStatus",
     "Result",
     "Role",
     "SamplingOptions",
@@ -65,4 +80,5 @@ __all__ = [
     "ToolCallDelta",
     "ToolChoice",
     "Usage",
+    "WaitingStatus",
 ]

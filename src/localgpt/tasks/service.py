@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from localgpt.tasks.memory import MemoryStatus
 from localgpt.tasks.options import TokenLogprob
 from localgpt.tasks.requests import ChatResult, Request, Result
 
@@ -87,6 +88,7 @@ class Status:
     num_waiting: int
     max_batch_size: int
     notices: tuple[str, ...] = ()  # what was downgraded at start, for example an absent device
+    memory: MemoryStatus | None = None  # None until the models are loaded
 
 
 class Channel(Protocol):

@@ -1,4 +1,4 @@
-"""Requests, results and events as bytes, for services that live in another process.
+"""Requests, results, events and a service's status as bytes, for services that live in another process.
 
 Form of a message: `LGPT`, one version byte, the header's length (4 bytes, big endian), a JSON header,
 then the raw blobs (pictures) one after another. The header holds the message's type and fields and the
@@ -21,15 +21,17 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 
 from localgpt.errors import InputError
 from localgpt.tasks.requests import Request, Result
-from localgpt.tasks.service import Event
+from localgpt.tasks.service import Event, Status
 
 __all__ = [
     "decode_event",
     "decode_request",
     "decode_result",
+    "decode_status",
     "encode_event",
     "encode_request",
     "encode_result",
+    "encode_status",
 ]
 
 _PREFIX: Final = struct.Struct(">4sBI")
@@ -82,6 +84,21 @@ def decode_event(data: bytes) -> Event:
         InputError: not the bytes of an event.
     """
     message: Event = _decode(data, Event)
+    return message
+
+
+def encode_status(status: Status) -> bytes:
+    """Bytes of a status."""
+    return _encode(status)
+
+
+def decode_status(data: bytes) -> Status:
+    """Inverse of `encode_status`.
+
+    Raises:
+        InputError: not the bytes of a status.
+    """
+    message: Status = _decode(data, Status)
     return message
 
 

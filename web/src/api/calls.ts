@@ -7,6 +7,7 @@ import type {
   DataFigures,
   KeyEntry,
   Limits,
+  Memory,
   Message,
   Page,
   Role,
@@ -22,6 +23,7 @@ export const getSession = () => ask<Session>("GET", "/api/session");
 export const signIn = (key: string) => ask<Session>("POST", "/api/session", { key });
 export const signOut = () => request("DELETE", "/api/session");
 
+export const getMemory = (signal?: AbortSignal) => ask<Memory>("GET", "/v1/memory", undefined, signal);
 export const getStatus = (signal?: AbortSignal) => ask<Status>("GET", "/v1/status", undefined, signal);
 
 export function listConversations(

@@ -1,4 +1,4 @@
-// What goes over the wire between the page and /api and /v1/status.
+// What goes over the wire between the page and /api, /v1/status and /v1/memory.
 
 export type Language = "en" | "zh";
 export type Theme = "light" | "dark";
@@ -105,4 +105,26 @@ export interface Status {
   process_bytes?: number | null;
   tokens_per_s?: number | null;
   max_queue?: number | null;
+}
+
+export interface MemoryResident {
+  name: string;
+  kind: "weights" | "cache";
+  bytes: number;
+  device_bytes: number; // of them, on the device
+  place: "device" | "host" | "disk"; // of most of it
+  pinned: boolean;
+  reload_s: number;
+}
+
+export interface Memory {
+  ready: boolean;
+  device: string;
+  budget_bytes: number;
+  used_bytes: number;
+  free_bytes: number;
+  residents: MemoryResident[];
+  reservations: { name: string; shape: string; bytes: number; pinned: boolean }[];
+  waiting: { name: string; bytes: number; waited_s: number }[];
+  notices: string[];
 }

@@ -4,6 +4,7 @@ import type { ServedModel, Status, Language } from "../api/types";
 import { fill, useWords, type Words } from "../i18n";
 import type { Connection } from "../state/session";
 import { bytes, deviceName, number, parameters } from "../ui/format";
+import { Memory } from "./Memory";
 
 interface Props {
   connection: Connection;
@@ -19,6 +20,7 @@ export function ModelPanel({ connection, status, language }: Props) {
       {connection === "offline" ? <p class="hint">{t.errorOffline}</p> : null}
       {connection === "loading" ? <p class="hint">{t.waitingModel}…</p> : null}
       {status ? <Live status={status} language={language} /> : null}
+      {status?.ready ? <Memory status={status} language={language} /> : null}
       {status?.models.map((model) => <Model key={model.id} model={model} language={language} />)}
       {status?.notices.map((notice) => (
         <p class="hint" key={notice}>

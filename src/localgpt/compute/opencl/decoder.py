@@ -61,6 +61,7 @@ class OpenCLCache:
         self.v = [device.empty(size) for _ in range(n_layer)]
         self.nbytes = 2 * n_layer * size * 4
         """Bytes reserved for keys and values together."""
+        self.dtype = torch.float32
 
 
 class OpenCLDecoder:

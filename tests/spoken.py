@@ -19,12 +19,12 @@ class SpokenDecoder(nn.Module):
 
     def __init__(self, script: Sequence[int], *, context_len: int = 1024) -> None:
         super().__init__()
-        self.config = SimpleNamespace(vocab_size=VOCAB_SIZE)
+        self.config = SimpleNamespace(vocab_size=VOCAB_SIZE, n_embd=1, n_head=1)
         self.script = [*script, END_ID]
         self.context_len = context_len
         self.prompts: list[list[int]] = []
         self.before_step: Callable[[], object] = lambda: None
-        self.register_buffer("_device", torch.zeros(1))
+        self.device = torch.device("cpu")
         self._starts: dict[int, int] = {}  # slot to the length of its prompt
 
     def embed(self, token_ids: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ _UNLIMITED = 2**60  # what version 1 of control groups writes for "none", and ab
 def device_of(name: str) -> Device:
     """The device of a name.
 
-    Apple GPUs share the machine's memory. OpenCL cannot tell what is free, so its devices count as if they did;
-    a card with memory of its own is bounded by a budget that is set.
+    Apple GPUs share the machine's memory. OpenCL cannot tell what is free, so its devices count as if they
+    did; a card with memory of its own is bounded by a budget that is set.
     """
     return CudaDevice(name) if name.startswith("cuda") else CpuDevice(name)
 

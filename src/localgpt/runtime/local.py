@@ -122,7 +122,7 @@ class LocalService:
     ) -> None:
         self._family = family
         self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory)
-        self._notices = (*notices, *self._holdings.notices)
+        self.notices = (*notices, *self._holdings.notices)
         self._runner = ModelRunner(family.decoder, num_slots=self._holdings.num_slots)
         self._holdings.register(self._runner)
         self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
@@ -197,7 +197,7 @@ class LocalService:
             num_running=self._engine.num_running,
             num_waiting=self._engine.num_waiting,
             max_batch_size=self._runner.cache.num_slots,
-            notices=self._notices,
+            notices=self.notices,
             memory=memory_status(self._holdings.ledger),
         )
 

@@ -60,7 +60,7 @@ def test_peaks_survive_in_a_file(tmp_path: Path) -> None:
     book.save()
     again = PeakBook(path)
     assert not again.is_worth_saving and again.estimate(replace(KEY, shape="bound"), 9) == 7
-    assert again.peaks()[0].nbytes == 420 and again.notices == ()
+    assert again.peaks()[0].nbytes == 421 and again.notices == ()
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +45,32 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[...,
     for server in servers:
         server.process.kill()
         server.process.communicate()
+
+
+def test_serve_keeps_to_its_memory_budget(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start(*COMMAND, "serve", "--port", "0", "--memory-budget", "10", "--log-level", "warning")
+    server.ask()
+    with urllib.request.urlopen(f"{server.url}/v1/memory", timeout=PATIENCE_S) as reply:
+        memory = json.load(reply)
+    assert memory["ready"] and memory["budget_bytes"] == 10 << 20
+    assert 0 < memory["used_bytes"] < memory["budget_bytes"]
+    status, err = server.end(signal.SIGTERM)
+    assert status == 0
+    assert "memory for 2 answers at once instead of 4" in err
+    kept = json.loads((tmp_path / "home" / "memory-peaks.json").read_text())
+    assert [peak["shape"] for peak in kept["peaks"]] == ["answer to 64 tokens"]
+
+
+def test_serve_refuses_a_budget_that_holds_no_answer(environment: dict[str, str]) -> None:
+    refused = subprocess.run(
+        [*COMMAND, "serve", "--port", "0", "--memory-budget", "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 3
+    assert "the memory budget is 1.0 MiB" in refused.stderr.splitlines()[-1]
 
 
 def test_serve_answers_and_ends(start: Callable[..., Server], environment: dict[str, str]) -> None:

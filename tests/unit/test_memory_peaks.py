@@ -55,8 +55,12 @@ def test_peaks_survive_in_a_file(tmp_path: Path) -> None:
     assert not book.is_worth_saving
     book.learn(KEY, 401)
     assert not book.is_worth_saving  # the same, but for the allocator's mood
+    book.learn(replace(KEY, shape="bound"), 7, is_bound=True)
+    assert book.is_worth_saving
+    book.save()
     again = PeakBook(path)
-    assert again.peaks()[0].nbytes == 420 and again.notices == ()
+    assert not again.is_worth_saving and again.estimate(replace(KEY, shape="bound"), 9) == 7
+    assert again.peaks()[0].nbytes == 421 and again.notices == ()
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 

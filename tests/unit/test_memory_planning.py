@@ -141,6 +141,23 @@ def test_a_large_denoiser_keeps_what_fits_and_streams_the_rest() -> None:
     assert planned(replace(state, budget_bytes=100), need(20, "unet")).partial == ()  # whole
 
 
+def test_what_several_use_counts_once() -> None:
+    one = need(20, "chat", "fixed")
+    residents = (weights("chat", 40), weights("fixed", 20, is_fixed=True))
+    assert isinstance(make_plan(State(budget_bytes=100, residents=residents, held=(held(one),)), one), Plan)
+    voice = replace(one, pins=True)
+    assert isinstance(
+        make_plan(State(budget_bytes=100, residents=residents, held=(held(voice),)), voice), Plan
+    )
+
+
+def test_an_open_connection_does_not_stream() -> None:
+    denoiser = weights("unet", *[10] * 10, place="host", is_partial=True)
+    state = State(budget_bytes=80, host_budget_bytes=100, residents=(denoiser,))
+    assert planned(state, need(10, "unet")).partial
+    assert isinstance(make_plan(state, need(10, "unet", pins=True)), TooLarge)
+
+
 def test_a_denoiser_gives_only_the_blocks_that_are_needed() -> None:
     denoiser = weights("unet", 10, 10, 10, 10, is_partial=True)
     state = State(budget_bytes=50, host_budget_bytes=100, residents=(denoiser,))

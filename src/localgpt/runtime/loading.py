@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from localgpt.tasks import Channel, Event, Request, Result, Status
 
 __all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_models", "load_service", "plan_load"]
 
+logger = logging.getLogger(__name__)
 _JOIN_S = 0.7  # less than a server waits for its service to close
 
 
@@ -176,7 +178,10 @@ class LazyService:
 
     def _load(self, on_failure: Callable[[], None] | None) -> None:
         try:
-            self._loaded.set_result(load_service(self._plan))
+            service = load_service(self._plan)
+            for notice in service.notices[len(self._plan.notices) :]:
+                logger.warning("%s", notice)
+            self._loaded.set_result(service)
         except BaseException as error:  # noqa: BLE001 - handed to everyone who waits
             self._loaded.set_exception(error)
             if on_failure is not None:

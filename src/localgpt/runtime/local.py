@@ -156,13 +156,14 @@ class LocalService:
         self._family = family
         self._device = device or str(family.decoder.device)
         self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory, place=self._device)
-        self._notices = (*notices, *self._holdings.notices)
+        self.notices = (*notices, *self._holdings.notices)
         self._runner = ModelRunner(family.decoder, num_slots=self._holdings.num_slots)
         self._holdings.register(self._runner)
         self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
             self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
+        self._num_image_tokens = self._pictures.num_tokens if self._pictures else 0
         # Few, since a large picture takes memory, and and not those of prompts; they end with this object.
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="localgpt-picture")
         self._grammars = GrammarCompiler(family.tokenizer)
@@ -219,6 +220,7 @@ class LocalService:
             num_params=self._footprint.num_params,
             weight_bytes=self._footprint.weight_bytes,
             context_len=self._runner.context_len,
+            num_image_tokens=self._num_image_tokens,
             created=info.created,
             licence=info.licence,
         )
@@ -231,7 +233,7 @@ class LocalService:
             num_running=self._engine.num_running,
             num_waiting=self._engine.num_waiting,
             max_batch_size=self._runner.cache.num_slots,
-            notices=self._notices,
+            notices=self.notices,
             memory=memory_status(self._holdings.ledger),
         )
 
@@ -319,8 +321,9 @@ class LocalService:
         if isinstance(question.said, str):
             write = partial(fit_document, tokenizer, question.said)
         else:
-            num_image_tokens = self._pictures.num_tokens if self._pictures else 0
-            write = partial(fit_conversation, tokenizer, question.said, num_image_tokens=num_image_tokens)
+            write = partial(
+                fit_conversation, tokenizer, question.said, num_image_tokens=self._num_image_tokens
+            )
         try:
             return await asyncio.to_thread(write, max_tokens=context_len - room)
         except PromptTooLongError as error:

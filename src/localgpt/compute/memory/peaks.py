@@ -53,7 +53,7 @@ class _Entry:
     measured: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     bound: int | None = None
     num_measured: int = 0
-    saved: int = -1  # the highest measurement when it was last written
+    saved: int = -1  # what was known when it was last written
 
     @property
     def nbytes(self) -> int | None:
@@ -125,9 +125,9 @@ class PeakBook:
         """Whether a peak is new or has changed since it was written."""
         with self._lock:
             return self._path is not None and any(
-                abs(max(entry.measured) - entry.saved) > _WORTH_SAVING * max(entry.saved, 1)
+                abs(nbytes - entry.saved) > _WORTH_SAVING * max(entry.saved, 1)
                 for entry in self._entries.values()
-                if entry.measured
+                if (nbytes := entry.nbytes) is not None
             )
 
     def save(self) -> None:
@@ -150,7 +150,7 @@ class PeakBook:
                 )
                 return
             for entry in self._entries.values():
-                entry.saved = max(entry.measured, default=-1)
+                entry.saved = -1 if entry.nbytes is None else entry.nbytes
 
     def _read(self, path: Path) -> None:
         try:
@@ -190,6 +190,7 @@ def _entry(row: Any) -> tuple[PeakKey, _Entry]:
     ):
         raise ValueError(f"a row that is none: {str(row)[:80]}")
     model, shape, dtype, device = names
-    entry = _Entry(bound=bound, num_measured=num_measured, saved=max(measured, default=-1))
+    entry = _Entry(bound=bound, num_measured=num_measured)
     entry.measured.extend(measured)
+    entry.saved = -1 if entry.nbytes is None else entry.nbytes
     return PeakKey(model=model, shape=shape, dtype=dtype, device=device), entry

@@ -24,7 +24,7 @@ class SpokenDecoder(nn.Module):
         self.context_len = context_len
         self.prompts: list[list[int]] = []
         self.before_step: Callable[[], object] = lambda: None
-        self.register_buffer("_device", torch.zeros(1))
+        self.device = torch.device("cpu")
         self._starts: dict[int, int] = {}  # slot to the length of its prompt
 
     def embed(self, token_ids: Tensor) -> Tensor:

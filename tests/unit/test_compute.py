@@ -103,6 +103,13 @@ def test_a_device_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not check.works and check.max_error == pytest.approx(0.5, abs=1e-3)
 
 
+def test_a_device_that_makes_no_numbers_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter((0.0, float("nan"), float("nan")))
+    monkeypatch.setattr("localgpt.compute.check._layer", lambda x, weight: x + next(calls))
+    check = CpuBackend().check("cpu")
+    assert not check.works and check.max_error is None and "nan" in check.detail
+
+
 def script(folder: Path, text: str) -> str:
     path = folder / "child.py"
     path.write_text(textwrap.dedent(text), encoding="utf-8")

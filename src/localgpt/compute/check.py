@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -57,7 +58,8 @@ def compare(got: Tensor, expected: Tensor, *, time_ms: float | None = None) -> D
     error = float((got - expected).abs().max())
     works = error <= TOLERANCE
     detail = "" if works else f"differs from the reference by {error:.1e}, expected at most {TOLERANCE:.0e}"
-    return DeviceCheck(works=works, max_error=error, detail=detail, time_ms=time_ms)
+    max_error = error if math.isfinite(error) else None  # JSON has no other numbers
+    return DeviceCheck(works=works, max_error=max_error, detail=detail, time_ms=time_ms)
 
 
 def int8_kernel() -> str:

@@ -37,7 +37,7 @@ from localgpt.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from localgpt.engine.runner import ModelRunner
-    from localgpt.runtime.local import Models
+    from localgpt.runtime.models import Models
     from localgpt.runtime.pictures import PictureReader, TokenCache
 
 __all__ = ["Holdings", "MemoryOptions"]

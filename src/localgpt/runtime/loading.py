@@ -19,7 +19,8 @@ from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
 from localgpt.compute.opencl.loading import load_opencl_family
 from localgpt.runtime.holdings import MemoryOptions
-from localgpt.runtime.local import LocalService, Models
+from localgpt.runtime.local import LocalService
+from localgpt.runtime.models import Models
 from localgpt.tasks import Channel, Event, Request, Result, Status
 
 __all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_models", "load_service", "plan_load"]

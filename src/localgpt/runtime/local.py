@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from localgpt.engine.async_engine import AsyncEngine, within
 from localgpt.engine.engine import Engine
-from localgpt.engine.runner import CachedDecoder, ModelRunner
+from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.media.text.tokenizer import StreamDecoder
@@ -41,7 +41,8 @@ from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.holdings import Holdings, MemoryOptions
 from localgpt.runtime.memory_status import memory_status
-from localgpt.runtime.pictures import Encoder, PictureReader
+from localgpt.runtime.models import Models
+from localgpt.runtime.pictures import PictureReader
 from localgpt.runtime.questions import (
     AnswerRequest,
     AnswerRules,
@@ -70,46 +71,12 @@ from localgpt.tasks import (
     Usage,
 )
 
-if TYPE_CHECKING:
-    from localgpt.checkpoints.family import FamilyInfo
-    from localgpt.media.text.tokenizer import Tokenizer
-    from localgpt.models.projector import Projector
-
-__all__ = ["LocalService", "Models", "VoiceNotInstalledError"]
+__all__ = ["LocalService", "VoiceNotInstalledError"]
 
 _NUM_DECODERS: Final = 2  # pictures decoded at once
 _MAX_EMBED_TOKENS: Final = 32_768  # of one text
 _MAX_EMBED_CHARS: Final = 8 * _MAX_EMBED_TOKENS  # more are refused without being tokenised
 _ANSWER_ROOM: Final = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
-
-
-class Models(Protocol):
-    """A loaded family: `checkpoints.Family`, or one of another backend."""
-
-    @property
-    def info(self) -> FamilyInfo:
-        """What it says of itself."""
-        ...
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Text to ids."""
-        ...
-
-    @property
-    def decoder(self) -> CachedDecoder:
-        """The language model."""
-        ...
-
-    @property
-    def encoder(self) -> Encoder | None:
-        """Eyes, if it has them."""
-        ...
-
-    @property
-    def projector(self) -> Projector | None:
-        """From the encoder's features to the decoder's tokens, beside the encoder."""
-        ...
 
 
 class VoiceNotInstalledError(InputError):

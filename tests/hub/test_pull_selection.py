@@ -130,11 +130,11 @@ def test_what_has_nothing_to_read(
 
 
 @pytest.mark.parametrize(
-    ("file", "values", "reason"),
+    ("texts", "reason"),
     [
-        ("config.json", {"auto_map": {}, "model_type": "own-network"}, "network own-network is Python"),
-        ("config.json", {"auto_map": {}}, "network without name is Python"),
-        ("model_index.json", {"_class_name": ["pipeline", "OwnPipeline"]}, "pipeline OwnPipeline is Python"),
+        ({"config.json": {"auto_map": {}, "model_type": "own-network"}}, "network own-network is Python"),
+        ({"config.json": {"auto_map": {}}}, "network without name is Python"),
+        ({"model_index.json": {"_class_name": ["pipeline", "OwnPipe"]}}, "pipeline OwnPipe is Python"),
     ],
 )
 def test_networks_that_are_code_are_refused_before_their_weights(
@@ -142,15 +142,15 @@ def test_networks_that_are_code_are_refused_before_their_weights(
     models: Path,
     pull_now: PullNow,
     monkeypatch: pytest.MonkeyPatch,
-    file: str,
-    values: dict[str, object],
+    texts: dict[str, object],
     reason: str,
 ) -> None:
     monkeypatch.setattr(pulling, "_known_types", lambda: frozenset({"llama"}))
-    hub.repos[REPO].files = {file: json.dumps(values).encode(), "unet/m.safetensors": b"x"}
+    files = {name: json.dumps(values).encode() for name, values in texts.items()}
+    hub.repos[REPO].files = {**files, "unet/m.safetensors": b"x"}
     with pytest.raises(UnsafeCheckpointError, match=f"without running its code: its {reason}"):
         pull_now()
-    assert {asked.name for asked in hub.asked} == {file} and not half_made(models)
+    assert {asked.name for asked in hub.asked} == set(texts) and not half_made(models)
 
 
 def test_code_beside_a_network_that_is_known_is_left_where_it_is(

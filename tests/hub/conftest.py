@@ -25,6 +25,11 @@ def make_bytes(num_bytes: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(num_bytes)
 
 
+def make_weights(num_bytes: int, seed: int = 0) -> bytes:
+    """A safetensors file with nothing but noise behind its header."""
+    return b"\2" + bytes(7) + b"{}" + make_bytes(num_bytes - 10, seed)
+
+
 def make_files() -> dict[str, bytes]:
     """A model of two shards with what belongs to it, and what is left where it is."""
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
@@ -34,8 +39,8 @@ def make_files() -> dict[str, bytes]:
         "LICENSE": b"do what you like\n",
         "config.json": json.dumps({"model_type": "llama"}).encode(),
         "model.safetensors.index.json": json.dumps(index).encode(),
-        "model-00001-of-00002.safetensors": make_bytes(5 * PART_BYTES + 123, 1),
-        "model-00002-of-00002.safetensors": make_bytes(2 * PART_BYTES, 2),
+        "model-00001-of-00002.safetensors": make_weights(5 * PART_BYTES + 123, 1),
+        "model-00002-of-00002.safetensors": make_weights(2 * PART_BYTES, 2),
         "tokenizer/词表 é.json": '{"你好": 1}'.encode(),
         "tokenizer/empty.txt": b"",
         "pytorch_model.bin": make_bytes(1000, 3),

@@ -13,7 +13,7 @@ from localgpt.checkpoints.hub import kept
 from localgpt.checkpoints.hub.address import Hub, hub_of
 from localgpt.checkpoints.hub.pull import Watcher
 from localgpt.errors import CancelledRequestError, CapacityError, ConfigError
-from tests.hub.conftest import FETCHED, PART_BYTES, REPO, PullNow, make_bytes
+from tests.hub.conftest import FETCHED, PART_BYTES, REPO, PullNow, make_weights
 from tests.hub.hub_server import Fault, HubServer, Repo, sha256
 
 COMMIT = "a" * 40
@@ -109,7 +109,7 @@ def test_two_pulls_of_one_model_do_not_fight(hub: HubServer, models: Path, pull_
     with kept.lock_model(models, REPO):
         with pytest.raises(CapacityError, match=f"another LocalGPT is at work on {REPO}"):
             pull_now()
-        hub.repos["maker/other"] = Repo({"a.safetensors": b"x" * 10})
+        hub.repos["maker/other"] = Repo({"a.safetensors": make_weights(10)})
         assert pull_now("maker/other").manifest.num_bytes == 10
     assert not pull_now().was_here
 
@@ -129,8 +129,8 @@ def test_a_branch_that_moved_is_another_model(hub: HubServer, models: Path, pull
 
 
 def test_licences_are_told_as_the_card_does(hub: HubServer, pull_now: PullNow) -> None:
-    hub.repos["a/named"] = Repo({"m.safetensors": make_bytes(10)}, licence="llama3.2")
-    hub.repos["a/none"] = Repo({"m.safetensors": make_bytes(10)}, licence="")
+    hub.repos["a/named"] = Repo({"m.safetensors": make_weights(10)}, licence="llama3.2")
+    hub.repos["a/none"] = Repo({"m.safetensors": make_weights(10)}, licence="")
     assert pull_now("a/named").manifest.licence == "llama3.2"
     assert pull_now("a/none").manifest.licence == "unknown"
 
@@ -152,6 +152,9 @@ def test_the_environment_names_hub_and_token(tmp_path: Path) -> None:
         ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE=1 says to stay offline"),
         ({"LOCALGPT_OFFLINE": "true"}, "LOCALGPT_OFFLINE=true says to stay offline"),
         ({"LOCALGPT_HUB": "ftp://hub"}, "LOCALGPT_HUB is 'ftp://hub'; expected an address"),
+        ({"LOCALGPT_HUB": "https://me:secret@hub.example"}, "expected an address"),
+        ({"LOCALGPT_HUB": "http://["}, "expected an address"),
+        ({"LOCALGPT_HUB": "http://hub:many"}, "expected an address"),
         ({"HF_ENDPOINT": "hub"}, "HF_ENDPOINT is 'hub'; expected an address"),
         ({"HF_ENDPOINT": "http://hub.example", "HF_TOKEN": "hf_x"}, "without encryption"),
         ({"HF_TOKEN": "two words"}, "HF_TOKEN holds no token"),

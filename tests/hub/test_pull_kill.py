@@ -11,7 +11,7 @@ import pytest
 
 from localgpt.checkpoints.hub import kept
 from localgpt.checkpoints.hub.pull import Watcher
-from tests.hub.conftest import PART_BYTES, REPO, PullNow, half_made, make_bytes
+from tests.hub.conftest import PART_BYTES, REPO, PullNow, half_made, make_weights
 from tests.hub.hub_server import HubServer
 from tests.law.source import ROOT
 
@@ -50,7 +50,7 @@ class Killer:
 def test_a_killed_pull_resumes_to_the_right_hash(
     hub: HubServer, models: Path, pull_now: PullNow, num_kills: int
 ) -> None:
-    hub.repos[REPO].files[LARGE] = make_bytes(num_kills * 6 * PART_BYTES + 77, num_kills)
+    hub.repos[REPO].files[LARGE] = make_weights(num_kills * 6 * PART_BYTES + 77, num_kills)
     killer, chance = Killer(hub), random.Random(num_kills)
     num_killed = num_whole = 0
     here = 0

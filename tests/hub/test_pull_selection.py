@@ -153,6 +153,24 @@ def test_networks_that_are_code_are_refused_before_their_weights(
     assert {asked.name for asked in hub.asked} == set(texts) and not half_made(models)
 
 
+@pytest.mark.parametrize(
+    ("data", "kind", "reason"),
+    [
+        (b"\x80\x04K\x01.", UnsafeCheckpointError, "is a pickle, which can run code"),
+        (b"PK\x03\x04 archive", UnsafeCheckpointError, "is a pickle, which can run code"),
+        (b"\xff" + bytes(7) + b"{}", CheckpointError, "is cut short: 10 bytes"),
+        (b"hello", CheckpointError, "is not a safetensors file"),
+    ],
+)
+def test_weights_are_judged_by_their_content(
+    hub: HubServer, models: Path, pull_now: PullNow, data: bytes, kind: type[CheckpointError], reason: str
+) -> None:
+    hub.repos[REPO].files = {"config.json": b"{}", "model.safetensors": data}
+    with pytest.raises(kind, match=f"model.safetensors of {REPO} {reason}"):
+        pull_now()
+    assert not half_made(models) and not list(models.rglob("*.bytes"))
+
+
 def test_code_beside_a_network_that_is_known_is_left_where_it_is(
     hub: HubServer, pull_now: PullNow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from localgpt.errors import ConfigError
 
@@ -49,8 +49,8 @@ def hub_of(environment: Mapping[str, str]) -> Hub:
             raise ConfigError(f"{name}={environment[name]} says to stay offline; unset it to pull a model")
     variable = next((name for name in _HUB_VARIABLES if environment.get(name, "").strip()), None)
     url = environment[variable].strip().rstrip("/") if variable else DEFAULT_HUB
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = _split(url)
+    if parts is None:
         raise ConfigError(f"{variable} is {url!r}; expected an address such as {DEFAULT_HUB}")
     token = _token(environment)
     if token and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
@@ -80,6 +80,16 @@ def check_revision(revision: str) -> str:
     if not _REVISION.fullmatch(revision) or ".." in revision or "//" in revision or revision.endswith("/"):
         raise ConfigError(f"{revision!r} is no revision; expected a branch, a tag or a commit")
     return revision
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a hub's address; None if it cannot be one. A password in it would be written down."""
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.port != 0 and not (parts.username or parts.password or parts.query or parts.fragment)
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.hostname and is_plain else None
 
 
 def _token(environment: Mapping[str, str]) -> str | None:

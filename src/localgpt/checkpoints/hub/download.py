@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from localgpt.checkpoints.content import check_is_safetensors
 from localgpt.checkpoints.hub.disk import disk_errors
 from localgpt.checkpoints.hub.hashes import git_sha1_of, sha256_of
 from localgpt.checkpoints.hub.metadata import HubFile
@@ -157,9 +158,19 @@ class Downloader:
                 f"{file.name} of {self._repo} is not what {self._client.hub.host} says it is: its hash is "
                 f"{got}, expected {file.hash}; it was thrown away, run the same command to fetch it again"
             )
+        if file.name.endswith(".safetensors"):
+            self._check_content(file, partial)
         if not file.sha256:
             self._hashes[file.name] = sha256_of(partial.path)
         partial.finish(place_in(self.files, file.name))
+
+    def _check_content(self, file: HubFile, partial: PartialFile) -> None:
+        """Whether it is what its name says; the hash only says that the hub has the same."""
+        try:
+            check_is_safetensors(partial.path, name=f"{file.name} of {self._repo}")
+        except CheckpointError:
+            partial.drop()
+            raise
 
     def _is_there(self, file: HubFile) -> bool:
         """Files get to their place only after they were checked."""

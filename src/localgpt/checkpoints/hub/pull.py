@@ -43,13 +43,13 @@ class Pulled:
 
 @dataclass(slots=True, kw_only=True)
 class Watcher:
-    """Is told how a pull goes; `on_bytes` from any thread.
+    """Is told how one pull goes, and can end it; `on_bytes` from any thread.
 
     Args:
         on_total: the bytes of the model, and how many of them are here already.
         on_bytes: so many more came; less than zero when some have to come again.
         on_note: something a user should know, as one line.
-        stop: set it to end the pull.
+        stop: set it to end the pull; a pull that fails sets it, to end its own threads.
     """
 
     on_total: Callable[[int, int], None] = lambda total, here: None

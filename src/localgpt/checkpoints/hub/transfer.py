@@ -214,7 +214,7 @@ class HubClient:
         if code == "EntryNotFound":
             return HubError(f"{repo} lost a file while it was pulled; run the same command again")
         if status in (401, 404):
-            private = "its token does not open it" if self.hub.token else "it is private and needs HF_TOKEN"
+            private = "the token does not open it" if self.hub.token else "it is private and needs HF_TOKEN"
             return ConfigError(f"no model {repo!r} on {self.hub.host}, or {private}; check the name")
         return HubError(f"{self.hub.host} answers {status} {response.reason_phrase}; try again later")
 

@@ -8,6 +8,7 @@
     |- InputError             what the caller sent cannot be used; `param` names the field
     |  |- ImageFormatError        not a picture, broken, or too large
     |  |- PromptTooLongError      more tokens than the context holds
+    |  |- LastAdminError          without that key nobody could manage keys
     |- CapacityError          no room now: queue full, memory exhausted
     |  |- RateLimitError          the caller's own limit is used up
     |- HubError               the hub of models cannot be reached, breaks off, or answers nonsense
@@ -32,6 +33,7 @@ __all__ = [
     "HubError",
     "ImageFormatError",
     "InputError",
+    "LastAdminError",
     "LocalGPTError",
     "MissingWeightsError",
     "PromptTooLongError",
@@ -82,6 +84,10 @@ class ImageFormatError(InputError):
 
 class PromptTooLongError(InputError):
     """The prompt alone does not fit the model's context."""
+
+
+class LastAdminError(InputError):
+    """The key is the last admin's, and somebody still needs an admin."""
 
 
 class CapacityError(LocalGPTError):

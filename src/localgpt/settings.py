@@ -1,18 +1,20 @@
 """Settings of one process, and the folder all state lives in.
 
-Values come from arguments first, then from the environment (`LOCALGPT_PORT=9000`), then from the defaults
-here. Nothing is read and no folder is made when this module is imported.
+Values come from arguments first, then from the environment (`LOCALGPT_PORT=9000`; a list is `A,B` or JSON),
+then from the defaults here. Nothing is read and no folder is made when this module is imported.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from localgpt.errors import ConfigError
@@ -35,17 +37,24 @@ CONFIG_KEYS: Mapping[str, str] = {
 }
 """Keys `start_api` knows, and the setting each one names."""
 
+_SECRETS = ("api_keys", "database_url", "passphrase")  # never told, not even where they are wrong
+
 
 class Settings(BaseSettings):
     """What a server or a command needs to know; unknown names are errors."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LOCALGPT_", extra="forbid", frozen=True, str_strip_whitespace=True
+        env_prefix="LOCALGPT_",
+        enable_decoding=False,  # lists and tables are read below, which can say what is wrong with them
+        extra="forbid",
+        frozen=True,
+        str_strip_whitespace=True,
+        hide_input_in_errors=True,
     )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)  # 0 lets the system choose
-    api_keys: tuple[str, ...] = ()  # any of them opens the server; none is allowed on loopback only
+    api_keys: tuple[str, ...] = Field(default=(), repr=False)  # any of them opens the server; see `access`
     model: str | None = None  # folder, file or catalogue id; None is the embedded family
     device: str = "auto"
     fp16: bool = False
@@ -73,7 +82,7 @@ class Settings(BaseSettings):
     tls_self_signed: bool = False  # make a certificate in the data folder, for microphones on a local network
 
     # The store: conversations, keys and settings.
-    database_url: str | None = None  # None: SQLite in the data folder; postgresql+asyncpg://... is known too
+    database_url: str | None = Field(default=None, repr=False)  # None: SQLite; or postgresql+asyncpg://...
     encrypt: bool = True  # content at rest
     passphrase: SecretStr | None = None  # opens the store instead of the key file; LOCALGPT_PASSPHRASE
     use_keyring: bool = False  # keep the store's key with the operating system instead of a file
@@ -81,6 +90,46 @@ class Settings(BaseSettings):
 
     # Model names of other services that are answered by a model here; see server/aliases.py.
     model_aliases: dict[str, str] | None = None  # None: the default table
+
+    @field_validator("api_keys", "allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def _read_list(cls, value: Any) -> Any:
+        return _as_list(value) if isinstance(value, str) else value
+
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _read_table(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise PydanticCustomError("table", 'expected JSON such as {"gpt-4o": "MODEL"}') from None
+
+    @field_validator("api_keys")
+    @classmethod
+    def _refuse_empty_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(keys):  # stripped before
+            raise PydanticCustomError(
+                "empty_key", "a key is empty, which keeps nobody out; leave it out, or give a long random one"
+            )
+        return keys
+
+    @field_validator("allowed_hosts", "trusted_proxies")
+    @classmethod
+    def _refuse_empty_entries(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(entries):
+            raise PydanticCustomError("empty_entry", "an entry is empty; leave it out")
+        return entries
+
+    @field_validator("passphrase")
+    @classmethod
+    def _refuse_empty_passphrase(cls, words: SecretStr | None) -> SecretStr | None:
+        if words is not None and not words.get_secret_value().strip():
+            raise PydanticCustomError(
+                "empty_passphrase", "it is empty; choose several words, or leave it unset"
+            )
+        return words
 
 
 def build_settings(**values: Any) -> Settings:
@@ -92,15 +141,31 @@ def build_settings(**values: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"unknown setting {name!r}; known settings: {', '.join(sorted(Settings.model_fields))}"
-            ) from None
-        raise ConfigError(
-            f"setting {name} is {first['input']!r}; {first['msg'][:1].lower()}{first['msg'][1:]}"
-        ) from None
+        raise ConfigError(_told(error.errors()[0])) from None
+
+
+def _as_list(text: str) -> list[str]:
+    """`a,b` or `["a", "b"]`, as variables of the environment hold lists."""
+    if not text.lstrip().startswith(("[", "{", '"', "'")):
+        return text.split(",")
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        entries = None
+    if not (isinstance(entries, list) and all(isinstance(entry, str) for entry in entries)):
+        raise PydanticCustomError("list", 'expected entries as in A,B without quotes, or as in ["A", "B"]')
+    return entries
+
+
+def _told(error: ErrorDetails) -> str:
+    """One error of pydantic's in one line, without the value of a secret."""
+    name = ".".join(str(part) for part in error["loc"]) or "settings"
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}; known settings: {', '.join(sorted(Settings.model_fields))}"
+    expected = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    if name.split(".")[0] in _SECRETS:
+        return f"setting {name} cannot be used: {expected}"
+    return f"setting {name} is {error['input']!r}; {expected}"
 
 
 def settings_from_config(config: Mapping[str, Any], *, host: str, port: int) -> Settings:
@@ -120,13 +185,23 @@ def settings_from_config(config: Mapping[str, Any], *, host: str, port: int) -> 
             raise ConfigError(f"unknown config key {key!r}; known keys: {', '.join(CONFIG_KEYS)}")
         name = CONFIG_KEYS[key]
         if name == "api_keys":
-            value = (value,) if isinstance(value, str) else tuple(value)
+            value = _as_keys(value)
         if values.get(name, value) != value:
             raise ConfigError(
                 f"config key {key!r} is {value!r}, but {name} was already given as {values[name]!r}"
             )
         values[name] = value
     return build_settings(**values)
+
+
+def _as_keys(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    raise ConfigError(
+        f"config key 'api_key' is a {type(value).__name__}; expected a key or a list of keys, or leave it out"
+    )
 
 
 def data_folder(settings: Settings, *, create: bool = False) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from localgpt.errors import LocalGPTError
+from localgpt.errors import InputError, LocalGPTError
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     AskRequest,
@@ -36,6 +36,7 @@ from localgpt.tasks import (
 )
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=3)
+EMBED_DIM = 3
 
 Script = Sequence[str | TextDelta | ToolCallDelta]
 RequestT = TypeVar("RequestT", bound=Request)
@@ -113,6 +114,8 @@ class FakeService:
             self.requests.append(request)
             if self.error is not None:
                 raise self.error
+            if request.dimensions not in (None, EMBED_DIM):
+                raise InputError(f"dimensions is {request.dimensions}, not {EMBED_DIM}", param="dimensions")
             vectors = tuple(_vector(one) for one in request.inputs)
             return EmbedResult(
                 embeddings=vectors, usage=Usage(prompt_tokens=5, completion_tokens=0), model="m"
@@ -178,6 +181,7 @@ class FakeService:
             num_params=142_000_000,
             weight_bytes=149_000_000,
             context_len=2560,
+            num_image_tokens=196,
             created=1_760_000_000,
             licence="CC BY-NC-SA 4.0",
         )

@@ -128,10 +128,10 @@ async def test_users_do_not_manage_keys(app: FastAPI, connect: Connect) -> None:
 
 
 async def test_keys_of_the_settings_sign_in_too(store: Store, service: FakeService, connect: Connect) -> None:
-    settings = Settings(api_keys=("first", "second"), host="0.0.0.0")
+    settings = Settings(api_keys=("first-key", "second-key"), host="0.0.0.0")
     browser = connect(create_app(settings, service, store=store))
     owners = []
-    for key in ("first", "second"):
+    for key in ("first-key", "second-key"):
         assert (await browser.post("/api/session", json={"key": key})).json()["role"] == "admin"
         answer = {"messages": [{"role": "user", "content": "hi"}]}
         await browser.post("/v1/chat/completions", json=answer, headers=ORIGIN)
@@ -140,7 +140,9 @@ async def test_keys_of_the_settings_sign_in_too(store: Store, service: FakeServi
         assert service.chat.owner == by_cookie
         owners.append(by_cookie)
     assert owners[0] == "local" and owners[1].startswith("key:") and "second" not in owners[1]
-    without = connect(create_app(settings.model_copy(update={"api_keys": ("first",)}), service, store=store))
+    without = connect(
+        create_app(settings.model_copy(update={"api_keys": ("first-key",)}), service, store=store)
+    )
     cookie = {"cookie": f"{SESSION_COOKIE}={browser.cookies[SESSION_COOKIE]}"}
     assert (await without.get("/api/settings", headers=cookie)).status_code == 401  # its key is gone
 

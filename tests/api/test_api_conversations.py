@@ -349,8 +349,8 @@ async def test_what_is_kept(page: httpx.AsyncClient, store: Store) -> None:
     data = (await page.get("/api/data")).json()
     assert data.pop("bytes") > 0
     assert data == {
-        "conversations": 1, "messages": 1, "attachments": 0, "encrypted": True, "retention_days": None,
-        "folder": str(store.folder),
+        "conversations": 1, "messages": 1, "attachments": 0, "responses": 0, "encrypted": True,
+        "retention_days": None, "folder": str(store.folder),
     }  # fmt: skip
 
 

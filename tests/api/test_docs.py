@@ -85,6 +85,14 @@ def test_every_error_code_is_named() -> None:
     assert known <= told
 
 
+def test_every_code_in_the_sources_is_named() -> None:
+    folder = Path(errors.__file__).parent
+    sources = [path.read_text(encoding="utf-8") for path in folder.rglob("*.py")]
+    known = {code for text in sources for code in re.findall(r'\bcode="(\w+)"', text)}
+    assert {"admin_only", "no_store"} <= known
+    assert not {code for code in known if f"`{code}`" not in PAGE}
+
+
 def test_bodies_that_do_not_fit_are_documented_as_what_they_are(schema: dict[str, Any]) -> None:
     """The framework documents a 422 of its own; here that is the 400 with the one error body."""
     assert not [name for name, operation in operations(schema) if "422" in operation["responses"]]

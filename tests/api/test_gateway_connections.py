@@ -160,9 +160,9 @@ async def test_forwarded_headers_are_believed_of_named_proxies_alone(
     spoofed = (
         f"GET /v1/status HTTP/1.1\r\n{HOST}"
         "x-forwarded-host: evil.example\r\nx-forwarded-for: 1.2.3.4\r\nx-forwarded-proto: https\r\n"
-        "connection: close\r\n\r\n"
+        "authorization: Bearer a-long-key\r\nconnection: close\r\n\r\n"
     )
-    async with live(Settings(trusted_proxies=proxies), service) as server:
+    async with live(Settings(trusted_proxies=proxies, api_keys=("a-long-key",)), service) as server:
         seen: list[str] = []
         answer = server.app.middleware_stack
         assert answer is not None

@@ -118,7 +118,8 @@ async def test_foreign_names_are_not_answered(http: httpx.AsyncClient, host: str
 
 
 async def test_further_names_of_the_settings(service: FakeService, connect: Connect) -> None:
-    client = connect(create_app(Settings(allowed_hosts=("Chat.example",)), service))
+    settings = Settings(allowed_hosts=("Chat.example",), api_keys=("a-long-key",))
+    client = connect(create_app(settings, service), headers={"authorization": "Bearer a-long-key"})
     for host in ("chat.example", "CHAT.example:443"):
         assert (await client.get("/v1/models", headers={"host": host})).status_code == 200
     assert (await client.get("/v1/models", headers={"host": "other.example"})).status_code == 403

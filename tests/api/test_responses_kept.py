@@ -19,9 +19,9 @@ from localgpt.errors import BackendError, StoreError
 from localgpt.server import create_app
 from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
-from localgpt.tasks import EMBEDDED_MODEL_ID, Message, TextPart, ToolCall
+from localgpt.tasks import EMBEDDED_MODEL_ID, Message, TextDelta, TextPart, ToolCall
 from tests.api.conftest import BASE_URL
-from tests.api.fake_service import FakeService, call_deltas
+from tests.api.fake_service import FakeService, call_deltas, likely
 
 MODEL = EMBEDDED_MODEL_ID
 FUNCTION: dict[str, Any] = {"type": "function", "name": "weather", "parameters": {}, "strict": False}
@@ -85,7 +85,7 @@ async def test_a_response_is_read_again_and_deleted(openai: AsyncOpenAI, archive
     response = await openai.responses.create(model=MODEL, input="Hello")
     assert response.store is True  # type: ignore[attr-defined]
     assert await openai.responses.retrieve(response.id) == response
-    assert await openai.responses.retrieve(response.id, include=["message.output_text.logprobs"]) == response
+    assert await openai.responses.retrieve(response.id, include=["message.input_image.image_url"]) == response
     await openai.responses.delete(response.id)
     assert not archive.payloads
     with pytest.raises(sdk.NotFoundError) as raised:
@@ -199,7 +199,7 @@ async def test_input_items(openai: AsyncOpenAI, http: httpx.AsyncClient) -> None
 @pytest.mark.parametrize(
     ("query", "param"),
     [("limit=0", "limit"), ("limit=101", "limit"), ("order=up", "order"), ("after=msg_1", "after"),
-     ("include=everything", "include[0]")],
+     ("include=everything", "include[0]"), ("include=message.output_text.logprobs", "include")],
 )  # fmt: skip
 async def test_pages_of_input_items(http: httpx.AsyncClient, query: str, param: str) -> None:
     body = (await http.post("/v1/responses", json={"input": "x"})).json()
@@ -218,6 +218,20 @@ async def test_kept_responses_are_not_streamed_again(http: httpx.AsyncClient, qu
     response = await http.get(f"/v1/responses/{body['id']}?{query}")
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
+
+
+async def test_log_probabilities_are_read_again_or_refused(
+    openai: AsyncOpenAI, http: httpx.AsyncClient, service: FakeService
+) -> None:
+    service.deltas = (likely("Hi", -0.5),)
+    wanted: Any = ["message.output_text.logprobs"]
+    full = await openai.responses.create(model=MODEL, input="Hello", include=wanted)
+    assert await openai.responses.retrieve(full.id, include=wanted) == full
+    service.deltas = (TextDelta(text="Hi"),)
+    bare = await openai.responses.create(model=MODEL, input="Hello")
+    for param in ("include", "include[]"):
+        response = await http.get(f"/v1/responses/{bare.id}", params={param: wanted[0]})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 async def test_cancelling_is_refused(http: httpx.AsyncClient) -> None:

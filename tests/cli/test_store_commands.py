@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from localgpt.server.store import opening
+from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from tests.cli.conftest import Run
 
@@ -72,6 +76,8 @@ def test_a_backup_goes_round(run: Run, tmp_path: Path, home: Path, monkeypatch: 
     assert "--force" in run("restore", "file", "--passphrase-file", "words").line
     monkeypatch.setenv("LOCALGPT_HOME", str(tmp_path / "new"))
     assert "LOCALGPT_BACKUP_PASSPHRASE" in run("restore", "file").line
+    monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "")
+    assert "LOCALGPT_BACKUP_PASSPHRASE is empty" in run("backup", "again").line
     monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "wrong")
     assert "passphrase does not open" in run("restore", "file").line
     monkeypatch.setenv("LOCALGPT_BACKUP_PASSPHRASE", "several words")
@@ -91,15 +97,53 @@ def test_an_encrypted_store_asks_for_what_opens_it(
     assert "opened by the key file" in run("keys", "list").line
 
 
-def test_a_public_address_needs_a_key_that_may_be_in_the_store(
-    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_last_admins_key_goes_by_force(run: Run) -> None:
+    run("keys", "create", "phone")
+    run("keys", "create", "laptop", "--role", "admin")
+    assert "last admin's key" in run("keys", "revoke", "laptop").line
+    assert run("keys", "revoke", "laptop", "--force").status == 0
+
+
+def test_an_admin_takes_over_by_its_flag_alone(run: Run) -> None:
+    run("keys", "create", "alice", "--role", "admin")
+    taken = ("keys", "create", "bob", "--role", "admin", "--take-over")
+    assert "'alice' opens what was written" in run(*taken).line
+    run("keys", "revoke", "alice")
+    assert "--take-over opens it" in run("keys", "create", "dave", "--role", "admin").err
+    assert "take-over" not in run(*taken).err
+    assert "only an admin's key" in run("keys", "create", "carol", "--take-over").line
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        ("--host", "0.0.0.0"),
+        ("--allowed-host", "chat.example"),
+        ("--allowed-host", "chat.example", "--trusted-proxy", "127.0.0.1"),
+    ],
+)
+def test_a_public_server_needs_a_key_that_may_be_in_the_store(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, public: tuple[str, ...]
 ) -> None:
     asked: list[Settings] = []
-    monkeypatch.setattr("localgpt.server.start.serve", lambda settings, **_: asked.append(settings))
-    serve = ("serve", "--host", "0.0.0.0", "--data-dir", str(home))
+    opened: list[Settings] = []
+    monkeypatch.setattr("localgpt.server.start.log_to_stderr", lambda settings: None)
+    monkeypatch.setattr("localgpt.server.start._serve", lambda settings, *_: asked.append(settings))
+    serve = ("serve", *public, "--data-dir", str(home))
     refused = run(*serve)
-    assert "--api-key sk-" in refused.line and "localgpt keys create" in refused.line
+    assert f"localgpt serve {' '.join(public)} --api-key sk-" in refused.line
+    assert "localgpt keys create" in refused.line
     assert not asked and not home.exists()
     run("keys", "create", "phone", "--data-dir", str(home))
+    monkeypatch.setattr(opening, "open_store", partial(_open_noted, opened, opening.open_store))
     assert run(*serve).status == 0
-    assert [settings.host for settings in asked] == ["0.0.0.0"]
+    assert len(asked) == len(opened) == 1
+    run("keys", "revoke", "phone", "--data-dir", str(home))
+    assert "localgpt keys create" in run(*serve).line
+
+
+async def _open_noted(
+    opened: list[Settings], open_store: Callable[..., Awaitable[Store]], settings: Settings
+) -> Store:
+    opened.append(settings)
+    return await open_store(settings)

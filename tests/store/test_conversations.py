@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from localgpt.errors import InputError
 from localgpt.server.store.attachments import UPLOAD_GRACE_S
 from localgpt.server.store.opening import Store, open_store
-from localgpt.server.store.records import DataSummary, StoredMessage, StoredUsage
+from localgpt.server.store.records import DataSummary, StoredMessage, StoredUsage, branch_of
 from localgpt.settings import Settings
 from tests.store.conftest import Clock
 
 ME, OTHER = "local", "key_other"
+NOTHING = DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_responses=0, num_bytes=0)
 
 
 def said(message_id: str, text: str = "Hello", parent: str | None = None, **values: object) -> StoredMessage:
@@ -67,9 +69,9 @@ async def test_messages_form_a_tree(store: Store) -> None:
     await store.conversations.create(ME, "c")
     for message_id, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "b"), ("e", None)):
         await store.conversations.add(ME, "c", said(message_id, parent=parent))
-    branch = await store.conversations.branch(ME, "c", "d")
-    assert branch is not None and [message.id for message in branch] == ["a", "b", "d"]
-    assert await store.conversations.branch(ME, "c", "x") is None
+    branch = branch_of(await store.conversations.messages(ME, "c"), "d")
+    assert [message.id for message in branch] == ["a", "b", "d"]
+    assert branch_of(branch, "x") == branch_of(branch, None) == []
     shown = await store.conversations.change(ME, "c", leaf="c")
     assert shown is not None and shown.leaf == "c"
     with pytest.raises(InputError, match="no such message") as refused:
@@ -157,8 +159,19 @@ async def test_pictures_are_stored_once_and_go_with_their_last_message(store: St
     assert found is not None and (found.data, found.media_type) == (b"picture", "image/png")
     await store.conversations.delete(ME, "d")
     assert await store.attachments.get(ME, first.id) is None
-    summary = await store.summary(ME)
-    assert summary == DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_bytes=0)
+    assert await store.summary(ME) == NOTHING
+
+
+async def test_deleting_leaves_the_pictures_of_unsent_messages(store: Store) -> None:
+    unsent = await store.attachments.put(ME, b"unsent", "image/png")
+    sent = await store.attachments.put(ME, b"sent", "image/png")
+    for name in ("c", "d"):
+        await store.conversations.create(ME, name)
+        await store.conversations.add(ME, name, said("a"), [sent.id])
+    await store.conversations.delete(ME, "c")
+    assert await store.conversations.delete_all(ME) == 1
+    assert await store.attachments.get(ME, sent.id) is None
+    assert await store.attachments.get(ME, unsent.id) is not None
 
 
 async def test_uploads_nobody_used_go_after_a_day(store: Store, clock: Clock) -> None:
@@ -187,6 +200,39 @@ async def test_retention_removes_what_is_older(settings: Settings, clock: Clock)
     assert await store.conversations.get(ME, "old") is None and await store.responses.get(ME, "old") is None
     assert await store.conversations.get(ME, "new") is not None
     await store.close()
+
+
+async def test_a_conversation_is_read_as_it_was_at_one_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.conversations.create(ME, "c")
+    await store.conversations.add(ME, "c", said("a"))
+    rows, load = store.conversations._rows, store.conversations._rows.load
+
+    async def load_late(*args: Any) -> list[StoredMessage]:
+        monkeypatch.setattr(rows, "load", load)
+        await store.conversations.add(ME, "c", said("b", parent="a"))
+        return await load(*args)
+
+    monkeypatch.setattr(rows, "load", load_late)
+    whole = await store.conversations.whole(ME, "c")
+    assert whole is not None and whole[0].leaf == whole[1][-1].id == "a"
+    again = await store.conversations.whole(ME, "c")
+    assert again is not None and again[0].leaf == again[1][-1].id == "b"
+    assert await store.conversations.whole(OTHER, "c") is None
+
+
+async def test_kept_responses_go_after_a_month_at_the_latest(settings: Settings, clock: Clock) -> None:
+    for days, retention_days in ((30, None), (7, 7), (30, 90)):
+        store = await open_store(settings.model_copy(update={"retention_days": retention_days}), clock)
+        await store.responses.put(ME, "resp_1", b"payload")
+        clock.now += (days - 1) * 86400
+        await store.tidy()
+        assert await store.responses.get(ME, "resp_1") is not None
+        clock.now += 86400
+        await store.tidy()
+        assert await store.responses.get(ME, "resp_1") is None
+        await store.close()
 
 
 async def test_many_at_once(store: Store) -> None:
@@ -236,9 +282,9 @@ async def test_forgetting_an_owner_leaves_the_others(store: Store) -> None:
         await store.attachments.put(owner, b"unused", "image/png")
         await store.preferences.change(owner, system_prompt="Be kind.")
         await store.responses.put(owner, "resp_1", b"payload")
-    assert await store.forget(OTHER) == 1
-    empty = DataSummary(num_conversations=0, num_messages=0, num_attachments=0, num_bytes=0)
-    assert await store.summary(OTHER) == empty and await store.responses.get(OTHER, "resp_1") is None
+    forgotten = await store.forget(OTHER, with_settings=True)
+    assert (forgotten.num_conversations, forgotten.num_attachments, forgotten.num_responses) == (1, 1, 1)
+    assert await store.summary(OTHER) == NOTHING and await store.responses.get(OTHER, "resp_1") is None
     assert (await store.preferences.get(OTHER)).system_prompt == ""
     assert (await store.summary(ME)).num_attachments == 1
     assert await store.responses.get(ME, "resp_1") == b"payload"

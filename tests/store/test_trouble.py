@@ -11,7 +11,7 @@ from sqlalchemy import text
 from localgpt.errors import ConfigError, StoreError
 from localgpt.server.store.database import Database
 from localgpt.server.store.lock import FolderLock
-from localgpt.server.store.opening import DATABASE_FILE, Store, has_stored_keys, open_store
+from localgpt.server.store.opening import DATABASE_FILE, Store, may_be_there, open_store
 from localgpt.server.store.records import StoredMessage
 from tests.store.conftest import make_settings
 
@@ -77,6 +77,8 @@ async def test_a_database_that_is_away_is_told_without_its_password(tmp_path: Pa
     assert "secretword" not in str(refused.value)
 
 
-def test_looking_for_keys_makes_no_store(tmp_path: Path) -> None:
-    assert not has_stored_keys(make_settings(tmp_path / "home"))
-    assert not (tmp_path / "home").exists()
+async def test_looking_for_a_store_makes_none(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "home")
+    assert not may_be_there(settings) and not (tmp_path / "home").exists()
+    await (await open_store(settings)).close()
+    assert may_be_there(settings)

@@ -195,7 +195,6 @@ async def test_a_wrong_passphrase_is_one_clear_error(tmp_path: Path) -> None:
         {"passphrase": "x", "use_keyring": True},
         {"passphrase": "x", "encrypt": False},
         {"use_keyring": True, "encrypt": False},
-        {"passphrase": " "},
     ],
 )
 async def test_settings_that_contradict_each_other_make_nothing(
@@ -222,6 +221,8 @@ async def test_the_keyring_says_what_is_missing(
 def test_a_record_that_asks_for_less_work_is_refused(tmp_path: Path) -> None:
     record = json.loads(vault.wrap(KEY, "words"))
     assert vault.unwrap(json.dumps(record), "words") == KEY
+    with pytest.raises(ConfigError, match="passphrase is empty"):
+        vault.wrap(KEY, " ")
     changes: list[tuple[str, Any, type[LocalGPTError]]] = [
         ("n", 2, StoreError),
         ("n", 2**30, StoreError),

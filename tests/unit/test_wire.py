@@ -89,7 +89,7 @@ REQUESTS: list[Request] = [
     CompleteRequest(id="7", prompt="Once upon \ud83d", options=OPTIONS),
     DescribeRequest(id="3", image=PHOTO, language="zh", owner="someone"),
     AskRequest(id="4", image=PHOTO, question="What?", model="other"),
-    EmbedRequest(id="5", inputs=(TextPart(text="a"), PHOTO)),
+    EmbedRequest(id="5", inputs=(TextPart(text="a"), PHOTO), dimensions=16),
 ]
 CHAT_RESULT = ChatResult(
     text="嗨",

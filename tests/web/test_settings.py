@@ -62,6 +62,7 @@ def test_answers_follow_the_settings(visit: Visit, live: LiveServer) -> None:
 def test_data_is_counted_and_deleted(live: LiveServer, visitor: Callable[..., Visit]) -> None:
     live.remember("One", "1", "2")
     live.remember("Two", "1")
+    live.http.post("/v1/responses", json={"input": "Hi"}).raise_for_status()
     visit = visitor(live.url)
     page = visit.page
     page.locator(OPEN).first.click()
@@ -69,10 +70,11 @@ def test_data_is_counted_and_deleted(live: LiveServer, visitor: Callable[..., Vi
     rows = part.locator("dl > div")
     expect(rows.filter(has_text="Conversations")).to_contain_text("2")
     expect(rows.filter(has_text="Messages")).to_contain_text("3")
+    expect(rows.filter(has_text="Answers to programs")).to_contain_text("1")
     expect(rows.filter(has_text="Encrypted on disk")).to_contain_text("yes")
     expect(rows.filter(has_text="Kept")).to_contain_text("until you delete them")
     part.get_by_role("button", name="Delete all").click()
-    confirm = page.get_by_role("dialog", name="Delete every conversation?")
+    confirm = page.get_by_role("dialog", name="Delete every conversation, picture and kept answer?")
     expect(confirm.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")
     expect(confirm).to_have_count(0)
@@ -84,6 +86,7 @@ def test_data_is_counted_and_deleted(live: LiveServer, visitor: Callable[..., Vi
     expect(page.locator(OPEN)).to_have_count(0)
     expect(page.get_by_text("Ask anything. It stays here.")).to_be_visible()
     assert live.call("GET", "conversations")["data"] == []
+    assert live.call("GET", "data")["responses"] == 0
     assert visit.problems == []
 
 

@@ -60,9 +60,12 @@ def read_passphrase(file: Path | None) -> str | None:
     """The backup's own passphrase: of the environment, else of the file; None without either.
 
     Raises:
-        ConfigError: the file cannot be read, or is empty.
+        ConfigError: the file cannot be read, or what should hold words is empty.
     """
-    if words := os.environ.get("LOCALGPT_BACKUP_PASSPHRASE"):
+    words = os.environ.get("LOCALGPT_BACKUP_PASSPHRASE")
+    if words is not None:
+        if not words.strip():
+            raise ConfigError("LOCALGPT_BACKUP_PASSPHRASE is empty; choose several words, or leave it unset")
         return words
     if file is None:
         return None

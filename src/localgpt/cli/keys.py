@@ -41,35 +41,47 @@ def create(
         int | None,
         typer.Option("--max-parallel", metavar="N", min=1, help="Running and waiting. Default: no limit."),
     ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Open what was written without a key though an earlier admin's key opened it, who may have "
+            "written there too.",
+        ),
+    ] = False,
     json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key and write it once; it is stored nowhere.
 
     From the first key on, every request to the server needs one. The first admin's key opens the
-    conversations that were written while there was none. A running server heeds it within a second.
+    conversations that were written while there was none; later ones do not. A running server heeds it within
+    a second.
     """
     from localgpt.errors import ConfigError
     from localgpt.server.store.opening import with_store
-    from localgpt.server.store.records import Limits
+    from localgpt.server.store.records import LOCAL_OWNER, Limits
 
     if not name.strip() or len(name) > 100:
         raise ConfigError("the name is empty or longer than 100 characters; expected a word or two")
     settings = settings_of(data_dir=data_dir)
     limits = Limits(requests_per_minute=requests_per_minute, max_parallel=max_parallel)
 
-    async def work(store: Store) -> tuple[KeyEntry, str, bool]:
-        may_own_local = not settings.api_keys
-        made = await store.accounts.create(name.strip(), role, limits, may_own_local=may_own_local)
-        return *made, any(entry.role == "admin" for entry in await store.accounts.entries())
+    async def work(store: Store) -> tuple[KeyEntry, str, list[KeyEntry]]:
+        made = await store.accounts.create(
+            name.strip(), role, limits, may_own_local=not settings.api_keys, take_over=take_over
+        )
+        return *made, await store.accounts.entries()
 
-    entry, key, has_admin = with_store(settings, work)
+    entry, key, entries = with_store(settings, work)
     if json:
         print_json(_as_json(entry) | {"key": key})
         return
     note(f"{role} key {entry.name!r} ({entry.id}); it is shown this once")
-    if not has_admin:
+    if not any(other.role == "admin" for other in entries):
         note("no key is an admin's yet: localgpt keys create NAME --role admin makes one")
+    elif role == "admin" and not (settings.api_keys or any(other.owner == LOCAL_OWNER for other in entries)):
+        note("what was written without a key, or by an earlier admin, stays closed; --take-over opens it")
     write_text(key)
 
 
@@ -94,6 +106,9 @@ def revoke(
     delete_data: Annotated[
         bool, typer.Option("--delete-data", help="Remove what its owner wrote, too: there is no way back.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Revoke the last admin's key too, while others need an admin.")
+    ] = False,
     json: JsonOption = False,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -101,13 +116,18 @@ def revoke(
 
     A running server heeds it within a second.
     """
+    from localgpt.server.access import keep_admin
     from localgpt.server.store.opening import with_store
 
-    async def work(store: Store) -> tuple[KeyEntry, int | None]:
-        entry = await store.accounts.revoke(key)
-        return entry, await store.forget(entry.owner) if delete_data else None
+    settings = settings_of(data_dir=data_dir)
 
-    entry, num_deleted = with_store(settings_of(data_dir=data_dir), work)
+    async def work(store: Store) -> tuple[KeyEntry, int | None]:
+        entry = await store.accounts.revoke(key, keep_admin=keep_admin(settings, force=force))
+        if not delete_data:
+            return entry, None
+        return entry, (await store.forget(entry.owner, with_settings=True)).num_conversations
+
+    entry, num_deleted = with_store(settings, work)
     if json:
         print_json({"revoked": _as_json(entry), "deleted_conversations": num_deleted})
         return

@@ -27,7 +27,6 @@ from localgpt.cli.serve_options import (
     TrustedProxiesOption,
     WriteTimeoutOption,
 )
-from localgpt.errors import ConfigError
 
 __all__ = ["serve"]
 
@@ -49,7 +48,7 @@ def serve(
             "--api-key",
             metavar="KEY",
             help="Ask callers for this key; may be repeated. Needed for an address others can reach. "
-            "LOCALGPT_API_KEYS='[\"KEY\"]' keeps it out of the list of processes.",
+            "LOCALGPT_API_KEYS=KEY,KEY keeps it out of the list of processes.",
         ),
     ] = None,
     max_batch_size: Annotated[
@@ -83,10 +82,7 @@ def serve(
     fp16: Fp16Option = False,
 ) -> None:
     """Serve the page and the OpenAI-compatible API until Ctrl-C."""
-    from localgpt.server.access import is_loopback
-    from localgpt.server.start import new_key
     from localgpt.server.start import serve as serve_settings
-    from localgpt.server.store.opening import has_stored_keys
 
     settings = settings_of(
         host=host,
@@ -115,12 +111,6 @@ def serve(
         device=device,
         fp16=fp16,
     )
-    if not (settings.api_keys or is_loopback(settings.host) or has_stored_keys(settings)):
-        raise ConfigError(
-            f"{settings.host} can be reached from other machines and needs a key, for example: "
-            f"localgpt serve --host {settings.host} --api-key {new_key()} (or make one that is kept: "
-            "localgpt keys create NAME --role admin)"
-        )
     import localgpt.runtime.loading  # noqa: F401 - while Ctrl-C is still abrupt
 
     with graceful_interrupts():

@@ -80,7 +80,8 @@ AllowedHostsOption = Annotated[
     typer.Option(
         "--allowed-host",
         metavar="NAME",
-        help="A further name that a server on this machine alone answers to, for a proxy; may be repeated.",
+        help="A further name that a server on 127.0.0.1 answers to, for a proxy. Needs a key; may be "
+        "repeated.",
     ),
 ]
 TrustedProxiesOption = Annotated[
@@ -88,7 +89,8 @@ TrustedProxiesOption = Annotated[
     typer.Option(
         "--trusted-proxy",
         metavar="ADDRESS",
-        help="A proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be repeated.",
+        help="A proxy whose X-Forwarded-For and X-Forwarded-Proto are believed. Needs a key; may be "
+        "repeated.",
     ),
 ]
 TlsCertOption = Annotated[

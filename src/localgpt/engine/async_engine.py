@@ -35,11 +35,11 @@ class _Stream:
     def __init__(self) -> None:
         self.sequence: Sequence | None = None
         self.queue: asyncio.Queue[Output | LocalGPTError] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def put(self, item: Output | LocalGPTError) -> bool:
         """Hand something over; False when the caller's loop is gone."""
-        return _tell(self._loop, lambda: self.queue.put_nowait(item))
+        return _tell(self.loop, lambda: self.queue.put_nowait(item))
 
 
 class AsyncEngine:
@@ -149,8 +149,7 @@ class AsyncEngine:
                 while self._end is None:
                     self._run_commands()
                     if self._end is None and self._engine.has_work:
-                        for output in self._engine.step():
-                            self._deliver(output)
+                        self._deliver(self._engine.step())
         except Exception as error:  # the boundary of the loop
             logger.critical("the engine's loop failed", exc_info=error)
             with self._lock:
@@ -202,14 +201,20 @@ class AsyncEngine:
         else:
             _tell(loop, partial(_settle, future, result=result))
 
-    def _deliver(self, output: Output) -> None:
-        stream = self._streams.get(output.sequence)
-        if stream is None:
-            return
-        if output.finish_reason is not None:
-            del self._streams[output.sequence]
-        if not stream.put(output):
-            self._cancel(stream)
+    def _deliver(self, outputs: list[Output]) -> None:
+        """Hand a step's outputs over, waking each event loop once: every wake-up costs the next step time."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Stream, Output]]] = {}
+        for output in outputs:
+            stream = self._streams.get(output.sequence)
+            if stream is None:
+                continue
+            if output.finish_reason is not None:
+                del self._streams[output.sequence]
+            by_loop.setdefault(stream.loop, []).append((stream, output))
+        for loop, items in by_loop.items():
+            if not _tell(loop, partial(_hand_over, items)):
+                for stream, _ in items:
+                    self._cancel(stream)
 
     def _end_all(self) -> None:
         """Tell every caller that it is over."""
@@ -246,6 +251,11 @@ def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> bool
     except RuntimeError:
         return False
     return True
+
+
+def _hand_over(items: list[tuple[_Stream, Output]]) -> None:
+    for stream, output in items:
+        stream.queue.put_nowait(output)
 
 
 def _settle(

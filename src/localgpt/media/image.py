@@ -1,7 +1,9 @@
 """Encoded pictures to arrays: every common format, turned upright, on white, eight bits a channel.
 
 Notable: the size is read from the header and checked before any pixel is decoded; only the formats of
-`FORMATS` are tried, so Pillow's interpreters (EPS and the like) never see foreign bytes.
+`FORMATS` are tried, so Pillow's interpreters (EPS and the like) never see foreign bytes. What the networks
+read is made of a picture band by band (`read_pixels`), so that a large one costs little more than its own
+pixels.
 
 Shape legend: H height, W width, S side of the network's square input.
 """
@@ -13,25 +15,43 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from localgpt.errors import ImageFormatError
 
-__all__ = ["FORMATS", "MAX_PIXELS", "decode_image", "to_pixels"]
+__all__ = ["FORMATS", "MAX_PIXELS", "MAX_SIDE", "decode_image", "read_pixels", "to_pixels"]
 
 FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # and HEIF
-MAX_PIXELS: Final = 100_000_000  # about 300 MB decoded
+# Of that size `read_pixels` takes 130 MB for a palette, 430 MB for RGB, with or without alpha, and 690 MB for
+# a progressive JPEG (`tests/unit/test_large_pictures.py`).
+MAX_PIXELS: Final = 100_000_000
+# Formats whose decoders take 16 bytes a pixel, or 7 to 10, so that these take no more.
+_MAX_PIXELS_OF: Final = {"WEBP": 32_000_000, "AVIF": 64_000_000, "HEIF": 64_000_000}
+MAX_SIDE: Final = 1_000_000  # rows and columns are read whole
 
 _EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF picture"
 # What Pillow and its codecs raise on damaged files.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError,
             struct.error, zlib.error)  # fmt: skip
 _CONTROL_BYTES: Final = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
+_BAND_PIXELS: Final = 1 << 20  # converted at once
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the EXIF orientation
+_Box = tuple[int, int, int, int]  # left, top, right, bottom
 _open_lock = threading.Lock()  # guards the process-wide warning filters
 
 
@@ -51,14 +71,57 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     Raises:
         ImageFormatError: empty, not a picture, damaged, or too large; `param` is "image".
     """
+    image = _load(data, max_pixels)
+    with _told_colours(image):
+        part = _Upright(image)
+        return np.ascontiguousarray(np.asarray(part.rgb((0, 0, *part.size)), dtype=np.uint8))
+
+
+def read_pixels(data: bytes, size: int = 224, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.float32]:
+    """`to_pixels(decode_image(data), size)` to the last bit, without the whole picture in RGB.
+
+    A picture is resized along one axis and then along the other, and the first takes one band at a time.
+
+    Args:
+        data: the file's bytes.
+        size: side S of the square.
+        max_pixels: as for `decode_image`.
+
+    Returns:
+        (3, S, S) float32 RGB in [-1, 1].
+
+    Raises:
+        ImageFormatError: as `decode_image`.
+    """
+    image = _load(data, max_pixels)
+    with _told_colours(image):
+        upright = _Upright(image)
+        slim = Image.new("RGB", _slim_size(upright.size, size))
+        by_rows = slim.height == upright.size[1]
+        for box in upright.bands(by_rows=by_rows):
+            band = upright.rgb(box)
+            shape = (slim.width, band.height) if by_rows else (band.width, slim.height)
+            slim.paste(band.resize(shape, Image.Resampling.BICUBIC), box[:2])
+        return _to_square(slim, size)
+
+
+def _load(data: bytes, max_pixels: int) -> Image.Image:
+    """A picture in its own colours, as it lies in the file."""
     if not data:
         raise ImageFormatError(f"got an empty file, {_EXPECTED}", param="image")
     image = _open(data, max_pixels)
     width, height = image.size
+    max_pixels = min(max_pixels, _MAX_PIXELS_OF.get(image.format or "", max_pixels))
     if width * height > max_pixels:
         raise ImageFormatError(
             f"got a picture of {width:,} x {height:,} pixels, expected at most {max_pixels / 1e6:g} million; "
             "make it smaller first",
+            param="image",
+        )
+    if max(width, height) > MAX_SIDE:
+        raise ImageFormatError(
+            f"got a picture of {width:,} x {height:,} pixels, expected at most {MAX_SIDE:,} on a side; "
+            "cut it into parts",
             param="image",
         )
     try:
@@ -69,8 +132,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
             "copy or download it again",
             param="image",
         ) from error
+    return image
+
+
+@contextmanager
+def _told_colours(image: Image.Image) -> Iterator[None]:
     try:
-        return np.ascontiguousarray(np.asarray(_to_rgb(_upright(image)), dtype=np.uint8))
+        yield
     except _DAMAGED as error:
         raise ImageFormatError(
             f"got a {image.format} picture whose colours ({image.mode}) cannot be read ({error}), "
@@ -89,9 +157,18 @@ def to_pixels(image: NDArray[np.uint8], size: int = 224) -> NDArray[np.float32]:
     Returns:
         (3, S, S) float32 RGB in [-1, 1].
     """
-    square = Image.fromarray(image).resize(
-        (size, size), Image.Resampling.BICUBIC
-    )  # antialiased when it shrinks
+    whole = Image.fromarray(image)
+    return _to_square(whole.resize(_slim_size(whole.size, size), Image.Resampling.BICUBIC), size)
+
+
+def _slim_size(whole: tuple[int, int], size: int) -> tuple[int, int]:
+    """What a picture is first resized to, along one axis: the one that Pillow takes first."""
+    width, height = whole
+    return (width, size) if height > max(size, 2 * width - size) else (size, height)
+
+
+def _to_square(slim: Image.Image, size: int) -> NDArray[np.float32]:
+    square = slim.resize((size, size), Image.Resampling.BICUBIC)  # antialiased when it shrinks
     pixels = np.asarray(square, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -135,16 +212,58 @@ def _looks_like(data: bytes) -> str:
     return f"a file of {len(data):,} bytes that is not a picture, or a broken one"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+class _Upright:
+    """A loaded picture as it is to be seen, read part by part; boxes are those of the upright picture."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self._orientation = _orientation_of(image)
+        width, height = image.size
+        self.size = (height, width) if self._orientation >= 5 else (width, height)
+        self._white_level = 0.0
+        if image.mode.startswith(("I", "F")):
+            self._white_level = _white_level(image.mode, map(self._part, self.bands(by_rows=True)))
+
+    def bands(self, *, by_rows: bool) -> Iterator[_Box]:
+        """Boxes that cover the picture: some whole rows each, or some whole columns."""
+        width, height = self.size
+        length, num_lines = (width, height) if by_rows else (height, width)
+        step = max(1, _BAND_PIXELS // length)
+        for at in range(0, num_lines, step):
+            end = min(at + step, num_lines)
+            yield (0, at, width, end) if by_rows else (at, 0, end, height)
+
+    def rgb(self, box: _Box) -> Image.Image:
+        """A part in RGB, on white."""
+        return _to_rgb(self._part(box), self._white_level)
+
+    def _part(self, box: _Box) -> Image.Image:
+        left, top, right, bottom = box
+        width, height = self._image.size
+        if self._orientation >= 5:
+            left, top, right, bottom = top, left, bottom, right
+        if self._orientation in (2, 3, 7, 8):
+            left, right = width - right, width - left
+        if self._orientation in (3, 4, 6, 7):
+            top, bottom = height - bottom, height - top
+        part = self._image.crop((left, top, right, bottom))
+        turn = _TURNS.get(self._orientation)
+        return part if turn is None else part.transpose(turn)
+
+
+def _orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8."""
     try:
-        return ImageOps.exif_transpose(image)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DAMAGED:  # broken metadata does not make the picture unreadable
-        return image
+        return 1
+    return orientation if orientation in _TURNS else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, white_level: float) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        return _from_deep_grey(image)
+        grey = np.clip(_deep_values(image) / white_level * 255.0 + 0.5, 0, 255)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -152,10 +271,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point greys, scaled to eight bits instead of cut off."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    highest = float(values.max(initial=0.0))
-    steps = (1.0, 255.0) if image.mode == "F" else (65535.0,)
-    top = next((step for step in steps if highest <= step), highest)
-    return Image.fromarray(np.clip(values / top * 255.0 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+def _white_level(mode: str, parts: Iterable[Image.Image]) -> float:
+    """What is white in a grey of 16 bits, 32 bits or floating point, which is scaled instead of cut off."""
+    highest = max(float(_deep_values(part).max(initial=0.0)) for part in parts)
+    steps = (1.0, 255.0) if mode == "F" else (65535.0,)
+    return next((step for step in steps if highest <= step), highest)
+
+
+def _deep_values(image: Image.Image) -> NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(image).astype(np.float64))

@@ -10,19 +10,23 @@ Rules told to the caller:
 * A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
 * The id `local/multimodal-base` always names the family this service runs; any other id must be the
   family's own.
-* An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are averaged.
+* An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are averaged
+  by length; one of more than 32,768 tokens, or 262,144 characters, is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from localgpt.engine.async_engine import AsyncEngine, within
@@ -69,6 +73,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalService", "VoiceNotInstalledError"]
 
+_NUM_DECODERS: Final = 2  # pictures decoded at once
+_MAX_EMBED_TOKENS: Final = 32_768  # of one text
+_MAX_EMBED_CHARS: Final = 8 * _MAX_EMBED_TOKENS  # more are refused without being tokenised
 _ANSWER_ROOM: Final = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
 
 
@@ -108,6 +115,9 @@ class LocalService:
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
             self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
+        self._num_image_tokens = self._pictures.num_tokens if self._pictures else 0
+        # Few, since a large picture takes memory, and and not those of prompts; they end with this object.
+        self._decoders = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="localgpt-picture")
         self._grammars = GrammarCompiler(family.tokenizer)
         self._vocab_size = family.decoder.config.vocab_size
         self._token_rules = {
@@ -163,6 +173,7 @@ class LocalService:
             num_params=self._footprint.num_params,
             weight_bytes=self._footprint.weight_bytes,
             context_len=self._runner.context_len,
+            num_image_tokens=self._num_image_tokens,
             created=info.created,
             licence=info.licence,
         )
@@ -261,8 +272,9 @@ class LocalService:
         if isinstance(question.said, str):
             write = partial(fit_document, tokenizer, question.said)
         else:
-            num_image_tokens = self._pictures.num_tokens if self._pictures else 0
-            write = partial(fit_conversation, tokenizer, question.said, num_image_tokens=num_image_tokens)
+            write = partial(
+                fit_conversation, tokenizer, question.said, num_image_tokens=self._num_image_tokens
+            )
         try:
             return await asyncio.to_thread(write, max_tokens=context_len - room)
         except PromptTooLongError as error:
@@ -278,42 +290,57 @@ class LocalService:
         for image in images:
             known = reader.cache.get(image.data)
             if known is None:
-                try:
-                    pixels = await asyncio.to_thread(reader.read_pixels, image.data)
-                except ImageFormatError as error:
-                    error.param = param
-                    raise
+                pixels = await self._pixels(reader, image, param)
                 known = await self._engine.call(partial(reader.tokens, image.data, pixels))
             tokens.append(known)
         return torch.cat(tokens)
+
+    async def _pixels(self, reader: PictureReader, image: ImagePart, param: str) -> NDArray[np.float32]:
+        """A picture decoded in a thread of its own, when it is its turn."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._decoders, reader.read_pixels, image.data)
+        except ImageFormatError as error:
+            error.param = param
+            raise
 
     async def _embed(self, request: EmbedRequest) -> EmbedResult:
         self._require_model(request)
         if not request.inputs:
             raise InputError("got nothing to embed, expected at least one text or picture", param="input")
+        embed_dim = self._require_pictures("model").embed_dim
+        if request.dimensions not in (None, embed_dim):
+            raise InputError(
+                f"dimensions is {request.dimensions}; this model's vectors have {embed_dim} and cannot be "
+                "shortened",
+                param="dimensions",
+            )
         deadline = _deadline_of(request)
         vectors, num_tokens = [], 0
-        for part in request.inputs:
-            vector, num = await within(deadline, self._embed_part(part))
+        is_one = len(request.inputs) == 1
+        for number, part in enumerate(request.inputs):
+            param = "input" if is_one else f"input[{number}]"
+            vector, num = await within(deadline, self._embed_part(part, param))
             vectors.append(tuple(vector))
             num_tokens += num
         usage = Usage(prompt_tokens=num_tokens, completion_tokens=0)
         return EmbedResult(embeddings=tuple(vectors), usage=usage, model=self._family.info.id)
 
-    async def _embed_part(self, part: TextPart | ImagePart) -> tuple[list[float], int]:
+    async def _embed_part(self, part: TextPart | ImagePart, param: str) -> tuple[list[float], int]:
         """One unit vector and how many tokens were read for it."""
         reader = self._require_pictures("model")
         if isinstance(part, ImagePart):
-            try:
-                pixels = await asyncio.to_thread(reader.read_pixels, part.data)
-            except ImageFormatError as error:
-                error.param = "input"
-                raise
+            pixels = await self._pixels(reader, part, param)
             return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
         if not part.text.strip():
-            raise InputError("got an empty text to embed, expected some words", param="input")
+            raise InputError("got an empty text to embed, expected some words", param=param)
+        _check_length(len(part.text), _MAX_EMBED_CHARS, "characters", param)
         token_ids = await asyncio.to_thread(self._family.tokenizer.encode, part.text)
-        return await self._engine.call(partial(reader.embed_text, token_ids)), len(token_ids)
+        _check_length(len(token_ids), _MAX_EMBED_TOKENS, "tokens", param)
+        total = torch.zeros(reader.embed_dim)
+        for chunk in reader.text_chunks(token_ids):  # a caller who gives up stops before the next one
+            total += await self._engine.call(partial(reader.read_chunk, chunk))
+        return torch.nn.functional.normalize(total, dim=0).tolist(), len(token_ids)
 
     def _require_model(self, request: Request) -> None:
         known = dict.fromkeys((self._family.info.id, EMBEDDED_MODEL_ID))
@@ -330,6 +357,15 @@ class LocalService:
                 param=param,
             )
         return self._pictures
+
+
+def _check_length(length: int, limit: int, unit: str, param: str) -> None:
+    """Refuse a text that would keep the encoder for long."""
+    if length > limit:
+        raise PromptTooLongError(
+            f"got a text of {length:,} {unit} to embed, expected at most {limit:,}; embed its parts",
+            param=param,
+        )
 
 
 def _deadline_of(request: Request) -> float | None:

@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from localgpt.media.image import decode_image, to_pixels
+from localgpt.media.image import read_pixels
 from localgpt.models.encoder import JointEncoder
 from localgpt.models.projector import Projector
 
 __all__ = ["PictureReader", "TokenCache"]
+
+
+_CHUNK_WINDOWS: Final = 16
 
 
 class TokenCache:
@@ -70,6 +74,7 @@ class PictureReader:
         self.cache = TokenCache(num_remembered)
         self.num_tokens = projector.num_kept(keep)
         self.grid_len = encoder.config.grid_size**2  # positions the encoder sees in a picture
+        self.embed_dim = encoder.config.embed_dim
         self._encoder, self._projector, self._keep = encoder, projector, keep
         parameter = encoder.image.pool.positions
         self._device, self._dtype = parameter.device, parameter.dtype
@@ -80,7 +85,7 @@ class PictureReader:
         Raises:
             ImageFormatError: not a picture, broken, or too large.
         """
-        return to_pixels(decode_image(data), self._encoder.config.image_size)
+        return read_pixels(data, self._encoder.config.image_size)
 
     @torch.inference_mode()
     def tokens(self, data: bytes, pixels: NDArray[np.float32]) -> Tensor:
@@ -95,22 +100,24 @@ class PictureReader:
         """Unit vector (E,) of a picture (3, S, S)."""
         return self._encoder.encode_image(self._batch(pixels)).float()[0].tolist()
 
-    @torch.inference_mode()
-    def embed_text(self, token_ids: list[int]) -> list[float]:
-        """Unit vector (E,) of a text.
+    def text_chunks(self, token_ids: list[int]) -> list[list[list[int]]]:
+        """A text cut into what the tower reads: windows of up to 64 tokens, in chunks that are read at once.
 
-        The tower reads up to 64 tokens; a longer text is read in windows, and their vectors are averaged
-        by length.
+        A chunk is what the other work of the models waits for.
         """
         window = self._encoder.config.text_context_len
-        pieces = [token_ids[at : at + window] for at in range(0, len(token_ids), window)]
+        windows = [token_ids[at : at + window] for at in range(0, len(token_ids), window)]
+        return [windows[at : at + _CHUNK_WINDOWS] for at in range(0, len(windows), _CHUNK_WINDOWS)]
+
+    @torch.inference_mode()
+    def read_chunk(self, pieces: list[list[int]]) -> Tensor:
+        """Sum (E,) of the vectors of some windows, each as often as it has tokens; float32 on the CPU."""
         lengths = torch.tensor([len(piece) for piece in pieces], device=self._device)
         padded = torch.zeros(len(pieces), int(lengths.max()), dtype=torch.int64, device=self._device)
         for row, piece in enumerate(pieces):
             padded[row, : len(piece)] = torch.tensor(piece, device=self._device)
         vectors = self._encoder.encode_text(padded, lengths).float()
-        mean = (vectors * lengths[:, None]).sum(dim=0) / lengths.sum()
-        return torch.nn.functional.normalize(mean, dim=0).tolist()
+        return (vectors * lengths[:, None]).sum(dim=0).cpu()
 
     def _batch(self, pixels: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(pixels)[None].to(self._device, self._dtype)

@@ -1,7 +1,7 @@
 """Who may ask: keys, and the sessions of browsers that signed in with one.
 
 A caller is known by the key in the Authorization header, else by the session cookie of a browser that signed
-in with one. On loopback, while there is no key at all, everybody is the owner of this machine.
+in with one. On a server that is for this machine alone, while there is no key at all, everybody is its owner.
 
 Covered: guessing by timing; requests of other web sites with the user's cookie (it is SameSite=Strict, what
 changes something must name its origin besides, and `origins` refuses foreign ones).
@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from localgpt.errors import ConfigError, StoreError
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway, get_gateway
-from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Role
+from localgpt.server.store.records import LOCAL_OWNER, KeepAdmin, KeyEntry, Role, new_key
 from localgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,8 +37,12 @@ __all__ = [
     "GatewayDep",
     "Owner",
     "StoreDep",
+    "authenticate",
     "identify",
     "is_loopback",
+    "is_public",
+    "keep_admin",
+    "lacks_key",
     "match_key",
     "needs_key",
     "require_key",
@@ -46,6 +50,7 @@ __all__ = [
 ]
 
 SESSION_COOKIE = "localgpt_session"
+MIN_KEY_LENGTH = 8  # of a key in the settings, where others can try; keys of the store have 43 and more
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -70,21 +75,60 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require_key(settings: Settings, *, has_stored_keys: bool = False) -> None:
-    """Refuse to listen where others can ask without a key.
+def is_public(settings: Settings) -> bool:
+    """Whether others than this machine can ask: at its address, or through a proxy that listens elsewhere.
+
+    A further name and a believed proxy are there for callers from other machines, whom such a server cannot
+    tell from those of its own.
+    """
+    return bool(not is_loopback(settings.host) or settings.allowed_hosts or settings.trusted_proxies)
+
+
+def lacks_key(settings: Settings, *, has_stored_keys: bool) -> bool:
+    """Whether others could ask without a key; the arguments are those of `require_key`."""
+    return is_public(settings) and not (settings.api_keys or has_stored_keys)
+
+
+def require_key(settings: Settings, *, has_stored_keys: bool) -> None:
+    """Refuse to listen where others can ask without a key, or with one that is soon guessed.
 
     Args:
-        settings: address and keys.
+        settings: address, proxies and keys.
         has_stored_keys: whether the store has some besides.
 
     Raises:
-        ConfigError: the address is public and there is no key.
+        ConfigError: the server is public and there is no key, or a short one.
     """
-    if not (settings.api_keys or has_stored_keys or is_loopback(settings.host)):
+    if is_public(settings) and any(len(key) < MIN_KEY_LENGTH for key in settings.api_keys):
         raise ConfigError(
-            f"{settings.host} can be reached from other machines; set an API key, make one with "
-            "'localgpt keys create NAME', or listen on 127.0.0.1"
+            f"an API key has fewer than {MIN_KEY_LENGTH} characters, which others soon guess, and "
+            f"{_why(settings)}; give a long random one, such as {new_key()}"
         )
+    if lacks_key(settings, has_stored_keys=has_stored_keys):
+        raise ConfigError(
+            f"{_why(settings)} and needs a key, for example: localgpt serve {_options(settings)} "
+            f"--api-key {new_key()} (or make one that is kept: localgpt keys create NAME --role admin)"
+        )
+
+
+def keep_admin(settings: Settings, *, force: bool) -> KeepAdmin:
+    """When a server with these settings keeps its last admin's key; `force` lets go of it."""
+    if force or settings.api_keys:  # each of these is an admin's
+        return "never"
+    return "always" if is_public(settings) else "for_others"
+
+
+def _why(settings: Settings) -> str:
+    if not is_loopback(settings.host):
+        return f"{settings.host} can be reached from other machines"
+    return "a server with a further name or a trusted proxy can be reached from other machines"
+
+
+def _options(settings: Settings) -> str:
+    named = [("--host", settings.host)] if not is_loopback(settings.host) else []
+    named += [("--allowed-host", name) for name in settings.allowed_hosts]
+    named += [("--trusted-proxy", address) for address in settings.trusted_proxies]
+    return " ".join(f"{option} {value}" for option, value in named)
 
 
 def _foreign_origin() -> WireError:
@@ -94,15 +138,17 @@ def _foreign_origin() -> WireError:
 async def needs_key(gateway: Gateway) -> bool:
     """Whether callers have to show a key.
 
-    On a public address always: revoking the last key closes the server, it does not open it.
+    A public server's always: revoking the last key closes it, it does not open it.
     """
-    if gateway.api_keys or not is_loopback(gateway.settings.host):
+    if gateway.api_keys or is_public(gateway.settings):
         return True
     return gateway.store is not None and await gateway.store.accounts.has_keys()
 
 
 async def match_key(gateway: Gateway, key: str) -> Caller | None:
-    """The caller a key belongs to: one of the settings, or one of the store."""
+    """The caller a key belongs to: one of the settings, or one of the store. Nothing is nobody's key."""
+    if not key.strip():
+        return None
     given = _digest(key)
     # Every key is compared, in constant time each, so that time tells nothing about which one came close.
     matches = [hmac.compare_digest(_digest(known), given) for known in gateway.api_keys]
@@ -179,14 +225,22 @@ def unknown_key(message: str) -> WireError:
     return WireError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
 
 
-async def _authenticate(request: Request) -> Caller:
-    caller = await identify(request)
+async def authenticate(request: Request) -> Caller:
+    """Who asks; found out once for each request, before its body is read.
+
+    Raises:
+        WireError: 401 without a key where one is needed, else as `identify`.
+    """
+    caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None:
-        raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
+        caller = await identify(request)
+        if caller is None:
+            raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
+        request.state.caller = caller
     return caller
 
 
-CallerDep = Annotated[Caller, Depends(_authenticate)]
+CallerDep = Annotated[Caller, Depends(authenticate)]
 """Who asks; 401 without a key where one is needed."""
 
 

@@ -50,6 +50,7 @@ from localgpt.tasks import (
 __all__ = ["NOTICES_HEADER", "ChatWriter", "logprob_replies", "notices_header", "stream_chat", "token_text"]
 
 NOTICES_HEADER = "x-localgpt-notices"
+_MAX_HEADER_BYTES = 2048  # and a line for what is left out
 _LEGACY_NAMES = {"tools": "functions", "tool_choice": "function_call"}
 
 
@@ -214,8 +215,20 @@ def stream_chat(
 
 
 def notices_header(notices: Sequence[str]) -> dict[str, str]:
-    """The header that tells notices to clients that do not read the body's extension."""
-    return {NOTICES_HEADER: json.dumps(notices)} if notices else {}
+    """The header that tells notices to clients that do not read the body's extension.
+
+    Proxies and clients bound headers, and so does this: what does not fit is told in the body alone.
+    """
+    if not notices:
+        return {}
+    told, num_bytes = [], 0
+    for notice in notices:
+        num_bytes += len(json.dumps(notice)) + len(", ")
+        if num_bytes > _MAX_HEADER_BYTES:
+            told.append(f"{len(notices) - len(told)} more notices are in the body, see localgpt.notices")
+            break
+        told.append(notice)
+    return {NOTICES_HEADER: json.dumps(told)}
 
 
 def token_text(data: bytes) -> str:

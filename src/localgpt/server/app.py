@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from localgpt import __version__
 from localgpt.server.access import require_key
 from localgpt.server.admission import SPARE_SLOTS, Admission
+from localgpt.server.door import Door
 from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
 from localgpt.server.metrics import Metrics
@@ -60,7 +61,7 @@ def create_app(
         The application; nothing is started before its lifespan begins.
 
     Raises:
-        ConfigError: the address is public, and there is neither a key nor a store that may have one.
+        ConfigError: the server is public, and there is neither a key nor a store that may have one.
     """
     require_key(settings, has_stored_keys=store is not None)  # what is in it, `needs_key` asks each time
     turns = Turns(
@@ -121,6 +122,7 @@ def create_app(
         Envelope,
         bound_host=settings.host,
         allowed_hosts=settings.allowed_hosts,
+        authenticate=Door(turns, figures),
         max_body_bytes=settings.max_body_mib * MIB,
         read_timeout_s=settings.read_timeout_s,
         metrics=figures,

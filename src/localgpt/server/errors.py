@@ -139,8 +139,9 @@ def describe_error(error: LocalGPTError | WireError) -> tuple[int, ErrorBody, di
         message=str(error), type=row.kind, param=getattr(error, "param", None), code=row.code
     )
     headers = {}
-    if isinstance(error, CapacityError):
-        headers["retry-after"] = str(math.ceil(error.retry_after_s or _RETRY_AFTER_S))
+    if row.status in (429, 503):
+        retry_after_s = getattr(error, "retry_after_s", None) or _RETRY_AFTER_S
+        headers["retry-after"] = str(math.ceil(retry_after_s))
     return row.status, ErrorBody(error=detail), headers
 
 
@@ -205,8 +206,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        text = _STATUS_TEXT.get(error.status_code, str(error.detail))
-        message = text.format(method=request.method, path=request.url.path) if "{" in text else text
+        if isinstance(error.__cause__, LocalGPTError | WireError):
+            return await on_known(request, error.__cause__)
+        text = _STATUS_TEXT.get(error.status_code)  # of the two alone: a detail may hold braces of a caller
+        message = text.format(method=request.method, path=request.url.path) if text else str(error.detail)
         headers = dict(error.headers or {})
         if "Allow" in headers:
             headers["Allow"] = ", ".join(_allowed_methods(app, request))

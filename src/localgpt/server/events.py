@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Protocol
 
-from localgpt.errors import CancelledRequestError, LocalGPTError
+from localgpt.errors import CancelledRequestError, LocalGPTError, RateLimitError
 from localgpt.server.gateway import Gateway
 from localgpt.tasks import Event, Finished, Notice, Request, Result
 
-__all__ = ["EventBodies", "Events", "Watcher", "news_of", "run_tasks"]
+__all__ = ["EventBodies", "Events", "Watcher", "check_places", "news_of", "run_tasks"]
 
 
 class Watcher(Protocol):
@@ -164,6 +164,21 @@ class EventBodies:
         """Cancel what still runs; may be called twice."""
         await self._texts.aclose()
         await self._events.aclose()
+
+
+def check_places(gateway: Gateway, tasks: Sequence[Request], *, param: str) -> None:
+    """Refuse tasks of one request that their owner's own limits do not let in together; see `Turns.check`.
+
+    Raises:
+        InputError, RateLimitError: never, or not now.
+    """
+    if len(tasks) == 1:
+        return
+    try:
+        gateway.turns.check(tasks[0].owner, len(tasks), param=param)
+    except RateLimitError:
+        gateway.metrics.refused("own_limit")
+        raise
 
 
 async def run_tasks(gateway: Gateway, tasks: Sequence[Request]) -> list[Result]:

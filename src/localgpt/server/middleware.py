@@ -9,18 +9,21 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
+from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from localgpt.server.bodies import BodyReader, too_large
+from localgpt.errors import LocalGPTError
+from localgpt.server.bodies import BodyReader, BodyRoom, too_large
 from localgpt.server.errors import WireError, describe_error, internal_error
 from localgpt.server.metrics import Metrics
 from localgpt.server.origins import check_origin
-from localgpt.units import MIB
+from localgpt.units import KIB, MIB
 
 __all__ = ["CONTENT_SECURITY_POLICY", "Envelope"]
 
@@ -54,6 +57,11 @@ _OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET_PATHS = ("/health", "/ready")  # asked every few seconds by whoever watches the server
 _MAX_HEADERS = 100
 _MAX_HEADER_BYTES = 32 * 1024
+_SMALL_BODY_BYTES = 256 * KIB  # of names, keys and choices on the page's own routes
+_SIGN_IN_PATH = "/api/session"  # its body is the key
+_LARGE_ENDS = ("/messages", "/attachments")  # of those of them that take texts and pictures
+_MAX_BODIES = 4  # of the largest size that are held at once
+_MAX_DRAIN_BYTES = 4 * MIB  # read of a body that nobody needs, so that its sender sees the answer
 _GONE = 499  # in log and metrics: the client left before the status was sent
 _POLICY_VIOLATION = 1008  # close code of a WebSocket
 
@@ -65,7 +73,8 @@ class Envelope:
         app: answers what is let through.
         bound_host: see `check_origin`.
         allowed_hosts: see `check_origin`.
-        max_body_bytes: of one request.
+        authenticate: called before a body is read, except that of a sign-in; None lets everybody in.
+        max_body_bytes: of one request; all together may be four times as large.
         read_timeout_s: see `BodyReader`.
         metrics: where requests are counted.
     """
@@ -76,6 +85,7 @@ class Envelope:
         *,
         bound_host: str,
         allowed_hosts: tuple[str, ...] = (),
+        authenticate: Callable[[Request], Awaitable[object]] | None = None,
         max_body_bytes: int = 64 * MIB,
         read_timeout_s: float = 10.0,
         metrics: Metrics | None = None,
@@ -83,7 +93,9 @@ class Envelope:
         self.app = app
         self.bound_host = bound_host
         self.allowed_hosts = allowed_hosts
+        self.authenticate = authenticate
         self.max_body_bytes = max_body_bytes
+        self.room = BodyRoom(_MAX_BODIES * max_body_bytes)
         self.read_timeout_s = read_timeout_s
         self.metrics = metrics
 
@@ -99,6 +111,7 @@ class Envelope:
         given_id = headers.get("x-request-id", "")
         request_id = given_id if _OWN_ID.fullmatch(given_id) else f"req_{uuid.uuid4().hex}"
         started, status = time.perf_counter(), 0
+        reader = self._reader(scope, receive, headers)
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
@@ -108,33 +121,49 @@ class Envelope:
                 out["x-request-id"] = request_id
                 for name, value in _SECURITY_HEADERS.items():
                     out.setdefault(name, value)
+                if not (reader.is_whole or await _is_drained(reader, headers)):
+                    out["connection"] = "close"
             await send(message)
 
         with bound_contextvars(request_id=request_id):
             try:
-                await self._answer(scope, receive, send_enveloped, headers)
+                await self._answer(scope, reader, send_enveloped, headers)
             except Exception:
                 logger.exception("a bug while answering %s %s", scope["method"], _shown(scope["path"]))
                 if status == 0:  # else the answer is under way, and breaking it off says it all
                     await internal_error()(scope, receive, send_enveloped)
             finally:
+                reader.close()
                 self._note(scope, status or _GONE, time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _answer(self, scope: Scope, reader: BodyReader, send: Send, headers: Headers) -> None:
         try:
             self._check(scope, headers)
-        except WireError as error:
+            await self._authenticate(scope, headers)
+        except (WireError, LocalGPTError) as error:
             status, body, extra = describe_error(error)
-            await JSONResponse(body.model_dump(), status_code=status, headers=extra)(scope, receive, send)
+            await JSONResponse(body.model_dump(), status_code=status, headers=extra)(scope, reader, send)
             return
+        await self.app(scope, reader, send)
+
+    async def _authenticate(self, scope: Scope, headers: Headers) -> None:
+        is_read = _has_body(headers) and scope["method"] not in ("GET", "HEAD")
+        if self.authenticate is not None and is_read and scope["path"] != _SIGN_IN_PATH:
+            await self.authenticate(Request(scope))
+
+    def _reader(self, scope: Scope, receive: Receive, headers: Headers) -> BodyReader:
         kind = headers.get("content-type", "json")
-        reader = BodyReader(
+        return BodyReader(
             receive,
-            max_bytes=self.max_body_bytes,
+            max_bytes=self._max_bytes(scope["path"]),
             read_timeout_s=self.read_timeout_s,
             is_json="json" in kind.lower(),
+            room=self.room,
         )
-        await self.app(scope, reader, send)
+
+    def _max_bytes(self, path: str) -> int:
+        is_small = path.startswith("/api/") and not path.endswith(_LARGE_ENDS)
+        return min(_SMALL_BODY_BYTES, self.max_body_bytes) if is_small else self.max_body_bytes
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Everything that can be said before the body is read.
@@ -151,8 +180,9 @@ class Envelope:
             headers, path=scope["path"], bound_host=self.bound_host, allowed_hosts=self.allowed_hosts
         )
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.max_body_bytes:
-            raise WireError(413, too_large(self.max_body_bytes), headers=close)
+        max_bytes = self._max_bytes(scope["path"])
+        if not length.isdecimal() or int(length) > max_bytes:
+            raise WireError(413, too_large(max_bytes), headers=close)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise WireError(415, "compressed bodies are not read; send the body plain", headers=close)
 
@@ -186,6 +216,18 @@ class Envelope:
             elapsed_ms,
             extra={"method": method, "path": path, "status": status, "elapsed_ms": elapsed_ms},
         )
+
+
+async def _is_drained(reader: BodyReader, headers: Headers) -> bool:
+    """Whether nothing of an unread body is left, so that the connection can go on."""
+    if not _has_body(headers):
+        return True
+    # Whoever waits for word before it sends the body must not be asked for it now.
+    return "expect" not in headers and await reader.drain(_MAX_DRAIN_BYTES)
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _route(scope: Scope) -> str:

@@ -12,7 +12,6 @@ ends after a minute.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from typing import Any, cast
 
 import h11
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -108,6 +106,15 @@ class GuardedProtocol(H11Protocol):
         """Refuse what is not HTTP; `msg` is uvicorn's word for it."""
         self._refuse(_INVALID)
 
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for nothing where this one's body is not read to its end."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
+        super().on_response_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: what answers a request for a WebSocket is the route, with a 501."""
+
     def _watch_head(self) -> None:
         if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
             self._head_timer.stop()
@@ -154,11 +161,8 @@ class _Timer:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """The application of a connection too many."""
-    # A connection closed over bytes that were not read is reset, and the answer with it.
     reader = BodyReader(receive, max_bytes=_UNREAD_BYTES, read_timeout_s=_UNREAD_S, is_json=False)
-    with contextlib.suppress(HTTPException):
-        while (await reader()).get("more_body"):
-            pass
+    await reader.drain(_UNREAD_BYTES)
     status, body, headers = describe_error(_NO_ROOM)
     headers["connection"] = "close"
     await JSONResponse(body.model_dump(), status_code=status, headers=headers)(scope, receive, send)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sys
 import threading
@@ -12,17 +11,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from localgpt.errors import LocalGPTError
-from localgpt.server.access import is_loopback, require_key
+from localgpt.server.access import lacks_key, require_key
 from localgpt.server.app import create_app
 from localgpt.server.logs import PromptLog, log_to_stderr
 from localgpt.server.running import Server, address_of, bind, run_server
+from localgpt.server.store.records import new_key
 from localgpt.server.tls import identity_of
 from localgpt.settings import Settings, settings_from_config
 
 if TYPE_CHECKING:
     from localgpt.server.store.opening import Store
 
-__all__ = ["new_key", "serve", "start_api"]
+__all__ = ["serve", "start_api"]
+
+# Python's default is 5 ms. The model's thread takes the interpreter back a few hundred times for every token,
+# and would wait up to that long each time while the event loop is busy.
+_SWITCH_INTERVAL_S = 0.0005
 
 
 def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -43,19 +47,18 @@ def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", 
         CheckpointError: the model cannot be used.
     """
     try:
-        settings = settings_from_config(config or {}, host=host, port=port)
-        if not (settings.api_keys or is_loopback(host) or _has_stored_keys(settings)):
-            key = new_key()
-            settings = settings.model_copy(update={"api_keys": (key,)})
-            _say(f"API key (shown once): {key}")
-        serve(settings)
+        serve(settings_from_config(config or {}, host=host, port=port), make_key=True)
     except LocalGPTError:
         _end_scripts_in_one_line()
         raise
 
 
 def serve(
-    settings: Settings, *, say: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    say: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    make_key: bool = False,
 ) -> bool:
     """Bind, load in the background, and serve.
 
@@ -63,22 +66,29 @@ def serve(
         settings: where to listen, what to load.
         say: told the device and the address; None prints them.
         warn: told what differs from what was asked for; None prints it.
+        make_key: where a key is missing, make a random one and say it once, instead of refusing.
 
     Returns:
         Whether Ctrl-C ended it.
 
     Raises:
-        ConfigError: there is no key for a public address, the port is in use, or the device or the model is
+        ConfigError: there is no key for a public server, the port is in use, or the device or the model is
             unknown.
         CheckpointError: the model cannot be used.
         StoreError: the store in the data folder cannot be opened.
     """
-    from localgpt.server.store.opening import open_store_at_rest
+    from localgpt.server.store.opening import may_be_there, open_store_at_rest
 
     say, warn = say or _say, warn or (lambda line: _say(f"Warning: {line}"))
     log_to_stderr(settings)
+    if not (make_key or may_be_there(settings)):
+        require_key(settings, has_stored_keys=False)  # before anything is made
     store = open_store_at_rest(settings)
     try:
+        if make_key and lacks_key(settings, has_stored_keys=store.had_keys):
+            key = new_key()
+            settings = settings.model_copy(update={"api_keys": (key,)})
+            say(f"API key (shown once): {key}")
         require_key(settings, has_stored_keys=store.had_keys)
         return _serve(settings, store, say, warn)
     finally:
@@ -88,6 +98,7 @@ def serve(
 def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: Callable[[str], None]) -> bool:
     identity = identity_of(settings)
     listener = bind(settings.host, settings.port)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         with _deferred_interrupts():
             from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
@@ -118,17 +129,6 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
     if service.failure is not None:
         raise service.failure
     return interrupted
-
-
-def _has_stored_keys(settings: Settings) -> bool:
-    from localgpt.server.store.opening import has_stored_keys
-
-    return has_stored_keys(settings)
-
-
-def new_key() -> str:
-    """A random API key."""
-    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 def _notices_of(settings: Settings) -> list[str]:

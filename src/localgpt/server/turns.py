@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from localgpt.errors import CapacityError, LocalGPTError, RateLimitError
+from localgpt.errors import CapacityError, InputError, LocalGPTError, RateLimitError
 
 __all__ = ["LimitSource", "Limits", "NoLimits", "Place", "Turns"]
 
@@ -119,7 +119,10 @@ class Turns:
         """
         if self.is_closed:
             raise CapacityError("the server is stopping; try again soon", retry_after_s=_FIRST_GUESS_S)
-        self._check_limits(owner)
+        limits = self.limits.limits_of(owner)
+        self._check_limits(owner, limits, 1)
+        if limits.requests_per_minute is not None:
+            self._arrivals[owner].append(self._clock())
         place = Place(owner)
         if self.num_running < self._num_slots:
             self._start(place)
@@ -129,6 +132,44 @@ class Turns:
             self._waiting.setdefault(owner, deque()).append(place)
         self.idle.clear()
         return place
+
+    def refuse_when_full(self, owner: str) -> None:
+        """Say before a request is read what `enter` would say after it, if the queue stays as it is.
+
+        Raises:
+            CapacityError: the queue is full, and the owner has no claim to a place of somebody else.
+        """
+        is_full = self.num_running >= self._num_slots and self.num_waiting >= self._max_waiting
+        if is_full and (full := self._full_for(owner)) is not None:
+            raise full
+
+    def check(self, owner: str, number: int, *, param: str) -> None:
+        """Look whether there may be places for several requests that belong together.
+
+        They are entered one by one, and without this the first ones would use up what the last one lacks,
+        again whenever they are tried again.
+
+        Args:
+            owner: whose they are.
+            number: how many enter next.
+            param: the parameter that says so.
+
+        Raises:
+            InputError: there will never be so many places.
+            RateLimitError: there are not so many now.
+        """
+        limits = self.limits.limits_of(owner)
+        for limit, what in (
+            (self._num_slots + self._max_waiting, "this server takes {} at once"),
+            (limits.max_parallel, "this key may have {} under way"),
+            (limits.requests_per_minute, "this key may ask {} times a minute"),
+        ):
+            if limit is not None and number > limit:
+                raise InputError(
+                    f"{param} makes this {number} requests, but {what.format(limit)}; ask for fewer answers",
+                    param=param,
+                )
+        self._check_limits(owner, limits, number)
 
     def leave(self, place: Place) -> None:
         """Give back the slot or the place in the queue."""
@@ -142,11 +183,11 @@ class Turns:
         if not self._running and not self._waiting:
             self.idle.set()
 
-    def _check_limits(self, owner: str) -> None:
-        limits, now = self.limits.limits_of(owner), self._clock()
+    def _check_limits(self, owner: str, limits: Limits, number: int) -> None:
+        now = self._clock()
         if limits.max_parallel is not None:
             num = self._running[owner] + len(self._waiting.get(owner, ()))
-            if num >= limits.max_parallel:
+            if num + number > limits.max_parallel:
                 raise RateLimitError(
                     f"{num} requests of this key are under way and its limit is {limits.max_parallel}; "
                     "wait for one of them to end",
@@ -158,29 +199,40 @@ class Turns:
         arrivals = self._arrivals.setdefault(owner, deque())
         while arrivals and arrivals[0] <= now - _MINUTE_S:
             arrivals.popleft()
-        if len(arrivals) >= limits.requests_per_minute:
-            free_at = arrivals[0] + _MINUTE_S if arrivals else now + _MINUTE_S
+        num_surplus = len(arrivals) + number - limits.requests_per_minute
+        if num_surplus > 0:
+            free_at = (arrivals[num_surplus - 1] if num_surplus <= len(arrivals) else now) + _MINUTE_S
             raise RateLimitError(
-                f"this key may ask {limits.requests_per_minute} times a minute and has; "
-                "the header Retry-After says when the next request is taken",
+                f"this key may ask {limits.requests_per_minute} times a minute and did {len(arrivals)}; "
+                "the header Retry-After says when to come back",
                 retry_after_s=free_at - now,
             )
-        arrivals.append(now)
 
     def _make_room(self, owner: str) -> None:
-        full = CapacityError(
+        if (full := self._full_for(owner)) is not None:
+            raise full
+        longest = self._longest_queue(owner)
+        newest = self._waiting[longest][-1]
+        self._take(longest, newest)
+        newest.refusal = self._full()
+        newest.settled.set()
+
+    def _full_for(self, owner: str) -> CapacityError | None:
+        """Why nobody can make room for an owner; None where somebody can."""
+        longest = self._longest_queue(owner)
+        num_own, num_longest = (len(self._waiting.get(name, ())) for name in (owner, longest))
+        # After an exchange both would have as many, or worse.
+        return self._full() if num_longest < num_own + 2 else None
+
+    def _longest_queue(self, owner: str) -> str:
+        return max(self._waiting, key=lambda other: len(self._waiting[other]), default=owner)
+
+    def _full(self) -> CapacityError:
+        return CapacityError(
             f"the queue is full: {self.num_running} requests are running and {self.num_waiting} wait; "
             "try again later",
             retry_after_s=min((self.num_waiting + 1) * self._mean_s / self._num_slots, _MAX_RETRY_AFTER_S),
         )
-        longest = max(self._waiting, key=lambda other: len(self._waiting[other]), default=owner)
-        num_own, num_longest = (len(self._waiting.get(name, ())) for name in (owner, longest))
-        if num_longest < num_own + 2:  # after the exchange both would have as many, or worse
-            raise full
-        newest = self._waiting[longest][-1]
-        self._take(longest, newest)
-        newest.refusal = full
-        newest.settled.set()
 
     def _start(self, place: Place) -> None:
         place.started_at = self._clock()

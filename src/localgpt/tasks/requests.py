@@ -108,6 +108,7 @@ class EmbedRequest(RequestBase):
     """Embed texts and pictures into the encoder's joint space."""
 
     inputs: tuple[TextPart | ImagePart, ...]
+    dimensions: int | None = None  # refused before any work unless it is the size of the model's vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

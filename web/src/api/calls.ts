@@ -44,7 +44,6 @@ export const patchConversation = (id: string, patch: { title?: string; leaf?: st
 /** `keepalive` lets the request outlive the page. */
 export const deleteConversation = (id: string, keepalive = false) =>
   request("DELETE", conversationPath(id), undefined, { keepalive });
-export const deleteAllConversations = () => ask<{ deleted: number }>("DELETE", "/api/conversations");
 export const exportPath = (id: string, format: "markdown" | "json") =>
   `${conversationPath(id)}/export?format=${format}`;
 export const exportConversation = (id: string) => ask<unknown>("GET", exportPath(id, "json"));
@@ -66,8 +65,10 @@ export const getSettings = () => ask<Settings>("GET", "/api/settings");
 export const putSettings = (patch: Partial<Settings>) => ask<Settings>("PUT", "/api/settings", patch);
 
 export const listKeys = () => ask<{ data: KeyEntry[] }>("GET", "/api/keys");
-export const createKey = (name: string, role: Role, limits: Limits) =>
-  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role, limits });
+export const createKey = (name: string, role: Role, limits: Limits, takeOver: boolean) =>
+  ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role, limits, take_over: takeOver });
 export const revokeKey = (id: string) => request("DELETE", `/api/keys/${enc(id)}`);
 
 export const getData = () => ask<DataFigures>("GET", "/api/data");
+/** Conversations, pictures and kept responses; settings and keys stay. */
+export const deleteData = () => request("DELETE", "/api/data");

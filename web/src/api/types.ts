@@ -75,6 +75,7 @@ export interface DataFigures {
   conversations: number;
   messages: number;
   attachments: number;
+  responses: number;
   bytes: number;
   encrypted: boolean;
   retention_days: number | null;

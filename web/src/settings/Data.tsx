@@ -53,11 +53,11 @@ export function Data({ language }: { language: Language }) {
   const onDelete = async () => {
     setAsksDelete(false);
     try {
-      const count = await removeAll();
+      await removeAll();
       forget(null);
       forgetTyped();
       clearDraft();
-      say(fill(t.deletedAll, { count: number(count, language) }));
+      say(t.deletedAll);
     } catch (error) {
       setProblem(wordsOfError(error, t));
     }
@@ -68,13 +68,14 @@ export function Data({ language }: { language: Language }) {
         [t.dataConversations, number(figures.conversations, language)],
         [t.dataMessages, number(figures.messages, language)],
         [t.dataPictures, number(figures.attachments, language)],
+        [t.dataResponses, number(figures.responses, language)],
         [t.dataSize, bytes(figures.bytes)],
         [t.dataEncrypted, figures.encrypted ? t.yes : t.no],
         [t.dataRetention, figures.retention_days ? fill(t.dataDays, { count: figures.retention_days }) : t.dataForever],
         ...(figures.folder ? ([[t.dataFolder, figures.folder]] as [string, string][]) : []),
       ]
     : [];
-  const isEmpty = !figures?.conversations;
+  const isEmpty = !figures || !(figures.conversations + figures.attachments + figures.responses);
   return (
     <>
       {problem ? (
@@ -96,7 +97,7 @@ export function Data({ language }: { language: Language }) {
           <strong>{t.exportAll}</strong>
           <small>{t.exportAllHint}</small>
         </span>
-        <button type="button" class="button" disabled={isEmpty || exported !== null} onClick={() => void onExport()}>
+        <button type="button" class="button" disabled={!figures?.conversations || exported !== null} onClick={() => void onExport()}>
           {exported === null ? t.exportAll : fill(t.exporting, { done: exported, count: figures?.conversations ?? 0 })}
         </button>
       </div>

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { createKey, listKeys, revokeKey } from "../api/calls";
 import type { KeyEntry, Language, Role } from "../api/types";
 import { fill, useWords, type Words } from "../i18n";
-import { openSession } from "../state/session";
+import { openSession, session } from "../state/session";
 import { CopyButton } from "../ui/CopyButton";
 import { Confirm } from "../ui/Dialog";
 import { wordsOfError } from "../ui/failures";
@@ -67,10 +67,13 @@ export function Keys({ language }: { language: Language }) {
   const onCreate = (event: Event) => {
     event.preventDefault();
     void attempt(async () => {
-      const made = await createKey(name.trim(), isFirst ? "admin" : role, {
+      const limits = {
         requests_per_minute: isFirst ? null : Number(perMinute) || null,
         max_parallel: isFirst ? null : Number(atOnce) || null,
-      });
+      };
+      // Where no key is needed, who makes the first one goes on with the conversations that are on the screen.
+      const takeOver = session.value.session?.needs_key === false;
+      const made = await createKey(name.trim(), isFirst ? "admin" : role, limits, takeOver);
       setCreated({ name: made.name, key: made.key });
       setName("");
       setPerMinute("");

@@ -1,6 +1,6 @@
 // The list of conversations: in pages, newest first, or as found by a search.
 
-import { deleteAllConversations, deleteConversation, listConversations, patchConversation } from "../api/calls";
+import { deleteConversation, deleteData, listConversations, patchConversation } from "../api/calls";
 import { ApiError } from "../api/client";
 import type { Conversation } from "../api/types";
 import { Store } from "./store";
@@ -142,12 +142,11 @@ export async function finishRemoval(keepalive = false): Promise<void> {
   }
 }
 
-export async function removeAll(): Promise<number> {
+export async function removeAll(): Promise<void> {
   list.set({ removed: null });
-  const { deleted } = await deleteAllConversations();
+  await deleteData();
   list.set({ items: [], next: null });
   tellOthers(null);
-  return deleted;
 }
 
 // Closing the page is not taking it back.

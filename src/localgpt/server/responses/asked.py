@@ -30,7 +30,6 @@ _NOT_KEPT = (
     "store is true, but this server runs without a store: the response is not kept, and "
     "previous_response_id cannot name it"
 )
-_NO_REASONING = "{param} is a reasoning item and was left out; this model does not read reasoning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +65,16 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str) -> Asked
     reader = KeptReader(archive, owner, max_bytes=gateway.settings.max_body_mib * MIB)
     history = await reader.history(body.previous_response_id)
     items: list[PlacedItem] = []
+    thoughts: list[str] = []
     for item, param in _placed(body):
         if isinstance(item, ItemReference):
             items.append(await reader.reference(item, param))
         elif isinstance(item, ReasoningItem):
-            notices.append(_NO_REASONING.format(param=param))
+            thoughts.append(param)
         else:
             items.append(PlacedItem(item, param))
+    if thoughts:
+        notices.append(_unread(thoughts))
     if body.store and archive is None:
         notices.append(_NOT_KEPT)
     if body.store is False:
@@ -99,6 +101,13 @@ def _placed(body: ResponsesBody) -> Iterator[tuple[InputItem, str]]:
     else:
         for index, item in enumerate(body.input):
             yield item, f"input[{index}]"
+
+
+def _unread(thoughts: list[str]) -> str:
+    what = f"{thoughts[0]} is a reasoning item and was"
+    if len(thoughts) > 1:
+        what = f"{len(thoughts)} reasoning items, the first of them {thoughts[0]}, were"
+    return f"{what} left out; this model does not read reasoning"
 
 
 def _task(chat: ChatBody, notices: list[str]) -> ChatRequest:

@@ -5,6 +5,7 @@ The chat wire knows how messages, tools, formats and options become a task; this
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from localgpt.server.schemas.response_items import (
     InputTextPart,
 )
 from localgpt.server.schemas.responses import (
+    LOGPROBS,
     AllowedTools,
     FunctionTool,
     JsonObjectFormat,
@@ -84,7 +86,7 @@ class AsChat:
             "tool_choice": _choice(body.tool_choice),
             "stream_options": body.stream_options and body.stream_options.model_dump(exclude_none=True),
         }
-        if body.top_logprobs or "message.output_text.logprobs" in (body.include or ()):
+        if body.top_logprobs or LOGPROBS in (body.include or ()):
             data |= {"logprobs": True, "top_logprobs": body.top_logprobs or 0}
         try:
             return ChatBody.model_validate({name: value for name, value in data.items() if value is not None})
@@ -99,10 +101,13 @@ class AsChat:
         try:
             yield
         except InputError as error:
+            error.args = (self._reworded(str(error), error.param),)
             error.param = self.rename(error.param)
             raise
         except WireError as error:
-            error.detail.param = self.rename(error.detail.param)
+            detail = error.detail
+            detail.message = self._reworded(detail.message, detail.param)
+            detail.param = self.rename(detail.param)
             raise
 
     def rename(self, param: str | None) -> str | None:
@@ -115,6 +120,13 @@ class AsChat:
         name = max(known, key=len)
         here, rest = self._names[name], param[len(name) :]
         return here if here in self._whole else here + rest.replace(".image_url.url", ".image_url")
+
+    def _reworded(self, message: str, param: str | None) -> str:
+        """A message that may speak of its parameter, with that one's name here."""
+        here = self.rename(param)
+        if param is None or here is None:
+            return message
+        return re.sub(rf"(?<![\w.]){re.escape(param)}(?![\w\[])", lambda _: here, message)
 
     def _messages(self, instructions: str | None, items: Sequence[PlacedItem]) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ __all__ = [
     "ResponseArchive",
     "archive_of",
     "find_kept",
+    "has_logprobs",
 ]
 
 _MAX_LINKS = 2048  # as many as messages are read of one request
@@ -79,6 +80,12 @@ async def find_kept(archive: ResponseArchive | None, owner: str, response_id: st
             404, f"no response has the id {response_id!r}: {reason}", param="response_id", code="not_found"
         )
     return KeptResponse.decode(payload)
+
+
+def has_logprobs(response: dict[str, Any]) -> bool:
+    """Whether all the text of a kept response has its log probabilities."""
+    parts = [part for item in response["output"] if item["type"] == "message" for part in item["content"]]
+    return all(part["logprobs"] or not part["text"] for part in parts)
 
 
 class KeptReader:

@@ -10,9 +10,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from localgpt.errors import InputError
-from localgpt.server.schemas.responses import ReasoningOptions, ResponsesBody
+from localgpt.server.schemas.responses import (
+    LOGPROBS,
+    ItemsQuery,
+    ReasoningOptions,
+    ResponsesBody,
+    RetrieveQuery,
+)
 
-__all__ = ["REFUSED", "check_echo", "refuse_unknown_wishes"]
+__all__ = ["REFUSED", "check_echo", "refuse_logprobs", "refuse_unknown_wishes"]
 
 
 class _Rule(NamedTuple):
@@ -84,6 +90,17 @@ def refuse_unknown_wishes(body: ResponsesBody) -> None:
         if got is not None and not rule.is_neutral(got):
             raise InputError(f"{param}: {rule.reason}", param=param)
     _refuse_reasoning(body.reasoning or ReasoningOptions())
+
+
+def refuse_logprobs(query: RetrieveQuery | ItemsQuery, reason: str) -> None:
+    """Check that log probabilities are not asked for where there are none.
+
+    Raises:
+        InputError: they are; `param` names the spelling of `include`.
+    """
+    for param, wanted in (("include", query.include), ("include[]", query.include_brackets)):
+        if LOGPROBS in (wanted or ()):
+            raise InputError(f"there are no {LOGPROBS}: {reason}", param=param)
 
 
 def _refuse_reasoning(reasoning: ReasoningOptions) -> None:

@@ -15,7 +15,7 @@ from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.answers import ChatWriter, notices_header, stream_chat
 from localgpt.server.conversation import conversation_notices, messages_of
 from localgpt.server.errors import STREAM_REPLIES
-from localgpt.server.events import run_tasks
+from localgpt.server.events import check_places, run_tasks
 from localgpt.server.functions import ToolUse, answer_format_of, tool_use_of
 from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.schemas.chat import ChatBody, ChatReply
@@ -38,6 +38,7 @@ async def create_chat_completion(
     model = await resolve_model(gateway, body.model)
     tool_use = tool_use_of(body)
     tasks = _tasks(body, model, owner, tool_use)
+    check_places(gateway, tasks, param="n")
     writer = _writer(body, model, tasks[0].id, tool_use)
     if body.stream:
         return stream_chat(gateway, tasks, writer)

@@ -13,7 +13,7 @@ from localgpt.errors import InputError
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.answers import notices_header
 from localgpt.server.errors import STREAM_REPLIES
-from localgpt.server.events import EventBodies, Events, run_tasks
+from localgpt.server.events import EventBodies, Events, check_places, run_tasks
 from localgpt.server.models import resolve_model
 from localgpt.server.schemas.completions import (
     DEFAULT_MAX_TOKENS,
@@ -50,6 +50,7 @@ async def create_completion(
         task_id = f"{answer_id}-p{index}" if index else answer_id
         task = CompleteRequest(id=task_id, owner=owner, model=model.id, prompt=text, options=options)
         tasks.extend(choices_of(task, num_candidates))
+    check_places(gateway, tasks, param=_plural(body, len(prompts)))
     writer = CompletionWriter(
         id=answer_id,
         model=model.id,
@@ -73,6 +74,13 @@ async def create_completion(
     reply = writer.whole(results, groups)
     notices = reply.localgpt.notices if reply.localgpt else []
     return JSONResponse(reply.model_dump(), headers=notices_header(notices))
+
+
+def _plural(body: CompletionBody, num_prompts: int) -> str:
+    """The parameter that makes one request several."""
+    if num_prompts > 1:
+        return "prompt"
+    return "n" if body.best_of is None else "best_of"
 
 
 def _counts(body: CompletionBody, num_prompts: int) -> tuple[int, int]:

@@ -7,7 +7,6 @@ from typing import cast
 
 from fastapi import APIRouter, Request
 
-from localgpt.errors import InputError
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.errors import ERROR_REPLIES
 from localgpt.server.models import resolve_model
@@ -27,14 +26,14 @@ async def create_embeddings(
 ) -> EmbeddingsReply:
     """Embed texts and pictures into one space of unit-length vectors."""
     model = await resolve_model(gateway, body.model)
-    task = EmbedRequest(id=f"embd-{uuid.uuid4().hex}", owner=owner, model=model.id, inputs=embed_inputs(body))
+    task = EmbedRequest(
+        id=f"embd-{uuid.uuid4().hex}",
+        owner=owner,
+        model=model.id,
+        inputs=embed_inputs(body),
+        dimensions=body.dimensions,
+    )
     result = cast("EmbedResult", await run_for_client(request, gateway, gateway.service.run(task)))
-    embed_dim = len(result.embeddings[0])
-    if body.dimensions not in (None, embed_dim):
-        raise InputError(
-            f"dimensions is {body.dimensions}; this model's vectors have {embed_dim} and cannot be shortened",
-            param="dimensions",
-        )
     as_text = body.encoding_format == "base64"
     return EmbeddingsReply(
         data=[

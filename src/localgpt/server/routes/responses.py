@@ -16,7 +16,8 @@ from localgpt.server.events import EventBodies, Events
 from localgpt.server.gateway import Gateway
 from localgpt.server.responses.asked import Asked, understand
 from localgpt.server.responses.events import ResponseEvents, ResponseWire
-from localgpt.server.responses.kept import archive_of, find_kept
+from localgpt.server.responses.kept import archive_of, find_kept, has_logprobs
+from localgpt.server.responses.refusals import refuse_logprobs
 from localgpt.server.schemas.response_replies import DeletedReply, InputItemsReply, ResponseReply
 from localgpt.server.schemas.responses import ItemsQuery, ResponsesBody, RetrieveQuery
 from localgpt.server.work import EventStream, run_for_client
@@ -59,6 +60,8 @@ async def retrieve_response(
             param="starting_after",
         )
     kept = await find_kept(archive_of(gateway), owner, response_id)
+    if not has_logprobs(kept.response):
+        refuse_logprobs(query, "they were not asked for when the response was made")
     return JSONResponse(kept.response)
 
 
@@ -90,6 +93,7 @@ async def list_input_items(
 ) -> InputItemsReply:
     """What a kept response was made from, without the responses before it."""
     items = (await find_kept(archive_of(gateway), owner, response_id)).input
+    refuse_logprobs(query, "those of an input's items are not read, and so not kept")
     if query.order == "desc":
         items = items[::-1]
     if query.after is not None:

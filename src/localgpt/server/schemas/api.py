@@ -26,6 +26,7 @@ __all__ = [
     "ConversationWithMessages",
     "ConversationsReply",
     "DataReply",
+    "DeletedDataReply",
     "DeletedReply",
     "Id",
     "KeyBody",
@@ -134,7 +135,7 @@ class MessageBody(Body):
     role: Literal["user", "assistant"] = "user"
     parent_id: Id | None
     text: Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
-    attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, default_factory=list)]
+    attachments: Annotated[list[Id], Field(max_length=MAX_ATTACHMENTS, fail_fast=True, default_factory=list)]
 
 
 class AttachmentReply(Reply):
@@ -260,6 +261,7 @@ class KeyBody(Body):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S")]
     role: Literal["admin", "user"]
     limits: LimitsBody | None = None
+    take_over: bool = False  # while no key is needed: go on with what is there, though it had an admin before
 
 
 class LimitsReply(Reply):
@@ -315,7 +317,17 @@ class DataReply(Reply):
     conversations: int
     messages: int
     attachments: int
+    responses: int
     bytes: int
     encrypted: bool
     retention_days: int | None
     folder: str | None  # told to admins alone
+
+
+class DeletedDataReply(Reply):
+    """How much was removed."""
+
+    conversations: int
+    messages: int
+    attachments: int
+    responses: int

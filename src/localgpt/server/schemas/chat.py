@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from localgpt.server.schemas.common import Body, Extension, Reply, UsageReply
+from localgpt.server.schemas.common import Body, Extension, Reply, UsageReply, entries
 from localgpt.server.schemas.formats import ResponseFormatField
 from localgpt.server.schemas.parts import ChatTurn
 from localgpt.server.schemas.sampling import SamplingBody, TokenCount
@@ -45,7 +45,7 @@ class ChatBody(SamplingBody):
     any other value is refused with the field's name (`NEUTRAL` in `neutral.py`).
     """
 
-    messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=2048)]
+    messages: Annotated[list[ChatTurn], Field(min_length=1, max_length=2048, fail_fast=True)]
     max_output_tokens: TokenCount | None = None  # extension: what llama.cpp's clients call max_tokens
     repeat_penalty: Annotated[float, Field(ge=1, le=2, allow_inf_nan=False)] | None = None  # and repetition_
     chat_template_kwargs: TemplateOptions | None = None  # extension; only what asks for nothing
@@ -53,17 +53,17 @@ class ChatBody(SamplingBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormatField | None = None
-    tools: Annotated[list[ToolField], Field(max_length=128)] | None = None
+    tools: Annotated[list[ToolField], Field(max_length=128, fail_fast=True)] | None = None
     tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
-    functions: Annotated[list[LegacyFunction], Field(max_length=128)] | None = None
+    functions: Annotated[list[LegacyFunction], Field(max_length=128, fail_fast=True)] | None = None
     function_call: FunctionCallChoice | None = None
-    metadata: Annotated[dict[_Label, _LabelText], Field(max_length=16)] | None = None
+    metadata: Annotated[dict[_Label, _LabelText], Field(max_length=16), entries(16)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     safety_identifier: str | None = None  # like `user`: a label for abuse reports, which never leave here
     prompt_cache_key: str | None = None  # a hint for routing between machines; there is one
 
-    modalities: list[str] | None = None
+    modalities: Annotated[list[str], Field(max_length=16, fail_fast=True)] | None = None
     audio: Any = None
     prediction: Any = None
     reasoning_effort: str | None = None

@@ -38,7 +38,9 @@ class CompletionBody(SamplingBody):
 
     prompt: Annotated[
         Annotated[_Prompt, Tag("tag:string")]
-        | Annotated[list[_Prompt], Field(min_length=1, max_length=MAX_TEXTS), Tag("tag:strings")],
+        | Annotated[
+            list[_Prompt], Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True), Tag("tag:strings")
+        ],
         Discriminator(
             _prompt_tag,
             custom_error_type="prompt",

@@ -47,7 +47,9 @@ class EmbeddingsBody(Body):
 
     input: Annotated[
         Annotated[str, Tag("tag:string")]
-        | Annotated[list[_Item], Field(min_length=1, max_length=MAX_INPUTS), Tag("tag:items")],
+        | Annotated[
+            list[_Item], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True), Tag("tag:items")
+        ],
         Discriminator(
             _input_tag,
             custom_error_type="input",

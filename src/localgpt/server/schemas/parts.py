@@ -121,17 +121,18 @@ _AssistantPart = Annotated[
     Annotated[TextContentPart, Tag("tag:text")] | Annotated[RefusalPart, Tag("tag:refusal")],
     Discriminator(_tag_among("text", "refusal"), **_part_error("text or refusal")),
 ]
+_PARTS = Field(min_length=1, max_length=2048, fail_fast=True)
 _Text = Annotated[str, Tag("tag:string")]
 _UserContent = Annotated[
-    _Text | Annotated[list[_UserPart], Field(min_length=1), Tag("tag:parts")],
+    _Text | Annotated[list[_UserPart], _PARTS, Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 _AssistantContent = Annotated[
-    _Text | Annotated[list[_AssistantPart], Field(min_length=1), Tag("tag:parts")],
+    _Text | Annotated[list[_AssistantPart], _PARTS, Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 _TextContent = Annotated[
-    _Text | Annotated[list[TextContentPart], Field(min_length=1), Tag("tag:parts")],
+    _Text | Annotated[list[TextContentPart], _PARTS, Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 
@@ -179,7 +180,7 @@ class AssistantTurn(Body):
         None
     )
     function_call: FunctionCallEntry | None = None
-    tool_calls: Annotated[list[ToolCallEntry], Field(max_length=128)] | None = None
+    tool_calls: Annotated[list[ToolCallEntry], Field(max_length=128, fail_fast=True)] | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     reasoning_content: str | None = None  # another model's thoughts: left out, with a notice
 

@@ -27,6 +27,9 @@ __all__ = [
 
 _Status = Literal["in_progress", "completed", "incomplete"]
 _Phase = Literal["commentary", "final_answer"]
+_MAX_PARTS = 2048
+_MAX_LOGPROBS = 131_072  # one for each token that another model wrote
+_PARTS = Field(min_length=1, max_length=_MAX_PARTS, fail_fast=True)
 _NO_CACHE = refused("what is cached cannot be chosen by requests")
 _NO_PROGRAM = refused("functions are asked for by the model alone, never by a program")
 _NO_NAMESPACE = refused("functions have no namespaces here")
@@ -55,8 +58,8 @@ class OutputTextPart(Body):
 
     type: Literal["output_text"]
     text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+    annotations: Annotated[list[Any], Field(max_length=_MAX_PARTS)] | None = None
+    logprobs: Annotated[list[Any], Field(max_length=_MAX_LOGPROBS)] | None = None
 
 
 class RefusalPart(Body):
@@ -104,7 +107,7 @@ _InputPart = Annotated[
     ),
 ]
 _InputContent = Annotated[
-    Annotated[str, Tag("tag:string")] | Annotated[list[_InputPart], Field(min_length=1), Tag("tag:parts")],
+    Annotated[str, Tag("tag:string")] | Annotated[list[_InputPart], _PARTS, Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 _OutputPart = Annotated[
@@ -117,7 +120,8 @@ _OutputPart = Annotated[
     ),
 ]
 _OutputContent = Annotated[
-    Annotated[str, Tag("tag:string")] | Annotated[list[_OutputPart], Tag("tag:parts")],
+    Annotated[str, Tag("tag:string")]
+    | Annotated[list[_OutputPart], Field(max_length=_MAX_PARTS, fail_fast=True), Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 _ToolPart = Annotated[
@@ -130,7 +134,7 @@ _ToolPart = Annotated[
     ),
 ]
 _ToolContent = Annotated[
-    Annotated[str, Tag("tag:string")] | Annotated[list[_ToolPart], Field(min_length=1), Tag("tag:parts")],
+    Annotated[str, Tag("tag:string")] | Annotated[list[_ToolPart], _PARTS, Tag("tag:parts")],
     Discriminator(_content_tag, **_CONTENT_ERROR),
 ]
 

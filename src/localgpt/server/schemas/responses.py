@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from localgpt.server.schemas.common import Body, refused
+from localgpt.server.schemas.common import Body, Incoming, entries, refused
 from localgpt.server.schemas.response_items import InputItem
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
 __all__ = [
+    "LOGPROBS",
     "AllowedTools",
     "FunctionTool",
     "Include",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _INT64 = 2**63
+LOGPROBS: Final = "message.output_text.logprobs"
 Include = Literal[
     "file_search_call.results",
     "web_search_call.results",
@@ -41,8 +43,12 @@ Include = Literal[
 """What may be asked for beside the answer. Logprobs are given when asked for and pictures always; the
 others speak of items that no answer of this server holds."""
 
+_Includes = Annotated[list[Include], Field(max_length=64, fail_fast=True)]
+
 Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+    entries(16),
 ]
 
 
@@ -69,7 +75,9 @@ class FunctionTool(Body):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    allowed_callers: list[Literal["direct"]] | None = None  # there is no program that could call functions
+    allowed_callers: Annotated[list[Literal["direct"]], Field(max_length=16, fail_fast=True)] | None = (
+        None  # there is no program that could call functions
+    )
     async_: Annotated[Literal[False] | None, Field(alias="async")] = None  # every call is waited for
     defer_loading: Literal[False] | None = None  # there is no tool search that could load it later
     output_schema: Annotated[None, refused("outputs are read as they are; describe them in words")] = None
@@ -87,7 +95,7 @@ class AllowedTools(Body):
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedFunction], Field(min_length=1)]
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=128, fail_fast=True)]
 
 
 class TextFormat(Body):
@@ -169,7 +177,7 @@ _ToolChoice = Annotated[
 ]
 _Input = Annotated[
     Annotated[str, Tag("tag:string")]
-    | Annotated[list[InputItem], Field(min_length=1, max_length=2048), Tag("tag:items")],
+    | Annotated[list[InputItem], Field(min_length=1, max_length=2048, fail_fast=True), Tag("tag:items")],
     Discriminator(
         _input_tag,
         custom_error_type="input",
@@ -196,9 +204,9 @@ class ResponsesBody(Body):
     seed: Annotated[int, Field(ge=-_INT64, le=_INT64 - 1)] | None = None  # extension, as in chat
     max_output_tokens: Annotated[int, Field(ge=1, le=_INT64 - 1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    include: list[Include] | None = None
+    include: _Includes | None = None
     text: TextOptions | None = None
-    tools: Annotated[list[_Tool], Field(max_length=128)] | None = None
+    tools: Annotated[list[_Tool], Field(max_length=128, fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Field(ge=1, le=_INT64 - 1)] | None = None  # of built-in tools: none here
@@ -218,32 +226,26 @@ class ResponsesBody(Body):
     background_options: Any = None
     conversation: Any = None
     prompt: Any = None
-    context_management: list[Any] | None = None
+    context_management: Annotated[list[Any], Field(max_length=128)] | None = None
     access_programs: Any = None
     image: dict[str, Any] | None = None
 
 
-class RetrieveQuery(BaseModel):
+class RetrieveQuery(Incoming):
     """What may be asked of a kept response; nothing of it changes what was kept."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    include: list[Include] | None = None
-    include_brackets: Annotated[list[Include] | None, Field(alias="include[]")] = (
-        None  # the official spelling
-    )
+    include: _Includes | None = None
+    include_brackets: Annotated[_Includes | None, Field(alias="include[]")] = None  # the official spelling
     stream: bool | None = None
     starting_after: int | None = None
     include_obfuscation: bool | None = None
 
 
-class ItemsQuery(BaseModel):
+class ItemsQuery(Incoming):
     """Which page of the input's items."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    include: list[Include] | None = None
-    include_brackets: Annotated[list[Include] | None, Field(alias="include[]")] = None
+    include: _Includes | None = None
+    include_brackets: Annotated[_Includes | None, Field(alias="include[]")] = None
     after: str | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Field, Tag
 
-from localgpt.server.schemas.common import Body
+from localgpt.server.schemas.common import Body, entries
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
 __all__ = ["MAX_CHOICES", "GenerationBody", "SamplingBody", "StreamOptions", "TokenCount"]
@@ -29,7 +29,7 @@ def _stop_tag(value: Any) -> str | None:
 _StopString = Annotated[str, Field(min_length=1)]
 _Stop = Annotated[
     Annotated[_StopString, Tag("tag:string")]
-    | Annotated[list[_StopString], Field(max_length=4), Tag("tag:strings")],
+    | Annotated[list[_StopString], Field(max_length=4, fail_fast=True), Tag("tag:strings")],
     Discriminator(
         _stop_tag,
         custom_error_type="stop",
@@ -55,7 +55,7 @@ class GenerationBody(Body):
     repetition_penalty: Annotated[float, Field(ge=1, le=2, allow_inf_nan=False)] | None = None  # extension
     frequency_penalty: _Penalty | None = None
     presence_penalty: _Penalty | None = None
-    logit_bias: Annotated[dict[_TokenId, _Bias], Field(max_length=4096)] | None = None
+    logit_bias: Annotated[dict[_TokenId, _Bias], Field(max_length=4096), entries(4096)] | None = None
     max_tokens: TokenCount | None = None
     stop: _Stop | None = None
     seed: Annotated[int, Field(ge=-_INT64, le=_INT64 - 1)] | None = None

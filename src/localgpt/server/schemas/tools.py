@@ -74,7 +74,7 @@ class AllowedTools(Body):
     """Those of the listed tools that may be asked for now."""
 
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedToolChoice], Field(min_length=1, max_length=128)]
+    tools: Annotated[list[NamedToolChoice], Field(min_length=1, max_length=128, fail_fast=True)]
 
 
 class AllowedToolChoice(Body):

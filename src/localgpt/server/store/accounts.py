@@ -13,29 +13,25 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from localgpt.errors import InputError
-from localgpt.server.store.database import Database
-from localgpt.server.store.records import LOCAL_OWNER, KeyEntry, Limits, Role
+from localgpt.errors import InputError, LastAdminError
+from localgpt.server.store.database import Database, insert_or_nothing
+from localgpt.server.store.records import LOCAL_OWNER, KeepAdmin, KeyEntry, Limits, Role, new_key
 from localgpt.server.store.sealing import Sealer
-from localgpt.server.store.tables import keys, sessions
+from localgpt.server.store.tables import keys, meta, sessions
 
-__all__ = ["SESSION_S", "Accounts", "new_key"]
+__all__ = ["HANDED_OVER", "SESSION_S", "Accounts"]
 
+HANDED_OVER = "local_owner"  # in `meta`: the first key that was given what was written without one
 SESSION_S = 30 * 24 * 3600
 _REFRESH_S = 1.0
 _USE_GRAIN_S = 60.0  # how exactly `last_used_at` is known
-
-
-def new_key() -> str:
-    """A random API key."""
-    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 class Accounts:
@@ -55,7 +51,13 @@ class Accounts:
         self._known_until = 0.0
 
     async def create(
-        self, name: str, role: Role, limits: Limits | None = None, *, may_own_local: bool = True
+        self,
+        name: str,
+        role: Role,
+        limits: Limits | None = None,
+        *,
+        may_own_local: bool = True,
+        take_over: bool = False,
     ) -> tuple[KeyEntry, str]:
         """Make a key.
 
@@ -64,14 +66,22 @@ class Accounts:
             role: an admin may make and revoke keys.
             limits: of this key alone.
             may_own_local: the first admin's key opens what was written while there was no key, so that
-                nobody loses their conversations by asking for a key.
+                nobody loses their conversations by asking for a key. That is done once: later it may hold
+                what the first admin wrote.
+            take_over: open them nevertheless, with what an admin wrote whose key is gone.
 
         Returns:
             The entry, and the key itself, which is stored nowhere.
 
         Raises:
-            InputError: the name is taken.
+            InputError: the name is taken, or there is nothing that this key could take over.
         """
+        if take_over and not (role == "admin" and may_own_local):
+            raise InputError(
+                "only an admin's key takes over what was written without one, and only while the settings "
+                "name none; make it with: localgpt keys create NAME --role admin --take-over",
+                param="take_over",
+            )
         key, limits = new_key(), limits or Limits()
         key_id = f"key_{secrets.token_hex(8)}"
         digest = self._digest(key)
@@ -80,8 +90,8 @@ class Accounts:
             others = [self._entry(row) for row in (await connection.execute(select(keys))).mappings()]
             if any(other.name == name for other in others):
                 raise InputError(f"there is a key called {name!r} already; choose another name", param="name")
-            is_first = not any(other.owner == LOCAL_OWNER for other in others)
-            owns_local = role == "admin" and may_own_local and is_first
+            owns_local = role == "admin" and may_own_local
+            owns_local = owns_local and await self._is_free(connection, others, take_over)
             entry = KeyEntry(
                 id=key_id,
                 owner=LOCAL_OWNER if owns_local else key_id,
@@ -102,28 +112,57 @@ class Accounts:
                     created_at=entry.created_at,
                 )
             )
+            if owns_local:
+                await insert_or_nothing(connection, meta, name=HANDED_OVER, value=key_id)
             return entry
 
         entry = await self._database.write(work)
         self._known_until = 0.0
         return entry, key
 
+    async def _is_free(
+        self, connection: AsyncConnection, others: Iterable[KeyEntry], take_over: bool
+    ) -> bool:
+        """Whether what was written without a key may be given to a new one."""
+        holder = next((other for other in others if other.owner == LOCAL_OWNER), None)
+        if take_over and holder is not None:
+            raise InputError(
+                f"the key {holder.name!r} opens what was written without one; revoke it first, or leave that",
+                param="take_over",
+            )
+        handed_over = await connection.scalar(select(meta.c.value).where(meta.c.name == HANDED_OVER))
+        return holder is None and (take_over or handed_over is None)
+
     async def entries(self) -> list[KeyEntry]:
         """All keys, oldest first."""
         await self._refresh(now=True)
         return sorted(self._known.values(), key=lambda entry: (entry.created_at, entry.id))
 
-    async def revoke(self, id_or_name: str) -> KeyEntry:
+    async def revoke(self, id_or_name: str, *, keep_admin: KeepAdmin = "never") -> KeyEntry:
         """Delete a key and sign its browsers out. What its owner wrote stays.
+
+        Args:
+            id_or_name: of the key.
+            keep_admin: when to keep the last key of an admin.
 
         Raises:
             InputError: there is no such key.
+            LastAdminError: it is to be kept.
         """
         entry = next((entry for entry in await self.entries() if id_or_name in (entry.id, entry.name)), None)
         if entry is None:
             raise InputError(f"there is no key {id_or_name!r}; list them first", param="id")
 
         async def work(connection: AsyncConnection) -> None:
+            if keep_admin != "never" and entry.role == "admin":
+                roles = set(await connection.scalars(select(keys.c.role).where(keys.c.id != entry.id)))
+                if "admin" not in roles and (roles or keep_admin == "always"):
+                    raise LastAdminError(
+                        f"{entry.name!r} is the last admin's key, and nobody could make or revoke keys "
+                        "without it; make another admin's key first, or use force (--force, ?force=true)"
+                    )
+            if entry.owner == LOCAL_OWNER:  # of keys that were made before there was a note of it, too
+                await insert_or_nothing(connection, meta, name=HANDED_OVER, value=entry.id)
             await connection.execute(delete(sessions).where(sessions.c.account == entry.id))
             await connection.execute(delete(keys).where(keys.c.id == entry.id))
 

@@ -19,11 +19,12 @@ from localgpt.errors import InputError
 from localgpt.server.store.database import Database, upsert
 from localgpt.server.store.records import Attachment, AttachmentRef
 from localgpt.server.store.sealing import Sealer
-from localgpt.server.store.tables import attachments, message_attachments
+from localgpt.server.store.tables import attachments, conversations, message_attachments
 
-__all__ = ["UPLOAD_GRACE_S", "Attachments", "drop_unused", "find_refs"]
+__all__ = ["UPLOAD_GRACE_S", "Attachments", "drop_unused", "find_refs", "find_shown"]
 
 UPLOAD_GRACE_S = 24 * 3600  # an upload that no message took up is kept so long
+_DROP_STEP = 500  # ids in one statement
 
 
 class Attachments:
@@ -120,9 +121,22 @@ async def find_refs(
     return tuple(found[attachment_id] for attachment_id in wanted)
 
 
-async def drop_unused(connection: AsyncConnection, owner: str) -> None:
-    """Delete an owner's attachments that no message shows."""
-    await connection.execute(delete(attachments).where(attachments.c.owner == owner, _is_unused()))
+async def find_shown(connection: AsyncConnection, which: Any) -> dict[str, list[str]]:
+    """By owner, the ids of the attachments that some conversations show."""
+    table = message_attachments.c
+    of = and_(table.owner == conversations.c.owner, table.conversation_id == conversations.c.id)
+    query = select(table.owner, table.attachment_id).join(conversations, of).where(which).distinct()
+    shown: dict[str, list[str]] = {}
+    for owner, attachment_id in await connection.execute(query):
+        shown.setdefault(owner, []).append(attachment_id)
+    return shown
+
+
+async def drop_unused(connection: AsyncConnection, owner: str, ids: Sequence[str]) -> None:
+    """Delete those of an owner's attachments that no message shows any more."""
+    for start in range(0, len(ids), _DROP_STEP):
+        some = attachments.c.id.in_(ids[start : start + _DROP_STEP])
+        await connection.execute(delete(attachments).where(attachments.c.owner == owner, some, _is_unused()))
 
 
 _SMALL = [column for column in attachments.c if column.name != "sealed_data"]

@@ -28,7 +28,7 @@ from localgpt.errors import ConfigError, StoreError
 from localgpt.server.store.chunks import read_chunks, read_header, write_chunks
 from localgpt.server.store.lock import FolderLock
 from localgpt.server.store.migrate import head_revision, known_revisions
-from localgpt.server.store.opening import DATABASE_FILE, RECORD_NAME
+from localgpt.server.store.opening import ASIDE_FILE, DATABASE_FILE, RECORD_NAME
 from localgpt.server.store.sealing import KEY_BYTES
 from localgpt.server.store.vault import method_of, new_record, unlock, unwrap, wrap
 from localgpt.settings import Settings, data_folder
@@ -81,8 +81,8 @@ def restore_backup(
 ) -> BackupReport:
     """Put the store of a backup into the data folder.
 
-    Everything is decrypted and checked before anything is replaced, and what was there stays until the new
-    store is in its place.
+    Everything is decrypted and checked before anything is replaced, and the new store takes the place of what
+    was there in one step: whatever ends this, one of the two is there.
 
     Args:
         settings: the data folder, and what shall open the store.
@@ -98,7 +98,7 @@ def restore_backup(
     data_folder(settings, create=True)
     lock = FolderLock(folder, alone=True)
     try:
-        if (folder / DATABASE_FILE).exists() and not force:
+        if not force and any((folder / name).exists() for name in (DATABASE_FILE, ASIDE_FILE)):
             raise ConfigError(f"{folder} has a store already; --force replaces it with the backup")
         with _opened(file) as backup, _temporary(folder) as fresh:
             header, head = read_header(backup)
@@ -270,16 +270,34 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _replace(database: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of a database; the old one is removed after that."""
-    aside = database.with_name(f"{DATABASE_FILE}.before-restore")
-    for suffix in ("-wal", "-shm", ""):
-        old = Path(f"{database}{suffix}")
-        if old.exists():
-            old.replace(f"{aside}{suffix}")
+    """Put `fresh` in the place of a database in one step: whatever ends this, one of the two is there."""
+    if database.exists():
+        _fold(database)
+    for suffix in _COMPANIONS[1:]:  # SQLite would read what lies beside a database as the new one's
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
     fresh.replace(database)
     _sync_folder(database.parent)
-    for suffix in _COMPANIONS:
-        Path(f"{aside}{suffix}").unlink(missing_ok=True)
+    for suffix in _COMPANIONS:  # of an earlier version's restore that was interrupted
+        Path(f"{database.with_name(ASIDE_FILE)}{suffix}").unlink(missing_ok=True)
+
+
+def _fold(database: Path) -> None:
+    """Bring what SQLite keeps beside a database into it.
+
+    Raises:
+        StoreError: somebody reads it, or the disk fails.
+    """
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    except sqlite3.OperationalError as error:
+        mode = str(error)
+    except sqlite3.DatabaseError:
+        return  # a broken one has nothing to bring in, and is replaced all the same
+    if mode != "delete":
+        raise StoreError(
+            f"{database} cannot be replaced ({mode}); end what uses it, or move it away, and restore again"
+        )
 
 
 def _sync_folder(folder: Path) -> None:

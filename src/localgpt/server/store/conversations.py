@@ -14,7 +14,7 @@ from sqlalchemy import Select, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from localgpt.errors import InputError
-from localgpt.server.store.attachments import drop_unused, find_refs
+from localgpt.server.store.attachments import drop_unused, find_refs, find_shown
 from localgpt.server.store.database import Database, insert_or_nothing
 from localgpt.server.store.records import Conversation, ConversationPage, StoredMessage
 from localgpt.server.store.rows import MessageRows
@@ -75,16 +75,18 @@ class Conversations:
 
         return await self._database.read(work)
 
-    async def branch(self, owner: str, conversation_id: str, leaf: str) -> list[StoredMessage] | None:
-        """The messages from the first one to `leaf`; None when there is no such message."""
-        by_id = {message.id: message for message in await self.messages(owner, conversation_id)}
-        path: list[StoredMessage] = []
-        current = by_id.get(leaf)
-        while current is not None:
-            path.append(current)
-            # A parent is always stored first, so the walk cannot go in a circle.
-            current = by_id.get(current.parent_id) if current.parent_id is not None else None
-        return path[::-1] or None
+    async def whole(
+        self, owner: str, conversation_id: str
+    ) -> tuple[Conversation, list[StoredMessage]] | None:
+        """A conversation and its messages, oldest first, both as they were at one moment."""
+
+        async def work(connection: AsyncConnection) -> tuple[Conversation, list[StoredMessage]] | None:
+            found = await self._load(connection, owner, conversation_id)
+            if found is None:
+                return None
+            return found, await self._rows.load(connection, _of(owner, [conversation_id]))
+
+        return await self._database.read(work)
 
     async def find(
         self, owner: str, *, query: str = "", limit: int = 50, before: str | None = None
@@ -192,7 +194,7 @@ class Conversations:
         return await self._delete(and_(*_is(owner, conversation_id))) == 1
 
     async def delete_all(self, owner: str) -> int:
-        """Remove all of an owner's conversations and pictures; how many conversations there were."""
+        """Remove all of an owner's conversations and their pictures; how many conversations there were."""
         return await self._delete(conversations.c.owner == owner)
 
     async def delete_older(self, than: float) -> int:
@@ -201,10 +203,10 @@ class Conversations:
 
     async def _delete(self, which: Any) -> int:
         async def work(connection: AsyncConnection) -> int:
-            owners = list(await connection.scalars(select(conversations.c.owner).where(which).distinct()))
+            shown = await find_shown(connection, which)  # others may be of a message that is being written
             num_deleted = (await connection.execute(delete(conversations).where(which))).rowcount
-            for owner in owners:
-                await drop_unused(connection, owner)
+            for owner, ids in shown.items():
+                await drop_unused(connection, owner, ids)
             return int(num_deleted)
 
         num_deleted = await self._database.write(work)

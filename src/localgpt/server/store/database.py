@@ -11,6 +11,7 @@ its transaction still ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,9 +27,13 @@ from localgpt.errors import ConfigError, StoreError
 
 __all__ = ["Database", "Work", "insert_or_nothing", "upsert"]
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 _BUSY_TIMEOUT_MS = 10_000
+_EMPTYING_TIMEOUT_MS = 100  # while the log waits for its readers, SQLite lets nobody write
+_EMPTY_AGAIN_S = 1.0  # doubled with each try
+_EMPTY_AT_LEAST_EACH_S = 60.0
 _WRITES = "localgpt_writes"
 _PRAGMAS = (
     "auto_vacuum=INCREMENTAL",  # first: it holds for a database without tables alone
@@ -48,6 +53,7 @@ class Database:
         self._engine = engine
         self._running: set[asyncio.Future[Any]] = set()
         self._write_turn = asyncio.Lock()  # fair, which SQLite's own waiting is not
+        self._emptying: asyncio.Task[None] | None = None  # where the log could not be emptied at once
         self.is_sqlite = engine.dialect.name == "sqlite"
 
     @classmethod
@@ -82,7 +88,7 @@ class Database:
             raise ConfigError("PostgreSQL needs asyncpg; pip install 'localgpt[postgres]'") from None
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work` in a transaction that changes nothing."""
+        """Run `work` in a transaction that changes nothing; all it reads is of one moment."""
         return await self._shielded(self._transact(work, writes=False))
 
     async def write(self, work: Work[T]) -> T:
@@ -94,12 +100,24 @@ class Database:
         return await self._shielded(self._write(work))
 
     async def purge(self) -> None:
-        """Give the pages of deleted rows back and empty the log, so that no file holds them any more."""
-        if self.is_sqlite:
-            await self._shielded(self._purge())
+        """Give the pages of deleted rows back and empty the log, so that no file holds them any more.
+
+        Whoever reads meanwhile, this process or another, still needs the log: then it is emptied soon after
+        they are done, and this does not wait for it.
+        """
+        if not self.is_sqlite:
+            return
+        await self._shielded(self._vacuum())
+        is_empty = await self._shielded(self._empty_log())
+        if not is_empty and (self._emptying is None or self._emptying.done()):
+            self._emptying = asyncio.ensure_future(self._empty_later())
 
     async def close(self) -> None:
-        """Wait for transactions under way, then let go of the database."""
+        """Wait for transactions under way, then let go of the database; its last user empties the log."""
+        if self._emptying is not None:
+            self._emptying.cancel()
+            await asyncio.gather(self._emptying, return_exceptions=True)
+            self._emptying = None
         while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
         await self._engine.dispose()
@@ -112,23 +130,51 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 await connection.execution_options(**{_WRITES: writes})
+                if not (writes or self.is_sqlite):  # PostgreSQL's own habit is a moment for each statement
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
                 async with connection.begin():
                     return await work(connection)
         except (SQLAlchemyError, OSError) as error:
             raise _told(error) from error
 
-    async def _purge(self) -> None:
+    async def _vacuum(self) -> None:
         async with self._write_turn:
+            await self._pragmas("incremental_vacuum")
+
+    async def _empty_log(self) -> bool:
+        """Whether the log is empty now. It may be read by others, and then it is not."""
+        rows = await self._pragmas(
+            f"busy_timeout={_EMPTYING_TIMEOUT_MS}",
+            "wal_checkpoint(TRUNCATE)",
+            f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        )
+        is_busy, *_ = rows[1][0]
+        return not is_busy
+
+    async def _empty_later(self) -> None:
+        delay_s = _EMPTY_AGAIN_S
+        while True:
+            await asyncio.sleep(delay_s)
             try:
-                async with self._engine.connect() as connection:
-                    # Beneath SQLAlchemy, which would open a transaction around them.
-                    driver = (await connection.get_raw_connection()).driver_connection
-                    assert driver is not None
-                    for statement in ("PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"):
-                        async with driver.execute(statement) as cursor:
-                            await cursor.fetchall()
-            except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-                raise _told(error) from error
+                if await self._shielded(self._empty_log()):
+                    return
+            except StoreError:
+                logger.exception("the log of the store could not be emptied; this is tried again")
+            delay_s = min(2 * delay_s, _EMPTY_AT_LEAST_EACH_S)
+
+    async def _pragmas(self, *pragmas: str) -> list[list[Any]]:
+        """The rows of each, beneath SQLAlchemy, which would open a transaction around them."""
+        rows = []
+        try:
+            async with self._engine.connect() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                assert driver is not None
+                for pragma in pragmas:
+                    async with driver.execute(f"PRAGMA {pragma}") as cursor:
+                        rows.append(list(await cursor.fetchall()))
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise _told(error) from error
+        return rows
 
     async def _shielded(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)

@@ -24,17 +24,18 @@ from localgpt.server.store.lock import FolderLock
 from localgpt.server.store.migrate import migrate
 from localgpt.server.store.preferences import PreferenceStore
 from localgpt.server.store.records import DataSummary
-from localgpt.server.store.responses import Responses
+from localgpt.server.store.responses import KEPT_RESPONSE_DAYS, Responses
 from localgpt.server.store.sealing import KEY_BYTES, Sealer
 from localgpt.server.store.tables import attachments, conversations, messages, meta, preferences, responses
 from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
 from localgpt.settings import Settings, data_folder
 
 __all__ = [
+    "ASIDE_FILE",
     "DATABASE_FILE",
     "RECORD_NAME",
     "Store",
-    "has_stored_keys",
+    "may_be_there",
     "open_store",
     "open_store_at_rest",
     "with_store",
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DATABASE_FILE = "store.db"
+ASIDE_FILE = f"{DATABASE_FILE}.before-restore"  # where earlier versions put the old store while they restored
 RECORD_NAME = "data_key"
 _DAY_S = 24 * 3600
 _HOLD_TIMEOUT_S = 0.5
@@ -72,50 +74,39 @@ class Store:
 
     async def summary(self, owner: str) -> DataSummary:
         """How much of an owner's is kept."""
+        return await self.database.read(lambda connection: _count(connection, owner))
+
+    async def forget(self, owner: str, *, with_settings: bool) -> DataSummary:
+        """Remove everything of an owner's but their keys; how much it was.
+
+        Args:
+            owner: whose.
+            with_settings: what they chose on the page, too.
+        """
 
         async def work(connection: AsyncConnection) -> DataSummary:
-            counts, num_bytes = [], 0
-            for table, column in (
-                (conversations, conversations.c.sealed_title),
-                (messages, messages.c.sealed_content),
-                (attachments, attachments.c.sealed_data),
-            ):
-                size = func.coalesce(func.sum(func.length(column)), 0)
-                row = (
-                    await connection.execute(select(func.count(), size).where(table.c.owner == owner))
-                ).one()
-                counts.append(int(row[0]))
-                num_bytes += int(row[1])
-            return DataSummary(
-                num_conversations=counts[0],
-                num_messages=counts[1],
-                num_attachments=counts[2],
-                num_bytes=num_bytes,
-            )
-
-        return await self.database.read(work)
-
-    async def forget(self, owner: str) -> int:
-        """Remove everything of an owner's but their keys; how many conversations there were."""
-        num_deleted = await self.conversations.delete_all(owner)
-
-        async def work(connection: AsyncConnection) -> None:
-            for table in (attachments, preferences, responses):
+            counted = await _count(connection, owner)
+            chosen = (preferences,) if with_settings else ()
+            for table in (conversations, attachments, responses, *chosen):  # messages go with conversations
                 await connection.execute(delete(table).where(table.c.owner == owner))
+            return counted
 
-        await self.database.write(work)
+        counted = await self.database.write(work)
         await self.database.purge()
-        return num_deleted
+        return counted
 
     async def tidy(self) -> None:
-        """Remove what is older than the retention allows, and uploads nobody used."""
+        """Remove what is older than the retention allows, old responses, and uploads nobody used."""
+        now, num_deleted = self.clock(), 0
+        response_days = KEPT_RESPONSE_DAYS
         if self.retention_days is not None:
-            limit = self.clock() - self.retention_days * _DAY_S
-            num_deleted = await self.conversations.delete_older(limit)
-            num_deleted += await self.responses.delete_older(limit)
-            if num_deleted:
-                logger.info("retention of %d days: %d items deleted", self.retention_days, num_deleted)
-        await self.attachments.sweep()
+            response_days = min(response_days, self.retention_days)
+            num_deleted = await self.conversations.delete_older(now - self.retention_days * _DAY_S)
+        num_deleted += await self.responses.delete_older(now - response_days * _DAY_S)
+        num_deleted += await self.attachments.sweep()
+        if num_deleted:
+            logger.info("%d conversations, responses and uploads were too old and are deleted", num_deleted)
+        await self.database.purge()  # also what was deleted just before a server was killed
 
     async def tidy_daily(self) -> None:
         """`tidy` now and every day, until it is cancelled; a failure is logged and tried again next day."""
@@ -154,6 +145,7 @@ async def open_store(settings: Settings, clock: Callable[[], float] = time.time)
     lock = FolderLock(folder, alone=False)
     try:
         if settings.database_url is None:
+            _refuse_half_restored(folder)
             _make_private(folder / DATABASE_FILE)
             database = Database.sqlite(folder / DATABASE_FILE)
         else:
@@ -208,11 +200,30 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def has_stored_keys(settings: Settings) -> bool:
-    """Whether the store holds any key; makes no store where there is none. Errors as `open_store`."""
-    if settings.database_url is None and not (data_folder(settings) / DATABASE_FILE).exists():
-        return False
-    return with_store(settings, lambda store: store.accounts.has_keys())
+def may_be_there(settings: Settings) -> bool:
+    """Whether there may be a store already; only opening it tells about a database elsewhere."""
+    return settings.database_url is not None or (data_folder(settings) / DATABASE_FILE).exists()
+
+
+async def _count(connection: AsyncConnection, owner: str) -> DataSummary:
+    counts, num_bytes = [], 0
+    for table, column in (
+        (conversations, conversations.c.sealed_title),
+        (messages, messages.c.sealed_content),
+        (attachments, attachments.c.sealed_data),
+        (responses, responses.c.sealed_payload),
+    ):
+        size = func.coalesce(func.sum(func.length(column)), 0)
+        row = (await connection.execute(select(func.count(), size).where(table.c.owner == owner))).one()
+        counts.append(int(row[0]))
+        num_bytes += int(row[1])
+    return DataSummary(
+        num_conversations=counts[0],
+        num_messages=counts[1],
+        num_attachments=counts[2],
+        num_responses=counts[3],
+        num_bytes=num_bytes,
+    )
 
 
 async def _unlock(database: Database, settings: Settings, folder: Path) -> Unlocked:
@@ -229,6 +240,15 @@ async def _unlock(database: Database, settings: Settings, folder: Path) -> Unloc
         return record
 
     return unlock(await database.write(prepare), settings, folder)
+
+
+def _refuse_half_restored(folder: Path) -> None:
+    """A new, empty store in the place of one that lies aside would look like a loss."""
+    if (folder / ASIDE_FILE).exists() and not (folder / DATABASE_FILE).exists():
+        raise StoreError(
+            f"a restore was interrupted, and the store it was to replace is {folder / ASIDE_FILE}; restore "
+            f"again with --force, or rename it (and what begins with its name) back to {DATABASE_FILE}"
+        )
 
 
 def _make_private(path: Path) -> None:

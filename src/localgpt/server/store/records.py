@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +16,7 @@ __all__ = [
     "Conversation",
     "ConversationPage",
     "DataSummary",
+    "KeepAdmin",
     "KeyEntry",
     "Limits",
     "MessageRole",
@@ -21,11 +24,19 @@ __all__ = [
     "Role",
     "StoredMessage",
     "StoredUsage",
+    "new_key",
 ]
 
 LOCAL_OWNER = "local"  # whoever asks while there is no key
 Role = Literal["admin", "user"]
+KeepAdmin = Literal["never", "for_others", "always"]
+"""When the last admin's key is kept: never, while there are other keys, or even if it is the only one."""
 MessageRole = Literal["user", "assistant"]
+
+
+def new_key() -> str:
+    """A random API key."""
+    return f"sk-{secrets.token_urlsafe(32)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,4 +133,17 @@ class DataSummary:
     num_conversations: int
     num_messages: int
     num_attachments: int
-    num_bytes: int  # of sealed texts, titles and attachments
+    num_responses: int  # that programs asked to keep
+    num_bytes: int  # of all these, sealed
+
+
+def branch_of(messages: Iterable[StoredMessage], leaf: str | None) -> list[StoredMessage]:
+    """The messages of a tree from the first one to `leaf`; none when there is no such message."""
+    by_id = {message.id: message for message in messages}
+    path: list[StoredMessage] = []
+    current = None if leaf is None else by_id.get(leaf)
+    while current is not None:
+        path.append(current)
+        # A parent is always stored first, so the walk cannot go in a circle.
+        current = by_id.get(current.parent_id) if current.parent_id is not None else None
+    return path[::-1]

@@ -12,7 +12,9 @@ from localgpt.server.store.database import Database, Work, upsert
 from localgpt.server.store.sealing import Sealer
 from localgpt.server.store.tables import responses
 
-__all__ = ["Responses"]
+__all__ = ["KEPT_RESPONSE_DAYS", "Responses"]
+
+KEPT_RESPONSE_DAYS = 30  # as OpenAI's; programs rarely delete what they had kept, and nobody sees it
 
 
 class Responses:
@@ -66,14 +68,6 @@ class Responses:
             return (await connection.execute(delete(responses).where(*which))).rowcount
 
         return await self._drop(work) == 1
-
-    async def delete_all(self, owner: str) -> int:
-        """Remove all of an owner's payloads; how many."""
-
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(delete(responses).where(responses.c.owner == owner))).rowcount
-
-        return await self._drop(work)
 
     async def delete_older(self, than: float) -> int:
         """Remove every owner's payloads that were kept before a time; how many."""

@@ -19,6 +19,7 @@ from localgpt.server.schemas.api import (
     DeletedReply,
     MessageReply,
 )
+from localgpt.server.store.records import branch_of
 from localgpt.server.translate import checked_text
 
 __all__ = ["router"]
@@ -53,7 +54,7 @@ async def create_conversation(
 
 @router.delete("/conversations", responses=API_REPLIES)
 async def delete_conversations(store: StoreDep, owner: Owner) -> DeletedReply:
-    """Remove all of the caller's conversations and pictures."""
+    """Remove all of the caller's conversations and their pictures."""
     return DeletedReply(deleted=await store.conversations.delete_all(owner))
 
 
@@ -62,10 +63,10 @@ async def read_conversation(
     conversation_id: PathId, store: StoreDep, owner: Owner
 ) -> ConversationWithMessages:
     """One conversation with its messages."""
-    conversation = await store.conversations.get(owner, conversation_id)
-    if conversation is None:
+    whole = await store.conversations.whole(owner, conversation_id)
+    if whole is None:
         raise conversation_missing()
-    messages = await store.conversations.messages(owner, conversation_id)
+    conversation, messages = whole
     return ConversationWithMessages(
         **ConversationReply.of(conversation).model_dump(),
         messages=[MessageReply.of(message) for message in messages],
@@ -107,14 +108,13 @@ async def export_conversation(
     format: Annotated[Literal["markdown", "json"], Query()] = "markdown",
 ) -> Response:
     """A conversation as a file: Markdown of the shown branch, or JSON of everything but the pictures."""
-    conversation = await store.conversations.get(owner, conversation_id)
-    if conversation is None:
+    whole = await store.conversations.whole(owner, conversation_id)
+    if whole is None:
         raise conversation_missing()
+    conversation, messages = whole
     if format == "json":
-        messages = await store.conversations.messages(owner, conversation_id)
         text, media_type, suffix = as_json(conversation, messages), "application/json", "json"
     else:
-        leaf = conversation.leaf
-        branch = await store.conversations.branch(owner, conversation_id, leaf) if leaf else None
-        text, media_type, suffix = as_markdown(conversation, branch or []), "text/markdown", "md"
+        shown = as_markdown(conversation, branch_of(messages, conversation.leaf))
+        text, media_type, suffix = shown, "text/markdown", "md"
     return Response(text, media_type=media_type, headers=disposition(conversation, suffix))

@@ -23,7 +23,8 @@ MANIFEST_NAME = "manifest.json"  # ours, in the folder of every pulled model
 _WEIGHTS = ".safetensors"
 _TEXTS = frozenset((".json", ".jsonl", ".txt", ".md", ".model", ".tiktoken", ".jinja", ".vocab"))
 _BARE = frozenset(("license", "licence", "notice", "readme", "use_policy", "copying"))
-_PICKLES = frozenset((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"))
+_PICKLES = frozenset((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"))
+_FOREIGN = frozenset((".h5", ".msgpack", ".onnx", ".tflite", ".gguf"))
 _OTHER_FOLDERS = frozenset(("onnx", "openvino", "original", "flax", "coreml", "gguf", "tflite"))
 # model.fp16-00001-of-00002.safetensors, model-00001-of-00002.safetensors, model.safetensors
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -151,9 +152,10 @@ def _nothing_to_read(repo: str, places: Iterable[PurePosixPath]) -> CheckpointEr
             f"{repo} has its weights only as {', '.join(pickles)}, which can run code when they are read; "
             "LocalGPT fetches safetensors only: ask its makers for them, or look for another revision"
         )
-    if ".gguf" in suffixes:
+    if foreign := sorted(suffixes & _FOREIGN):
         return MissingWeightsError(
-            f"{repo} has GGUF files only, which pull does not fetch; pull the repository they were made of"
+            f"{repo} has its weights only as {', '.join(foreign)}, which pull does not fetch; pull the "
+            "repository they were made of"
         )
     if ".py" in suffixes:
         return UnsafeCheckpointError(f"{repo} has code and no weights; LocalGPT runs no code of a repository")

@@ -224,8 +224,7 @@ class HubClient:
         """Whether the hub's own answer, before any redirect, speaks of the file of the metadata."""
         first = response.history[0] if response.history else response
         told = first.headers.get("X-Repo-Commit", commit)
-        tag = first.headers.get("X-Linked-ETag") or first.headers.get("ETag") or ""
-        tag = tag.removeprefix("W/").strip('"')
+        tag = first.headers.get("X-Linked-ETag", "").removeprefix("W/").strip('"')
         if told != commit or (_HEX.fullmatch(tag) and len(tag) == len(hash) and tag != hash):
             raise HubError(
                 f"{name} of {repo} was changed on {self.hub.host} meanwhile; run the same command again"

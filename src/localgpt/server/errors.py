@@ -23,7 +23,6 @@ from localgpt.errors import (
     CheckpointError,
     ConfigError,
     DeadlineError,
-    HubError,
     ImageFormatError,
     InputError,
     LocalGPTError,
@@ -84,7 +83,6 @@ _TABLE: tuple[tuple[type[LocalGPTError], _Row], ...] = (
     (CancelledRequestError, _Row(503, "server_error", "cancelled")),
     (CheckpointError, _Row(503, "server_error", "model_unavailable")),
     (BackendError, _Row(503, "server_error", "backend_unavailable")),
-    (HubError, _Row(503, "server_error", "hub_unavailable")),
     (StoreError, _Row(503, "server_error", "store_unavailable")),
     (LocalGPTError, _Row(500, "server_error", None)),
 )

@@ -11,6 +11,7 @@
     |  |- LastAdminError          without that key nobody could manage keys
     |- CapacityError          no room now: queue full, memory exhausted
     |  |- RateLimitError          the caller's own limit is used up
+    |- HubError               the hub of models cannot be reached, breaks off, or answers nonsense
     |- StoreError             the store of conversations and keys cannot be opened, read or written
     |- BackendError           a compute backend is missing or failed
     |- CancelledRequestError  the caller went away or asked to stop
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DeadlineError",
+    "HubError",
     "ImageFormatError",
     "InputError",
     "LastAdminError",
@@ -105,6 +107,12 @@ class CapacityError(LocalGPTError):
 
 class RateLimitError(CapacityError):
     """The caller has used up a limit of their own; others are not held up."""
+
+
+class HubError(LocalGPTError):
+    """The hub that models come from cannot be reached, broke off, or changed a model meanwhile; try again."""
+
+    exit_status = 3
 
 
 class StoreError(LocalGPTError):

@@ -181,6 +181,7 @@ class FakeService:
             num_params=142_000_000,
             weight_bytes=149_000_000,
             context_len=2560,
+            num_image_tokens=196,
             created=1_760_000_000,
             licence="CC BY-NC-SA 4.0",
         )

@@ -152,7 +152,7 @@ async def test_lines_of_json(
     lines = [line for line in lines if line["logger"] == "localgpt.server.middleware"]
     first, bug, last = lines
     assert (first["method"], first["path"], first["status"], first["request_id"]) == (
-        "GET", "/v1/models", 200, "mine",
+        "GET", "/v1/models", 400, "mine",
     )  # fmt: skip
     assert first["level"] == "info" and first["timestamp"].endswith("Z") and first["elapsed_ms"] >= 0
     assert "RuntimeError: broken" in bug["exception"] and bug["request_id"] == last["request_id"] == "theirs"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ Run = Callable[..., Outcome]
 @pytest.fixture
 def run(
     family_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
+) -> Iterator[Run]:
     """Run a command in an empty folder, with the tiny model unless told otherwise."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("LOCALGPT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LOCALGPT_MODEL", str(family_folder))
     monkeypatch.setenv("LOCALGPT_DEVICE", "cpu")
+    monkeypatch.setenv("LOCALGPT_HOME", str(tmp_path / "home"))
 
     def run(*arguments: str, stdin: bytes = b"") -> Outcome:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
@@ -58,7 +60,12 @@ def run(
         out, err = capsys.readouterr()
         return Outcome(status, out, err)
 
-    return run
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield run
+    for handler in set(root.handlers) - set(handlers):  # of --debug, on a stream that ends with the test
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture

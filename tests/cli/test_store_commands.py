@@ -109,7 +109,8 @@ def test_an_admin_takes_over_by_its_flag_alone(run: Run) -> None:
     taken = ("keys", "create", "bob", "--role", "admin", "--take-over")
     assert "'alice' opens what was written" in run(*taken).line
     run("keys", "revoke", "alice")
-    assert run(*taken).status == 0
+    assert "--take-over opens it" in run("keys", "create", "dave", "--role", "admin").err
+    assert "take-over" not in run(*taken).err
     assert "only an admin's key" in run("keys", "create", "carol", "--take-over").line
 
 

@@ -12,6 +12,7 @@ from tests.law.source import ROOT, Module, package_modules
 
 HEAVY = ("torch", "PIL", "av", "transformers", "diffusers")
 LIGHT_PARTS = ("errors", "units", "settings", "tasks", "server", "cli", "sandbox", "compliance", "apps")
+LIGHT_PACKAGES = ("checkpoints.hub", "checkpoints.catalogue")
 
 # Other libraries may do things when they are imported; they are loaded before the watch begins.
 WATCHED_IMPORT = """
@@ -72,7 +73,7 @@ def outside_imports(tree: ast.Module) -> set[str]:
     return {name for name in names if name.split(".")[0] not in {"localgpt", "recipes"}}
 
 
-@pytest.mark.parametrize("part", ["", *LIGHT_PARTS])
+@pytest.mark.parametrize("part", ["", *LIGHT_PARTS, *LIGHT_PACKAGES])
 def test_light_parts_leave_heavy_libraries_out(part: str) -> None:
     prefix = f"localgpt.{part}" if part else "localgpt"
     modules = [

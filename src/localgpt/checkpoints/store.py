@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
+from localgpt.checkpoints.content import check_is_safetensors
+from localgpt.errors import CheckpointError, MissingWeightsError
 from localgpt.units import KIB, MIB
 
 __all__ = [
@@ -40,10 +41,7 @@ __all__ = [
 
 INDEX_NAME = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 15 * MIB
-_MAX_HEADER_BYTES = 100 * MIB
 _HEADER_ROOM = 64 * KIB  # of a shard
-_PICKLE_STARTS = (b"\x80", b"PK\x03\x04")  # binary pickles, and torch's archive of them
-_TEXT_PICKLE_STARTS = (b"(", b"c", b"]", b"}")  # protocol 0; all pickles end with "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,33 +193,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         CheckpointError: it is not a JSON object.
     """
     return read_json(folder / "config.json")
-
-
-def check_is_safetensors(path: Path) -> None:
-    """Judge a file by its first bytes, not by its name.
-
-    Raises:
-        CheckpointError: empty, cut short, or something else.
-        UnsafeCheckpointError: a pickle or an archive of pickles.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(9)
-        file.seek(max(0, size - 1))
-        end = file.read(1)
-    if len(start) >= 9 and start[8:9] == b"{":
-        (header_bytes,) = struct.unpack("<Q", start[:8])
-        if header_bytes <= min(_MAX_HEADER_BYTES, size - 8):
-            return
-        raise CheckpointError(f"{path} is cut short: {size:,} bytes; copy it again")
-    if start.startswith(_PICKLE_STARTS) or (start.startswith(_TEXT_PICKLE_STARTS) and end == b"."):
-        raise UnsafeCheckpointError(
-            f"{path} is a pickle, which can run code when it is read; LocalGPT reads safetensors only. "
-            "Ask its maker for a safetensors file"
-        )
-    raise CheckpointError(
-        f"{path} is not a safetensors file; expected a model folder or a file of models export"
-    )
 
 
 def _fill_shards(tensors: Mapping[str, Tensor], room: int) -> list[dict[str, Tensor]]:

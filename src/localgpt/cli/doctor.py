@@ -11,6 +11,7 @@ from typing import Any
 
 from localgpt import __version__
 from localgpt.cli.console import print_json, write_text
+from localgpt.cli.machine import memory_bytes
 from localgpt.cli.options import DataDirOption, JsonOption, ModelOption, settings_of
 from localgpt.errors import LocalGPTError
 from localgpt.units import format_bytes
@@ -65,20 +66,12 @@ def _hardware() -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_bytes": _memory_bytes("SC_PHYS_PAGES"),
-        "free_memory_bytes": _memory_bytes("SC_AVPHYS_PAGES"),
+        "memory_bytes": memory_bytes("SC_PHYS_PAGES"),
+        "free_memory_bytes": memory_bytes("SC_AVPHYS_PAGES"),
         "int8": {"kernel": int8_kernel(), **asdict(check_int8())},
         "devices": devices,
         "missing": {backend.kind: kind.missing for backend, kind in found if kind.missing},
     }
-
-
-def _memory_bytes(name: str) -> int | None:
-    """Memory of the machine; None where the system does not tell."""
-    try:
-        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _weights(model: str | None) -> dict[str, Any]:

@@ -60,26 +60,28 @@ def create(
     """
     from localgpt.errors import ConfigError
     from localgpt.server.store.opening import with_store
-    from localgpt.server.store.records import Limits
+    from localgpt.server.store.records import LOCAL_OWNER, Limits
 
     if not name.strip() or len(name) > 100:
         raise ConfigError("the name is empty or longer than 100 characters; expected a word or two")
     settings = settings_of(data_dir=data_dir)
     limits = Limits(requests_per_minute=requests_per_minute, max_parallel=max_parallel)
 
-    async def work(store: Store) -> tuple[KeyEntry, str, bool]:
+    async def work(store: Store) -> tuple[KeyEntry, str, list[KeyEntry]]:
         made = await store.accounts.create(
             name.strip(), role, limits, may_own_local=not settings.api_keys, take_over=take_over
         )
-        return *made, any(entry.role == "admin" for entry in await store.accounts.entries())
+        return *made, await store.accounts.entries()
 
-    entry, key, has_admin = with_store(settings, work)
+    entry, key, entries = with_store(settings, work)
     if json:
         print_json(_as_json(entry) | {"key": key})
         return
     note(f"{role} key {entry.name!r} ({entry.id}); it is shown this once")
-    if not has_admin:
+    if not any(other.role == "admin" for other in entries):
         note("no key is an admin's yet: localgpt keys create NAME --role admin makes one")
+    elif role == "admin" and not (settings.api_keys or any(other.owner == LOCAL_OWNER for other in entries)):
+        note("what was written without a key, or by an earlier admin, stays closed; --take-over opens it")
     write_text(key)
 
 

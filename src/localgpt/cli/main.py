@@ -24,6 +24,7 @@ from localgpt.cli import (
     embed,
     keys,
     models,
+    pull,
     restore,
     serve,
     train,
@@ -67,6 +68,7 @@ app.command()(chat.chat)
 app.command()(describe.describe)
 app.command()(ask.ask)
 app.command()(embed.embed)
+app.command()(pull.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.command()(backup.backup)

@@ -121,6 +121,7 @@ class LocalService:
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
             self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
+        self._num_image_tokens = self._pictures.num_tokens if self._pictures else 0
         # Few, since a large picture takes memory, and and not those of prompts; they end with this object.
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="localgpt-picture")
         self._grammars = GrammarCompiler(family.tokenizer)
@@ -178,6 +179,7 @@ class LocalService:
             num_params=self._footprint.num_params,
             weight_bytes=self._footprint.weight_bytes,
             context_len=self._runner.context_len,
+            num_image_tokens=self._num_image_tokens,
             created=info.created,
             licence=info.licence,
         )
@@ -276,8 +278,9 @@ class LocalService:
         if isinstance(question.said, str):
             write = partial(fit_document, tokenizer, question.said)
         else:
-            num_image_tokens = self._pictures.num_tokens if self._pictures else 0
-            write = partial(fit_conversation, tokenizer, question.said, num_image_tokens=num_image_tokens)
+            write = partial(
+                fit_conversation, tokenizer, question.said, num_image_tokens=self._num_image_tokens
+            )
         try:
             return await asyncio.to_thread(write, max_tokens=context_len - room)
         except PromptTooLongError as error:

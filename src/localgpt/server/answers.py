@@ -221,7 +221,8 @@ def notices_header(notices: Sequence[str]) -> dict[str, str]:
     """
     if not notices:
         return {}
-    told, num_bytes = [], 0
+    told: list[str] = []
+    num_bytes = 0
     for notice in notices:
         num_bytes += len(json.dumps(notice)) + len(", ")
         if num_bytes > _MAX_HEADER_BYTES:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from localgpt import __version__
 from localgpt.server.access import require_key
@@ -19,6 +19,7 @@ from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
 from localgpt.server.metrics import Metrics
 from localgpt.server.middleware import Envelope
+from localgpt.server.queries import refuse_unknown_queries
 from localgpt.server.routes import (
     api,
     chat,
@@ -116,7 +117,9 @@ def create_app(
         metrics,
         page,
     ):
-        app.include_router(routes.router)
+        # What is not installed says so, whatever it is asked.
+        checks = [] if routes is missing else [Depends(refuse_unknown_queries)]
+        app.include_router(routes.router, dependencies=checks)
     app.mount("/assets", page.Assets(directory=static_dir / "assets", check_dir=False), name="assets")
     app.add_middleware(
         Envelope,

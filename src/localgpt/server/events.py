@@ -16,7 +16,7 @@ from localgpt.errors import CancelledRequestError, LocalGPTError, RateLimitError
 from localgpt.server.gateway import Gateway
 from localgpt.tasks import Event, Finished, Notice, Request, Result
 
-__all__ = ["EventBodies", "Events", "Watcher", "check_places", "news_of", "run_tasks"]
+__all__ = ["EventBodies", "Events", "Watcher", "check_places", "close_source", "news_of", "run_tasks"]
 
 
 class Watcher(Protocol):
@@ -95,7 +95,7 @@ class Events:
             future.cancel()
         await asyncio.gather(*coming.values(), return_exceptions=True)
         for stream in streams.values():
-            await _close(stream)
+            await close_source(stream)
         if watcher is None:
             return
         if isinstance(error, asyncio.CancelledError):
@@ -200,7 +200,8 @@ async def _next_of(stream: AsyncIterator[Event]) -> Event:
     return await anext(stream)
 
 
-async def _close(iterator: AsyncIterator[Any]) -> None:
+async def close_source(iterator: AsyncIterator[Any]) -> None:
+    """Close what events come from, if it can be closed; what it fails with was told before, or to nobody."""
     close = getattr(iterator, "aclose", None)
     if close is not None:
         with contextlib.suppress(LocalGPTError):

@@ -140,7 +140,7 @@ class Turns:
             CapacityError: the queue is full, and the owner has no claim to a place of somebody else.
         """
         is_full = self.num_running >= self._num_slots and self.num_waiting >= self._max_waiting
-        if is_full and (full := self._full_for(owner)) is not None:
+        if is_full and not self.is_closed and (full := self._full_for(owner)) is not None:
             raise full
 
     def check(self, owner: str, number: int, *, param: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from localgpt.errors import CancelledRequestError, LocalGPTError
 from localgpt.server.errors import WireError, describe_error
+from localgpt.server.events import close_source
 from localgpt.server.gateway import Gateway
 
 __all__ = ["EventStream", "StreamWire", "run_for_client"]
@@ -117,7 +117,7 @@ class EventStream(Response):
                 return
         finally:
             await _cancel(pump, heart, *watchers)
-            await _close(self.bodies)
+            await close_source(self.bodies)
         if self.gateway.stopping.is_set():
             await writer.fail(CancelledRequestError(_STOPPING))
 
@@ -190,10 +190,3 @@ async def _cancel(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         _cancel_once(task)
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _close(iterator: AsyncIterator[Any]) -> None:
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        with contextlib.suppress(LocalGPTError):
-            await close()

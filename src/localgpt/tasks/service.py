@@ -70,6 +70,7 @@ class ModelStatus:
     num_params: int
     weight_bytes: int
     context_len: int
+    num_image_tokens: int  # that each picture takes of the context; 0 where it sees none
     created: int
     licence: str
 

@@ -63,7 +63,10 @@ export async function load(thread: ThreadStore, isSecondLook = false): Promise<v
   const last = thread.value.leaf === null ? undefined : thread.value.messages.get(thread.value.leaf);
   if (isSecondLook || last?.role !== "user" || last.state) return;
   // A window that was closed while it was answered has what was written stored a moment later.
-  setTimeout(() => !thread.value.isBusy && void load(thread, true), SECOND_LOOK_MS);
+  setTimeout(() => {
+    const isForgotten = threads.get(thread.value.id) !== thread; // it was deleted meanwhile
+    if (!isForgotten && !thread.value.isBusy) void load(thread, true);
+  }, SECOND_LOOK_MS);
 }
 
 /** Read again what another window changed, and conversations that are open here. */

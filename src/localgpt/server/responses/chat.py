@@ -18,6 +18,7 @@ from localgpt.errors import InputError
 from localgpt.server.errors import WireError, param_path
 from localgpt.server.responses.items import PlacedItem
 from localgpt.server.schemas.chat import ChatBody
+from localgpt.server.schemas.formats import JsonObjectFormat
 from localgpt.server.schemas.response_items import (
     AssistantMessage,
     FunctionCall,
@@ -28,11 +29,10 @@ from localgpt.server.schemas.response_items import (
 )
 from localgpt.server.schemas.responses import (
     LOGPROBS,
-    AllowedTools,
+    AllowedFunctions,
+    FunctionChoice,
     FunctionTool,
-    JsonObjectFormat,
     JsonSchemaFormat,
-    NamedFunction,
     ResponsesBody,
 )
 
@@ -212,14 +212,14 @@ def _format(body: ResponsesBody) -> dict[str, Any] | None:
     return {"type": "json_object"} if isinstance(wanted, JsonObjectFormat) else None
 
 
-def _choice(choice: str | NamedFunction | AllowedTools | None) -> str | dict[str, Any] | None:
-    if isinstance(choice, NamedFunction):
+def _choice(choice: str | FunctionChoice | AllowedFunctions | None) -> str | dict[str, Any] | None:
+    if isinstance(choice, FunctionChoice):
         return _named(choice)
-    if isinstance(choice, AllowedTools):
+    if isinstance(choice, AllowedFunctions):
         allowed = {"mode": choice.mode, "tools": [_named(tool) for tool in choice.tools]}
         return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice
 
 
-def _named(function: NamedFunction) -> dict[str, Any]:
+def _named(function: FunctionChoice) -> dict[str, Any]:
     return {"type": "function", "function": {"name": function.name}}

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from localgpt.server.schemas.common import Body, refused
+from localgpt.server.schemas.tags import content_tag
 from localgpt.server.schemas.tools import FunctionName
 
 __all__ = [
@@ -102,12 +103,6 @@ def _part_error(kinds: str) -> dict[str, Any]:
     }
 
 
-def _content_tag(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "tag:string"
-    return "tag:parts" if isinstance(value, list) else None
-
-
 _CONTENT_ERROR: dict[str, Any] = {
     "custom_error_type": "content",
     "custom_error_message": "expected a string or a list of content parts",
@@ -125,15 +120,15 @@ _PARTS = Field(min_length=1, max_length=2048, fail_fast=True)
 _Text = Annotated[str, Tag("tag:string")]
 _UserContent = Annotated[
     _Text | Annotated[list[_UserPart], _PARTS, Tag("tag:parts")],
-    Discriminator(_content_tag, **_CONTENT_ERROR),
+    Discriminator(content_tag, **_CONTENT_ERROR),
 ]
 _AssistantContent = Annotated[
     _Text | Annotated[list[_AssistantPart], _PARTS, Tag("tag:parts")],
-    Discriminator(_content_tag, **_CONTENT_ERROR),
+    Discriminator(content_tag, **_CONTENT_ERROR),
 ]
 _TextContent = Annotated[
     _Text | Annotated[list[TextContentPart], _PARTS, Tag("tag:parts")],
-    Discriminator(_content_tag, **_CONTENT_ERROR),
+    Discriminator(content_tag, **_CONTENT_ERROR),
 ]
 
 

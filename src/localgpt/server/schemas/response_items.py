@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from localgpt.server.schemas.common import Body, refused
+from localgpt.server.schemas.tags import content_tag, type_tag, value_of
 
 __all__ = [
     "AssistantMessage",
@@ -69,24 +70,9 @@ class RefusalPart(Body):
     refusal: str
 
 
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-
-
-def _part_tag(value: Any) -> str | None:
-    kind = _field(value, "type")
-    return f"tag:{kind}" if isinstance(kind, str) else None
-
-
-def _content_tag(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "tag:string"
-    return "tag:parts" if isinstance(value, list) else None
-
-
 def _item_tag(value: Any) -> str | None:
-    kind, role = _field(value, "type"), _field(value, "role")
-    if kind is None and role is None and _field(value, "id") is not None:
+    kind, role = value_of(value, "type"), value_of(value, "role")
+    if kind is None and role is None and value_of(value, "id") is not None:
         return "tag:item_reference"
     if kind in (None, "message"):
         return "tag:assistant" if role == "assistant" else "tag:message"
@@ -100,7 +86,7 @@ _CONTENT_ERROR: dict[str, Any] = {
 _InputPart = Annotated[
     Annotated[InputTextPart, Tag("tag:input_text")] | Annotated[InputImagePart, Tag("tag:input_image")],
     Discriminator(
-        _part_tag,
+        type_tag,
         custom_error_type="content_part",
         custom_error_message="this content part is not supported; expected an object whose type is "
         "input_text or input_image",
@@ -108,12 +94,12 @@ _InputPart = Annotated[
 ]
 _InputContent = Annotated[
     Annotated[str, Tag("tag:string")] | Annotated[list[_InputPart], _PARTS, Tag("tag:parts")],
-    Discriminator(_content_tag, **_CONTENT_ERROR),
+    Discriminator(content_tag, **_CONTENT_ERROR),
 ]
 _OutputPart = Annotated[
     Annotated[OutputTextPart, Tag("tag:output_text")] | Annotated[RefusalPart, Tag("tag:refusal")],
     Discriminator(
-        _part_tag,
+        type_tag,
         custom_error_type="content_part",
         custom_error_message="this content part is not supported in what the assistant said; expected an "
         "object whose type is output_text or refusal",
@@ -122,12 +108,12 @@ _OutputPart = Annotated[
 _OutputContent = Annotated[
     Annotated[str, Tag("tag:string")]
     | Annotated[list[_OutputPart], Field(max_length=_MAX_PARTS, fail_fast=True), Tag("tag:parts")],
-    Discriminator(_content_tag, **_CONTENT_ERROR),
+    Discriminator(content_tag, **_CONTENT_ERROR),
 ]
 _ToolPart = Annotated[
     Annotated[InputTextPart, Tag("tag:input_text")],
     Discriminator(
-        _part_tag,
+        type_tag,
         custom_error_type="content_part",
         custom_error_message="this content part is not supported in a function's output; expected an object "
         "whose type is input_text",
@@ -135,7 +121,7 @@ _ToolPart = Annotated[
 ]
 _ToolContent = Annotated[
     Annotated[str, Tag("tag:string")] | Annotated[list[_ToolPart], _PARTS, Tag("tag:parts")],
-    Discriminator(_content_tag, **_CONTENT_ERROR),
+    Discriminator(content_tag, **_CONTENT_ERROR),
 ]
 
 

@@ -7,24 +7,24 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Discriminator, Field, Tag
 
 from localgpt.server.schemas.common import Body, Incoming, entries, refused
+from localgpt.server.schemas.formats import JsonObjectFormat, TextFormat
 from localgpt.server.schemas.response_items import InputItem
+from localgpt.server.schemas.tags import type_tag
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
 __all__ = [
     "LOGPROBS",
-    "AllowedTools",
+    "AllowedFunctions",
+    "FunctionChoice",
     "FunctionTool",
     "Include",
     "ItemsQuery",
-    "JsonObjectFormat",
     "JsonSchemaFormat",
     "Metadata",
-    "NamedFunction",
     "ReasoningOptions",
     "ResponseStreamOptions",
     "ResponsesBody",
     "RetrieveQuery",
-    "TextFormat",
     "TextOptions",
 ]
 
@@ -52,13 +52,8 @@ Metadata = Annotated[
 ]
 
 
-def _type_tag(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return f"tag:{kind}" if isinstance(kind, str) else None
-
-
 def _choice_tag(value: Any) -> str | None:
-    return "tag:string" if isinstance(value, str) else _type_tag(value)
+    return "tag:string" if isinstance(value, str) else type_tag(value)
 
 
 def _input_tag(value: Any) -> str | None:
@@ -83,31 +78,19 @@ class FunctionTool(Body):
     output_schema: Annotated[None, refused("outputs are read as they are; describe them in words")] = None
 
 
-class NamedFunction(Body):
+class FunctionChoice(Body):
     """The one function that must be asked for."""
 
     type: Literal["function"]
     name: str
 
 
-class AllowedTools(Body):
+class AllowedFunctions(Body):
     """The tools that may be asked for, out of those that the model is told of."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=128, fail_fast=True)]
-
-
-class TextFormat(Body):
-    """Plain text."""
-
-    type: Literal["text"]
-
-
-class JsonObjectFormat(Body):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
+    tools: Annotated[list[FunctionChoice], Field(min_length=1, max_length=128, fail_fast=True)]
 
 
 class JsonSchemaFormat(Body):
@@ -129,7 +112,7 @@ class TextOptions(Body):
             | Annotated[JsonObjectFormat, Tag("tag:json_object")]
             | Annotated[JsonSchemaFormat, Tag("tag:json_schema")],
             Discriminator(
-                _type_tag,
+                type_tag,
                 custom_error_type="text_format",
                 custom_error_message="expected an object whose type is text, json_object or json_schema",
             ),
@@ -158,7 +141,7 @@ class ResponseStreamOptions(Body):
 _Tool = Annotated[
     Annotated[FunctionTool, Tag("tag:function")],
     Discriminator(
-        _type_tag,
+        type_tag,
         custom_error_type="tool",
         custom_error_message="only tools of type function are supported; this server runs no tools of its "
         "own (web search, file search, code, MCP ...)",
@@ -166,8 +149,8 @@ _Tool = Annotated[
 ]
 _ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("tag:string")]
-    | Annotated[NamedFunction, Tag("tag:function")]
-    | Annotated[AllowedTools, Tag("tag:allowed_tools")],
+    | Annotated[FunctionChoice, Tag("tag:function")]
+    | Annotated[AllowedFunctions, Tag("tag:allowed_tools")],
     Discriminator(
         _choice_tag,
         custom_error_type="tool_choice",

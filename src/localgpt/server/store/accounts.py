@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from localgpt.errors import InputError, LastAdminError
@@ -245,14 +245,6 @@ class Accounts:
             await connection.execute(delete(sessions).where(sessions.c.digest == digest))
 
         await self._database.write(work)
-
-    async def num_sessions(self) -> int:
-        """Sessions that are kept, expired ones included."""
-
-        async def work(connection: AsyncConnection) -> int:
-            return int(await connection.scalar(select(func.count()).select_from(sessions)) or 0)
-
-        return await self._database.read(work)
 
     async def _refresh(self, *, now: bool = False) -> None:
         if not now and self._clock() < self._known_until:

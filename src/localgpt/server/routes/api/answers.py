@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from localgpt.errors import CancelledRequestError, InputError, LocalGPTError
 from localgpt.server.access import GatewayDep, Owner, StoreDep
 from localgpt.server.answers import ChatWriter, stream_chat
 from localgpt.server.errors import EVENT_CONTENT, WireError
+from localgpt.server.gateway import Gateway
 from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.routes.api.common import API_REPLIES, PathId, conversation_missing
 from localgpt.server.schemas.api import AnswerBody
@@ -67,7 +69,7 @@ async def answer_conversation(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         owner=owner,
         model=model.id,
-        messages=await _messages(store, owner, branch),
+        messages=await _messages(store, owner, branch, await _most_pictures(gateway, model)),
         options=await _options(store, owner, body),
     )
     writer = ChatWriter(id=task.id, model=model.id, created=int(time.time()), fingerprint=model.fingerprint)
@@ -96,21 +98,50 @@ async def _branch(store: Store, owner: str, conversation_id: str, body: AnswerBo
     return branch_of(messages, parent.id)
 
 
-async def _messages(store: Store, owner: str, branch: Sequence[StoredMessage]) -> tuple[Message, ...]:
+async def _most_pictures(gateway: Gateway, model: AnsweringModel) -> int:
+    """How many pictures can be in the model's context at the most."""
+    known = {status.id: status for status in (await gateway.service.status()).models}
+    if not known:  # it is being loaded
+        return sys.maxsize
+    found = known.get(model.id, next(iter(known.values())))
+    return found.context_len // found.num_image_tokens if found.num_image_tokens else 0
+
+
+async def _messages(
+    store: Store, owner: str, branch: Sequence[StoredMessage], most_pictures: int
+) -> tuple[Message, ...]:
     """The prompt: the owner's system prompt, then the branch with its pictures."""
     system = (await store.preferences.get(owner)).system_prompt.strip()
+    pictures = await _pictures(store, owner, branch, most_pictures)
     messages = [Message.of("system", system)] if system else []
     for stored in branch:
-        parts: list[Part] = []
-        for ref in stored.attachments:
-            found = await store.attachments.get(owner, ref.id)
-            if found is not None:
-                parts.append(ImagePart(data=found.data, media_type=found.media_type))
+        shown = (pictures[ref.id] for ref in stored.attachments)
+        parts: list[Part] = [part for part in shown if part is not None]
         if stored.text.strip():
             parts.append(TextPart(text=stored.text))
         if parts:  # an answer that failed before its first word says nothing
             messages.append(Message(role=stored.role, content=tuple(parts)))
     return tuple(messages)
+
+
+async def _pictures(
+    store: Store, owner: str, branch: Sequence[StoredMessage], most: int
+) -> dict[str, ImagePart | None]:
+    """The pictures of a branch by their ids, None for those that are gone.
+
+    The newest come with their content. The others hold a place: the turns they are of do not fit the context,
+    so the service leaves them out and says so.
+    """
+    pictures: dict[str, ImagePart | None] = {}
+    num_shown = 0
+    for ref in (ref for stored in reversed(branch) for ref in reversed(stored.attachments)):
+        if ref.id not in pictures and num_shown < most:
+            found = await store.attachments.get(owner, ref.id)
+            pictures[ref.id] = ImagePart(data=found.data, media_type=found.media_type) if found else None
+        elif ref.id not in pictures:
+            pictures[ref.id] = ImagePart(data=b"", media_type=ref.media_type)
+        num_shown += pictures[ref.id] is not None
+    return pictures
 
 
 async def _options(store: Store, owner: str, body: AnswerBody) -> SamplingOptions:

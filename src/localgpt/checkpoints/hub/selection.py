@@ -1,0 +1,169 @@
+"""Which files of a repository are fetched: weights that cannot run code, and what is needed to read them.
+
+Fetched are safetensors, JSON, texts, tokenizers, templates and the model card. Weights as pickles and Python
+of the repository are left where they are; a repository that has nothing else is refused with the reason.
+Where there are several copies of the same weights, half precision is taken, and the copy in one piece at the
+top of a diffusers folder is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from localgpt.checkpoints.hub.metadata import HubFile, HubModel
+from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
+
+__all__ = ["MANIFEST_NAME", "Selection", "check_needs_no_code", "select_files"]
+
+MANIFEST_NAME = "manifest.json"  # ours, in the folder of every pulled model
+_WEIGHTS = ".safetensors"
+_TEXTS = frozenset((".json", ".jsonl", ".txt", ".md", ".model", ".tiktoken", ".jinja", ".vocab"))
+_BARE = frozenset(("license", "licence", "notice", "readme", "use_policy", "copying"))
+_PICKLES = frozenset((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"))
+_FOREIGN = frozenset((".h5", ".msgpack", ".onnx", ".tflite", ".gguf"))
+_OTHER_FOLDERS = frozenset(("onnx", "openvino", "original", "flax", "coreml", "gguf", "tflite"))
+# model.fp16-00001-of-00002.safetensors, model-00001-of-00002.safetensors, model.safetensors
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_VARIANTS = ("fp16", "bf16", "", "fp32")  # the first of these that a folder has
+_CONSOLIDATED = "consolidated.safetensors"
+_MAX_TEXT_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What of a model is fetched."""
+
+    texts: tuple[HubFile, ...]
+    weights: tuple[HubFile, ...]
+    variant: str | None  # of the weights in their files' names, as diffusers and transformers call it
+
+    @property
+    def files(self) -> tuple[HubFile, ...]:
+        """All, texts first."""
+        return self.texts + self.weights
+
+    @property
+    def num_bytes(self) -> int:
+        """Their size."""
+        return sum(file.size for file in self.files)
+
+
+def select_files(model: HubModel) -> Selection:
+    """The files of a model that are fetched.
+
+    Raises:
+        UnsafeCheckpointError: all its weights are pickles.
+        MissingWeightsError: it has no weights that can be read.
+    """
+    places = {file.name: PurePosixPath(file.name) for file in model.files}
+    texts = tuple(file for file in model.files if _is_text(file, places[file.name]))
+    is_diffusers = "model_index.json" in places
+    weights = [
+        file
+        for file in model.files
+        if places[file.name].suffix == _WEIGHTS
+        and not _is_elsewhere(places[file.name])
+        and not (is_diffusers and len(places[file.name].parts) == 1)
+    ]
+    if not weights:
+        raise _nothing_to_read(model.repo, places.values())
+    chosen, variants = _one_variant_a_folder(weights)
+    return Selection(
+        texts=texts,
+        weights=chosen,
+        variant=next((name for name in _VARIANTS if name in variants and name), None),
+    )
+
+
+def check_needs_no_code(repo: str, texts: Mapping[str, Any], known_types: Iterable[str] | None) -> None:
+    """Refuse a model whose network exists only as Python in its repository.
+
+    Args:
+        repo: owner/name.
+        texts: `config.json` and `model_index.json`, those that are there.
+        known_types: what `transformers` can build by itself; None where it is not installed, and cannot say.
+
+    Raises:
+        UnsafeCheckpointError: it would have to run code of the repository.
+    """
+    pipeline = texts.get("model_index.json", {}).get("_class_name")
+    if isinstance(pipeline, list):
+        raise _needs_code(repo, f"its pipeline {pipeline[-1]} is Python in the repository")
+    config = texts.get("config.json", {})
+    if "auto_map" not in config:
+        return
+    kind = config.get("model_type")
+    if not kind or (known_types is not None and kind not in set(known_types)):
+        raise _needs_code(
+            repo, f"its network {kind or 'without name'} is Python in the repository (auto_map)"
+        )
+
+
+def _is_text(file: HubFile, place: PurePosixPath) -> bool:
+    if file.name == MANIFEST_NAME or file.size > _MAX_TEXT_BYTES or _is_elsewhere(place):
+        return False
+    return place.suffix.lower() in _TEXTS or (place.stem.lower() in _BARE and place.suffix in ("", ".rst"))
+
+
+def _is_elsewhere(place: PurePosixPath) -> bool:
+    """In a folder for other programs, or a hidden one."""
+    return any(part.lower() in _OTHER_FOLDERS or part.startswith(".") for part in place.parts[:-1])
+
+
+def _one_variant_a_folder(weights: Iterable[HubFile]) -> tuple[tuple[HubFile, ...], set[str]]:
+    folders: dict[PurePosixPath, dict[str, list[HubFile]]] = {}
+    for file in weights:
+        place = PurePosixPath(file.name)
+        folders.setdefault(place.parent, {}).setdefault(_variant(place), []).append(file)
+    chosen: list[HubFile] = []
+    variants: set[str] = set()
+    for found in folders.values():
+        variant = next((name for name in _VARIANTS if name in found), min(found))
+        variants.add(variant)
+        chosen += _without_second_copy(found[variant])
+    return tuple(chosen), variants
+
+
+def _variant(place: PurePosixPath) -> str:
+    """`fp16` of `model.fp16.safetensors`, also where it is in pieces; empty without one."""
+    return _SHARD.sub("", place.stem).partition(".")[2]
+
+
+def _without_second_copy(files: list[HubFile]) -> list[HubFile]:
+    """Shards alone where `consolidated.safetensors` or the like stands beside them with the same weights."""
+    shards = [file for file in files if _SHARD.search(PurePosixPath(file.name).stem)]
+    others = [
+        file for file in files if file not in shards and not file.name.endswith("consolidated.safetensors")
+    ]
+    if not shards:
+        return others or files
+    size = sum(file.size for file in shards)
+    return shards + [file for file in others if file.size < size // 2]  # an adapter or a tower is no copy
+
+
+def _nothing_to_read(repo: str, places: Iterable[PurePosixPath]) -> CheckpointError:
+    suffixes = {place.suffix.lower() for place in places}
+    if pickles := sorted(suffixes & _PICKLES):
+        return UnsafeCheckpointError(
+            f"{repo} has its weights only as {', '.join(pickles)}, which can run code when they are read; "
+            "LocalGPT fetches safetensors only: ask its makers for them, or look for another revision"
+        )
+    if foreign := sorted(suffixes & _FOREIGN):
+        return MissingWeightsError(
+            f"{repo} has its weights only as {', '.join(foreign)}, which pull does not fetch; pull the "
+            "repository they were made of"
+        )
+    if ".py" in suffixes:
+        return UnsafeCheckpointError(f"{repo} has code and no weights; LocalGPT runs no code of a repository")
+    return MissingWeightsError(f"{repo} has no safetensors; expected a model with weights")
+
+
+def _needs_code(repo: str, why: str) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError(
+        f"{repo} cannot be read without running its code: {why}; LocalGPT runs none. Pull a model of an "
+        "architecture that transformers or diffusers know"
+    )

@@ -1,0 +1,89 @@
+"""Answers about conversations with many pictures: no more of them are read than the model can look at."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from localgpt.server import create_app
+from localgpt.server.store.attachments import Attachments
+from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.records import Attachment, StoredMessage
+from localgpt.settings import Settings
+from localgpt.tasks import ImagePart
+from tests.api.fake_service import FakeService
+
+Connect = Callable[..., httpx.AsyncClient]
+MOST = 2560 // 196  # pictures of the scripted service's context
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await open_store(Settings(data_dir=tmp_path / "home"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def page(store: Store, service: FakeService, connect: Connect) -> httpx.AsyncClient:
+    return connect(create_app(Settings(), service, store=store))
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the pictures that were read from the store."""
+    ids: list[str] = []
+    get = Attachments.get
+
+    async def watched(self: Attachments, owner: str, attachment_id: str) -> Attachment | None:
+        ids.append(attachment_id)
+        return await get(self, owner, attachment_id)
+
+    monkeypatch.setattr(Attachments, "get", watched)
+    return ids
+
+
+async def converse(store: Store, turns: list[list[bytes]]) -> str:
+    """A conversation `c` of user turns that show these pictures; the id of the last one."""
+    await store.conversations.create("local", "c")
+    parent = None
+    for number, pictures in enumerate(turns):
+        refs = [await store.attachments.put("local", data, "image/png") for data in pictures]
+        message = StoredMessage(id=f"m{number}", parent_id=parent, role="user", text="See?")
+        await store.conversations.add("local", "c", message, [ref.id for ref in refs])
+        parent = message.id
+    assert parent is not None
+    return parent
+
+
+async def shown(page: httpx.AsyncClient, service: FakeService, leaf: str) -> list[bytes]:
+    """Contents of the pictures in the task of an answer."""
+    reply = await page.post("/api/conversations/c/answer", json={"parent_id": leaf, "id": "a"})
+    assert reply.status_code == 200, reply.text
+    parts = [part for message in service.chat.messages for part in message.content]
+    return [part.data for part in parts if isinstance(part, ImagePart)]
+
+
+async def test_the_newest_pictures_are_read_and_others_hold_their_place(
+    page: httpx.AsyncClient, store: Store, service: FakeService, read: list[str]
+) -> None:
+    pictures = [b"%d" % number for number in range(MOST + 4)]
+    leaf = await converse(
+        store, [[one, other] for one, other in zip(pictures[::2], pictures[1::2], strict=False)]
+    )
+    num_shown = len(pictures) // 2 * 2
+    expected = [b""] * (num_shown - MOST) + pictures[num_shown - MOST : num_shown]
+    assert await shown(page, service, leaf) == expected
+    assert len(read) == MOST
+    assert len(service.chat.messages) == num_shown // 2
+
+
+async def test_a_picture_that_is_shown_again_is_read_once(
+    page: httpx.AsyncClient, store: Store, service: FakeService, read: list[str]
+) -> None:
+    leaf = await converse(store, [[b"old"], *([b"again"] for _ in range(MOST))])
+    assert await shown(page, service, leaf) == [b"", *(b"again" for _ in range(MOST))]
+    assert len(read) == 1

@@ -17,7 +17,9 @@ from localgpt.units import format_bytes
 if TYPE_CHECKING:
     from localgpt.checkpoints.hub.pull import Watcher
 
-__all__ = ["pull"]
+__all__ = ["NOT_RUN_YET", "pull"]
+
+NOT_RUN_YET = "this version keeps and checks such models; it cannot run them itself yet"
 
 
 def pull(
@@ -37,7 +39,8 @@ def pull(
     Only safetensors and what is needed to read them is fetched, and every file is checked against the hash
     that the hub tells. A pull that ends early, however it ends, goes on from there when the same command is
     run again. The hub is `LOCALGPT_HUB`, else `HF_ENDPOINT`, else huggingface.co; `HF_TOKEN` opens gated
-    models. No other command fetches anything.
+    models. No other command fetches anything. This version keeps and checks such models for other programs;
+    it cannot run them itself yet.
     """
     from localgpt.checkpoints.catalogue import load_catalogue, resolve_name
     from localgpt.checkpoints.hub.address import hub_of
@@ -67,6 +70,7 @@ def pull(
             }
         )
         return
+    note(NOT_RUN_YET)
     if pulled.was_here:
         note(f"{repo} was here already")
     elif entry and entry.commercial is False:

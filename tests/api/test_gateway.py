@@ -140,9 +140,11 @@ async def test_security_headers_and_request_id(http: httpx.AsyncClient) -> None:
 
 async def test_log_holds_no_prompt(http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger="localgpt"):
+        await http.post("/v1/chat/completions", json=HELLO | {"user": "secret"})
         await http.post("/v1/chat/completions?secret=1", json=HELLO)
         await http.post("/v1/chat/completions", json={**HELLO, "seed": "a secret question"})
     assert "POST /v1/chat/completions 200" in caplog.text
+    assert caplog.text.count("POST /v1/chat/completions 400") == 2
     assert "secret" not in caplog.text
 
 

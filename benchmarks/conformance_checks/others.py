@@ -96,7 +96,7 @@ async def vision(target: Target) -> None:
 
 @check("service", "health, ready, status, metrics and the schema")
 async def service(target: Target) -> None:
-    for path in ("/health", "/ready", "/v1/status", "/metrics", "/openapi.json"):
+    for path in ("/health", "/ready", "/v1/status", "/v1/memory", "/metrics", "/openapi.json"):
         reply = await target.http.get(path)
         expect(reply.status_code == 200, f"{path} gave {reply.status_code}")
         expect(reply.headers.get("x-request-id"), f"{path} has no request id")

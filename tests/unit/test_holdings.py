@@ -93,7 +93,7 @@ async def test_pictures_are_remembered_until_the_room_is_needed() -> None:
         EmbedRequest(id="3", inputs=(TextPart(text="a dog"), ImagePart(data=tiny.make_photo())))
     )
 
-    ledger.hold("somebody else", pieces=(Piece(name="all", nbytes=ledger.state().free_bytes - MIB),))
+    ledger.hold("somebody else", pieces=(Piece(name="all", nbytes=ledger.state().free_bytes - 2 * MIB),))
     assert await service.run(ask(tiny.make_photo())) == answer  # remembered, and nothing had to go
     state = ledger.state()
     room = (state.free_bytes // state.granularity + 1) * state.granularity

@@ -21,6 +21,7 @@ __all__ = [
     "Linear",
     "dequantize_weight",
     "fbgemm_available",
+    "hear_deprecations",
     "quantize_",
     "quantize_weight",
 ]
@@ -154,6 +155,16 @@ def quantize_(module: nn.Module, *, kernel: str | None = None) -> None:
             setattr(module, name, Int8Linear(weight, scale, bias, kernel=kernel))
         else:
             quantize_(child, kernel=kernel)
+
+
+def hear_deprecations() -> None:
+    """Let torch say once, unheard, that these kernels are deprecated, before a thread loads with them.
+
+    It says so on the first use in a process. Python's filters of warnings are shared by all threads, so
+    another thread that changes them at the wrong moment would let it be heard.
+    """
+    if "fbgemm" in torch.backends.quantized.supported_engines:
+        _prepack(torch.ones(1, 1, dtype=torch.int8), torch.ones(1))
 
 
 def _prepack(weight: Tensor, weight_scale: Tensor) -> torch.ScriptObject:

@@ -18,6 +18,7 @@ import torch
 from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
 from localgpt.compute.opencl.loading import load_opencl_family
+from localgpt.nn.linear import hear_deprecations
 from localgpt.runtime.holdings import MemoryOptions
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.models import Models
@@ -127,6 +128,7 @@ class LazyService:
         Args:
             on_failure: called in the loading thread.
         """
+        hear_deprecations()
         load = partial(self._load, on_failure)
         self._thread = threading.Thread(target=load, name="localgpt-load", daemon=True)
         self._thread.start()

@@ -1,12 +1,13 @@
 """A server under load: speed by number of streams, ten times too many requests, and what disconnects leave.
 
-    python benchmarks/load.py [--model FOLDER] [--streams 1 4 16 64] [--requests 2] [--max-tokens 32] [--json]
+    python benchmarks/load.py [--model FOLDER] [--streams 1 4 16 64] [--requests 2] [--max-tokens 128] [--json]
     python benchmarks/load.py --overload [--seconds 60]
     python benchmarks/load.py --disconnects 2000
 
 The server is a process of its own on this machine, with its defaults and a data folder that is thrown away;
 so the clients take some of its processor time. Tokens are counted as pieces of the stream, by the time they
-arrive. `--overload` finds the peak first, then begins requests at ten times the rate that was answered at
+arrive. Long answers are asked for, as in a conversation; `--max-tokens 16` shows how it fares with short ones,
+whose requests come many times faster. `--overload` finds the peak first, then begins requests at ten times the rate that was answered at
 the peak, whatever becomes of them. `--disconnects` closes streams after a random number of pieces and then
 looks for what is left: answers under way, sockets, tasks of the event loop. (Descriptors that are no sockets
 are counted too; the store keeps up to fifteen connections to its file for reuse.)
@@ -99,7 +100,7 @@ class Client:
         """
         self._num_asked += 1
         topic = TOPICS[self._num_asked % len(TOPICS)]
-        text = f"Tell me about {topic}, in the words of day {self._num_asked}."
+        text = f"Write a long story about {topic}, for day {self._num_asked}."
         body = {
             "messages": [{"role": "user", "content": text}],
             "max_tokens": self._max_tokens,
@@ -274,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--model", type=Path, help="a family's folder; default: the shipped weights")
     parser.add_argument("--streams", type=int, nargs="+", help="default: 1 4 16 64")
     parser.add_argument("--requests", type=int, default=2, help="of each stream, one after the other")
-    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--max-tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--overload", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0, help="of the overload")
     parser.add_argument("--disconnects", type=int, default=0, metavar="N")

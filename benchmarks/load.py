@@ -1,16 +1,17 @@
 """A server under load: speed by number of streams, ten times too many requests, and what disconnects leave.
 
-    python benchmarks/load.py [--model FOLDER] [--streams 1 4 16 64] [--requests 2] [--max-tokens 128] [--json]
+    python benchmarks/load.py [--model FOLDER] [--streams 1 4 16 64] [--requests 2] [--max-tokens 128]
     python benchmarks/load.py --overload [--seconds 60]
     python benchmarks/load.py --disconnects 2000
 
 The server is a process of its own on this machine, with its defaults and a data folder that is thrown away;
 so the clients take some of its processor time. Tokens are counted as pieces of the stream, by the time they
-arrive. Long answers are asked for, as in a conversation; `--max-tokens 16` shows how it fares with short ones,
-whose requests come many times faster. `--overload` finds the peak first, then begins requests at ten times the rate that was answered at
-the peak, whatever becomes of them. `--disconnects` closes streams after a random number of pieces and then
-looks for what is left: answers under way, sockets, tasks of the event loop. (Descriptors that are no sockets
-are counted too; the store keeps up to fifteen connections to its file for reuse.)
+arrive. Long answers are asked for, as in a conversation; `--max-tokens 16` shows how it fares with short
+ones, whose requests come many times faster. `--overload` finds the peak first, then begins requests at ten
+times the rate that was answered at the peak, whatever becomes of them. `--disconnects` closes streams after a
+random number of pieces and then looks for what is left: answers under way, sockets, tasks of the event loop.
+(Descriptors that are no sockets are counted too; the store keeps up to fifteen connections to its file for
+reuse.)
 """
 
 from __future__ import annotations

@@ -1,0 +1,240 @@
+"""What an open checkpoint is before it is loaded, and what it is to its service afterwards.
+
+A folder is judged by its `model_index.json` or `config.json` (`kind_of`), and the module that loads its kind
+is named in `LOADERS`. transformers and diffusers are imported by those modules alone, inside their functions.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+
+from localgpt.checkpoints.content import check_is_safetensors
+from localgpt.compute.memory.state import Size
+from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
+from localgpt.tasks import Event, ModelStatus, Request, Result
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = [
+    "LOADERS",
+    "Emit",
+    "OpenCheckpoint",
+    "OpenKind",
+    "OpenModel",
+    "Quantize",
+    "check_folder",
+    "is_open_folder",
+    "kind_of",
+    "load_open",
+    "read_description",
+]
+
+OpenKind = Literal["language", "vision", "clip", "paint", "listen", "speak", "detect"]
+Quantize = Literal["none", "int8", "int4"]
+Emit = Callable[[Event], None]
+
+# Kind to the function that loads it: `OpenCheckpoint` to `OpenModel`.
+LOADERS: Final[dict[OpenKind, str]] = {}
+
+CONFIG_NAME: Final = "config.json"
+PIPELINE_NAME: Final = "model_index.json"  # of diffusers folders
+_WEIGHTS: Final = "*.safetensors"
+_PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+# The first that the name of the network's class matches.
+_CLASSES: Final[tuple[tuple[str, OpenKind], ...]] = (
+    (r"CLIPModel", "clip"),
+    (r"(Qwen2VL|Qwen2_5_VL|Qwen3VL|Gemma3)ForConditionalGeneration", "vision"),
+    (r"WhisperForConditionalGeneration", "listen"),
+    (r"VitsModel", "speak"),
+    (r".*ForObjectDetection", "detect"),
+    (r".*ForCausalLM|.*LMHeadModel", "language"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCheckpoint:
+    """What to load, where, and how: everything settled."""
+
+    folder: Path
+    id: str  # what requests name it: the catalogue's name, owner/name, or the folder's path
+    kind: OpenKind
+    licence: str = "unknown"
+    created: int = 0  # seconds since the epoch
+    device: str = "cpu"  # as torch names it
+    fp16: bool = False  # half precision was asked for
+    quantize: Quantize = "none"
+
+
+class OpenModel(Protocol):
+    """One loaded open checkpoint. Its methods block; they are called in the one model thread of open models."""
+
+    id: str
+    tasks: tuple[str, ...]  # of chat complete describe ask embed paint listen speak detect
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Its networks by name, in eval mode: what the memory ledger moves to the host's memory and back."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Of most weights: "float32", "bfloat16", "float16", "int8", "int4"; learned peaks are kept by it."""
+        ...
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What differs from what was asked for, told with each answer's beginning."""
+        ...
+
+    def status(self) -> ModelStatus:
+        """What it is."""
+        ...
+
+    def sizes(self, request: Request) -> tuple[Size, ...]:
+        """Upper estimates of what the work takes besides the weights: as asked for, then what would do.
+
+        Raises:
+            InputError: the request cannot be answered at all; found before any memory is waited for.
+        """
+        ...
+
+    def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
+        """Do the work.
+
+        Args:
+            request: of one of `tasks`.
+            emit: takes the events as they happen, all but `Finished`.
+            is_cancelled: nobody waits any more: raise CancelledRequestError soon.
+            size: the one of `sizes` that there is memory for.
+
+        Raises:
+            LocalGPTError: the request was refused, failed or was cancelled.
+        """
+        ...
+
+    def drop_caches(self) -> int:
+        """Forget what can be made again (between requests); the bytes that were freed."""
+        ...
+
+    def release(self) -> None:
+        """Let go of everything; nothing is asked of it afterwards."""
+        ...
+
+
+def load_open(checkpoint: OpenCheckpoint) -> OpenModel:
+    """Load a checkpoint with the loader of its kind.
+
+    Raises:
+        CheckpointError: no loader for this kind, or the folder cannot be used.
+        UnsafeCheckpointError: pickles, or code of the repository.
+    """
+    check_folder(checkpoint.folder)
+    if checkpoint.kind not in LOADERS:
+        raise CheckpointError(
+            f"{checkpoint.folder} is a model to {checkpoint.kind}; this version runs {', '.join(LOADERS)}"
+        )
+    module, _, name = LOADERS[checkpoint.kind].partition(":")
+    model: OpenModel = getattr(import_module(module), name)(checkpoint)
+    return model
+
+
+def is_open_folder(folder: Path) -> bool:
+    """Whether a folder has the layout of the hub rather than that of our family."""
+    return (folder / PIPELINE_NAME).is_file() or (
+        (folder / CONFIG_NAME).is_file() and not (folder.parent / "family.json").is_file()
+    )
+
+
+def kind_of(folder: Path) -> OpenKind:
+    """What a folder's model is for, by what it says of itself.
+
+    Raises:
+        MissingWeightsError: no description of a model.
+        CheckpointError: it is broken, or of a network that is not run here.
+        UnsafeCheckpointError: the network is Python in the folder.
+    """
+    if (folder / PIPELINE_NAME).is_file():
+        pipeline = read_description(folder / PIPELINE_NAME).get("_class_name")
+        if isinstance(pipeline, list):
+            raise _needs_code(folder, f"its pipeline {pipeline[-1]}")
+        return "paint"
+    config = read_description(folder / CONFIG_NAME)
+    names = config.get("architectures") or []
+    for name in names:
+        for pattern, kind in _CLASSES:
+            if re.fullmatch(pattern, str(name)):
+                _check_is_known(folder, config)
+                return kind
+    if "auto_map" in config:
+        raise _needs_code(folder, f"its network {', '.join(map(str, names)) or 'without name'}")
+    raise CheckpointError(
+        f"{folder} is a {', '.join(map(str, names)) or 'model that does not say its class'}, which is not "
+        f"run here; expected a model for {', '.join(get_args(OpenKind))}"
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder without whole safetensors.
+
+    Raises:
+        MissingWeightsError: no weights.
+        UnsafeCheckpointError: pickles only, or a pickle under another name.
+        CheckpointError: a file is cut short.
+    """
+    files = sorted(folder.rglob(_WEIGHTS))
+    if not files:
+        pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLES)
+        if pickles:
+            raise UnsafeCheckpointError(
+                f"{folder} has its weights only as {pickles[0]}, a pickle, which can run code when it is "
+                "read; LocalGPT reads safetensors only: ask its maker for them"
+            )
+        raise MissingWeightsError(f"{folder} holds no safetensors; expected a model folder with its weights")
+    for file in files:
+        check_is_safetensors(file)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder.
+
+    Raises:
+        MissingWeightsError: the file is missing.
+        CheckpointError: it is no JSON object.
+    """
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"no {path.name} in {path.parent}; expected a model folder of the hub's layout"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
+        raise CheckpointError(f"{path} is not JSON ({error}); copy the folder again") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds {type(values).__name__}; expected a JSON object")
+    return values
+
+
+def _check_is_known(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a network that only its own repository can build."""
+    if "auto_map" not in config:
+        return
+    from transformers import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise _needs_code(folder, f"its network {kind or 'without name'}")
+
+
+def _needs_code(folder: Path, what: str) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError(
+        f"{folder} cannot be read without running its code: {what} is Python in the folder (auto_map); "
+        "LocalGPT runs none. Use a model of an architecture that transformers or diffusers know"
+    )

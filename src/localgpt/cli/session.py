@@ -107,7 +107,7 @@ class Session:
                     case Notice():
                         note(event.text, below=is_mid_line)
                     case Finished():
-                        return event.result
+                        return event.answer
         raise AssertionError("an answer ended without its last event")
 
     def _run(self, work: Coroutine[Any, Any, Any], source: str | None = None) -> Any:

@@ -40,6 +40,7 @@ from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.holdings import Holdings, MemoryOptions
+from localgpt.runtime.lacking import job_of, lacks_job
 from localgpt.runtime.memory_status import memory_status
 from localgpt.runtime.models import Models
 from localgpt.runtime.pictures import PictureReader
@@ -62,6 +63,7 @@ from localgpt.tasks import (
     Event,
     Finished,
     ImagePart,
+    MediaRequest,
     ModelStatus,
     Notice,
     Request,
@@ -209,7 +211,7 @@ class LocalService:
         await asyncio.to_thread(self._engine.close)
         await asyncio.to_thread(self._holdings.ledger.close)
 
-    async def _answer(self, request: AnswerRequest) -> AsyncGenerator[Event, None]:
+    async def _answer(self, request: AnswerRequest | MediaRequest) -> AsyncGenerator[Event, None]:
         deadline = _deadline_of(request)
         job = await within(deadline, self._prepare(request))
         writer = job.writer
@@ -236,8 +238,10 @@ class LocalService:
         )
         yield Finished(result=result)
 
-    async def _prepare(self, request: AnswerRequest) -> _Job:
+    async def _prepare(self, request: AnswerRequest | MediaRequest) -> _Job:
         self._require_model(request)
+        if isinstance(request, MediaRequest):
+            raise lacks_job(self._family.info.id, job_of(request))
         check_logit_bias(request.options.logit_bias, self._vocab_size)
         question = question_of(request)
         rules = await asyncio.to_thread(rules_of, request, self._grammars)

@@ -16,7 +16,17 @@ from typing import TypeVar, cast
 from localgpt.errors import CancelledRequestError, CapacityError, DeadlineError, RateLimitError
 from localgpt.server.metrics import AnswerMeter, Metrics
 from localgpt.server.turns import Turns
-from localgpt.tasks import Channel, Event, Finished, Notice, Request, Result, Status, TaskService
+from localgpt.tasks import (
+    Channel,
+    Event,
+    Finished,
+    Notice,
+    Request,
+    Result,
+    Status,
+    TaskService,
+    usage_of,
+)
 
 __all__ = ["SPARE_SLOTS", "Admission"]
 
@@ -71,7 +81,7 @@ class Admission:
         """
         async with self._admitted(request) as admitted:
             result = await admitted.within(self._service.run(admitted.request))
-            admitted.meter.finished(result.usage)
+            admitted.meter.finished(usage_of(result))
             return result
 
     async def stream(self, request: Request) -> AsyncGenerator[Event]:
@@ -81,7 +91,7 @@ class Admission:
             async with aclosing(events):
                 while (event := await admitted.within(anext(events, None))) is not None:
                     if isinstance(event, Finished):
-                        admitted.meter.finished(event.result.usage)
+                        admitted.meter.finished(usage_of(event.result))
                     elif not isinstance(event, Notice):
                         admitted.meter.piece()
                     yield event

@@ -128,7 +128,7 @@ class ChatWriter:
                         delta = ChunkDelta(role="assistant", content="")
                         yield self._chunk(choice, delta, notices=self.notices if choice == 0 else ())
                 if isinstance(event, Finished):
-                    usages[index] = event.result.usage
+                    usages[index] = event.answer.usage
                 yield self._piece(index, event, untold)
         if self.with_usage:
             yield self._json([], usage=[usages[index] for index in sorted(usages)])
@@ -142,7 +142,9 @@ class ChatWriter:
             case Notice():
                 return self._chunk(index, ChunkDelta(), notices=notices)
             case Finished():
-                return self._chunk(index, ChunkDelta(), finish=event.result.finish_reason, notices=notices)
+                return self._chunk(index, ChunkDelta(), finish=event.answer.finish_reason, notices=notices)
+            case _:
+                raise AssertionError(f"an answer in words has no {type(event).__name__}")
 
     def _call_delta(self, event: ToolCallDelta) -> ChunkDelta:
         function = FunctionCallChunk(name=event.name, arguments=event.arguments)

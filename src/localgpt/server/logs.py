@@ -18,16 +18,22 @@ from structlog.typing import Processor
 from localgpt.settings import Settings
 from localgpt.tasks import (
     AskRequest,
+    AudioPart,
     Channel,
     ChatRequest,
     ChatResult,
     CompleteRequest,
     DescribeRequest,
+    DetectRequest,
     EmbedRequest,
     Event,
     Finished,
+    ImagePart,
+    ListenRequest,
+    PaintRequest,
     Request,
     Result,
+    SpeakRequest,
     Status,
     TaskService,
     TextPart,
@@ -103,7 +109,7 @@ class PromptLog:
         _note_asked(request)
         async with aclosing(cast("AsyncGenerator[Event]", self._service.stream(request))) as events:
             async for event in events:
-                if isinstance(event, Finished):
+                if isinstance(event, Finished) and isinstance(event.result, ChatResult):
                     _note_answered(request, event.result)
                 yield event
 
@@ -129,7 +135,8 @@ def _note_answered(request: Request, result: ChatResult) -> None:
 
 
 def _texts_of(request: Request) -> list[str]:
-    """Everything a request says in words; pictures are named by their size."""
+    """Everything a request says in words; pictures and recordings are named by their size."""
+    parts: list[TextPart | ImagePart | AudioPart]
     match request:
         case ChatRequest():
             parts = [part for message in request.messages for part in message.content]
@@ -141,7 +148,17 @@ def _texts_of(request: Request) -> list[str]:
             parts = [request.image, TextPart(text=request.question)]
         case EmbedRequest():
             parts = list(request.inputs)
-    return [
-        part.text if isinstance(part, TextPart) else f"<{len(part.data)} bytes of a picture>"
-        for part in parts
-    ]
+        case PaintRequest():
+            texts = [TextPart(text=text) for text in (request.prompt, request.negative_prompt) if text]
+            parts = [*texts, *filter(None, (request.image, request.mask))]
+        case ListenRequest():
+            parts = [request.audio, *([TextPart(text=request.prompt)] if request.prompt else [])]
+        case SpeakRequest():
+            parts = [TextPart(text=request.text)]
+        case DetectRequest():
+            parts = [request.image, *(TextPart(text=label) for label in request.labels or ())]
+    return [part.text if isinstance(part, TextPart) else _size_of(part) for part in parts]
+
+
+def _size_of(part: ImagePart | AudioPart) -> str:
+    return f"<{len(part.data)} bytes of a {'picture' if isinstance(part, ImagePart) else 'recording'}>"

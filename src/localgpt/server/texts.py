@@ -76,7 +76,7 @@ class CompletionWriter:
                     if head := self.heads[echoed // self.num_choices]:
                         yield self._json([CompletionChoice(text=head, index=echoed, finish_reason=None)])
             if isinstance(event, Finished):
-                usages[index] = event.result.usage
+                usages[index] = event.answer.usage
             yield self._json([_piece(index, event, tokens[index])], untold)
         if self.with_usage:
             groups = [usages[index] for index in range(num_texts)]
@@ -145,7 +145,7 @@ def _piece(index: int, event: Event, tokens: _Tokens) -> CompletionChoice:
     if isinstance(event, TextDelta):
         logprobs = tokens.take(event.logprobs)
         return CompletionChoice(text=event.text, index=index, logprobs=logprobs, finish_reason=None)
-    finish = _finish(event.result.finish_reason) if isinstance(event, Finished) else None
+    finish = _finish(event.answer.finish_reason) if isinstance(event, Finished) else None
     return CompletionChoice(text="", index=index, finish_reason=finish)
 
 

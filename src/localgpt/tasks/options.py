@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from localgpt.errors import InputError
+from localgpt.tasks.base import require
 
 __all__ = ["FinishReason", "SamplingOptions", "TokenBias", "TokenLogprob", "Usage"]
 
@@ -52,22 +52,22 @@ class SamplingOptions:
     seed: int | None = None  # None = a fresh one for each request
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.temperature <= 2.0, "temperature", self.temperature, "from 0 to 2")
-        _require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "above 0 and at most 1")
-        _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
+        require(0.0 <= self.temperature <= 2.0, "temperature", self.temperature, "from 0 to 2")
+        require(0.0 < self.top_p <= 1.0, "top_p", self.top_p, "above 0 and at most 1")
+        require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
         if self.repetition_penalty is not None:
             in_range = 1.0 <= self.repetition_penalty <= 2.0
-            _require(in_range, "repetition_penalty", self.repetition_penalty, "from 1 to 2")
+            require(in_range, "repetition_penalty", self.repetition_penalty, "from 1 to 2")
         for name in ("frequency_penalty", "presence_penalty"):
-            _require(-2.0 <= getattr(self, name) <= 2.0, name, getattr(self, name), "from -2 to 2")
+            require(-2.0 <= getattr(self, name) <= 2.0, name, getattr(self, name), "from -2 to 2")
         biases = [entry.bias for entry in self.logit_bias]
-        _require(all(-100.0 <= bias <= 100.0 for bias in biases), "logit_bias", biases, "from -100 to 100")
+        require(all(-100.0 <= bias <= 100.0 for bias in biases), "logit_bias", biases, "from -100 to 100")
         if self.top_logprobs is not None:
             expected = f"from 0 to {MAX_TOP_LOGPROBS}"
-            _require(0 <= self.top_logprobs <= MAX_TOP_LOGPROBS, "top_logprobs", self.top_logprobs, expected)
+            require(0 <= self.top_logprobs <= MAX_TOP_LOGPROBS, "top_logprobs", self.top_logprobs, expected)
         if self.max_tokens is not None:
-            _require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
-        _require(len(self.stop) <= 4 and all(self.stop), "stop", self.stop, "at most 4 non-empty strings")
+            require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "1 or more")
+        require(len(self.stop) <= 4 and all(self.stop), "stop", self.stop, "at most 4 non-empty strings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,3 @@ class Usage:
 
     prompt_tokens: int
     completion_tokens: int
-
-
-def _require(ok: bool, param: str, got: object, expected: str) -> None:
-    if not ok:
-        raise InputError(f"{param} is {got!r}; expected {expected}", param=param)

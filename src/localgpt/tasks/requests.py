@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from localgpt.tasks.base import EMBEDDED_MODEL_ID, RequestBase
+from localgpt.tasks.media import (
+    DetectRequest,
+    DetectResult,
+    ListenRequest,
+    ListenResult,
+    PaintRequest,
+    PaintResult,
+    SpeakRequest,
+    SpeakResult,
+)
 from localgpt.tasks.messages import ImagePart, Message, TextPart, ToolCall
 from localgpt.tasks.options import FinishReason, SamplingOptions, TokenLogprob, Usage
 
@@ -19,24 +30,15 @@ __all__ = [
     "EmbedRequest",
     "EmbedResult",
     "Language",
+    "MediaRequest",
     "Request",
     "Result",
     "Tool",
     "ToolChoice",
+    "usage_of",
 ]
 
-EMBEDDED_MODEL_ID = "local/multimodal-base"
 Language = Literal["en", "zh"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestBase:
-    """Fields every request carries."""
-
-    id: str
-    owner: str = "local"
-    model: str = EMBEDDED_MODEL_ID
-    deadline_s: float | None = None  # seconds from submission; None = no deadline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,16 @@ class EmbedResult:
     embeddings: tuple[tuple[float, ...], ...]
     usage: Usage
     model: str
+    notices: tuple[str, ...] = ()
 
 
-Request = ChatRequest | CompleteRequest | DescribeRequest | AskRequest | EmbedRequest
-Result = ChatResult | EmbedResult
+MediaRequest = PaintRequest | ListenRequest | SpeakRequest | DetectRequest
+Request = ChatRequest | CompleteRequest | DescribeRequest | AskRequest | EmbedRequest | MediaRequest
+Result = ChatResult | EmbedResult | PaintResult | ListenResult | SpeakResult | DetectResult
+
+
+def usage_of(result: Result) -> Usage:
+    """The tokens a result counts; pictures and sound are not made of any."""
+    if isinstance(result, ChatResult | EmbedResult):
+        return result.usage
+    return Usage(prompt_tokens=0, completion_tokens=0)

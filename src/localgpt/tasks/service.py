@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from localgpt.tasks.media import PaintPreview, Progress, SpeakChunk
 from localgpt.tasks.memory import MemoryStatus
 from localgpt.tasks.options import TokenLogprob
 from localgpt.tasks.requests import ChatResult, Request, Result
@@ -56,10 +57,16 @@ class Notice:
 class Finished:
     """The last event of a stream, with the whole result."""
 
-    result: ChatResult
+    result: Result
+
+    @property
+    def answer(self) -> ChatResult:
+        """The result of chat, complete, describe or ask, whose streams end with no other."""
+        assert isinstance(self.result, ChatResult)
+        return self.result
 
 
-Event = TextDelta | ToolCallDelta | Notice | Finished
+Event = TextDelta | ToolCallDelta | Notice | Progress | PaintPreview | SpeakChunk | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

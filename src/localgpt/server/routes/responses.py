@@ -21,7 +21,7 @@ from localgpt.server.responses.refusals import refuse_logprobs
 from localgpt.server.schemas.response_replies import DeletedReply, InputItemsReply, ResponseReply
 from localgpt.server.schemas.responses import ItemsQuery, ResponsesBody, RetrieveQuery
 from localgpt.server.work import EventStream, run_for_client
-from localgpt.tasks import ChatResult, Finished, Notice, TextDelta
+from localgpt.tasks import ChatResult, Finished, Notice, TextDelta, ToolCallDelta
 
 __all__ = ["router"]
 
@@ -130,8 +130,9 @@ async def _bodies(asked: Asked, events: Events, wire: ResponseWire) -> AsyncGene
                     for body in writer.begin():
                         yield body
                 if isinstance(event, Finished):
-                    result = event.result
+                    result = event.answer
                     continue
+                assert isinstance(event, TextDelta | ToolCallDelta)
                 for body in writer.text(event) if isinstance(event, TextDelta) else writer.call(event):
                     yield body
     except LocalGPTError as error:

@@ -181,8 +181,8 @@ class _Keeper:
             case Notice():
                 self._notices.append(event.text)
             case Finished():
-                self._result = event.result
-                self._notices += event.result.notices
+                self._result = event.answer
+                self._notices += event.answer.notices
 
     async def on_end(self, error: BaseException | None) -> None:
         """Store it; a conversation that was deleted meanwhile stays deleted."""

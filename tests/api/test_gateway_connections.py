@@ -249,3 +249,32 @@ async def test_tls_with_our_own_certificate(service: FakeService, tmp_path: Path
         await close(writer)
         with socket.create_connection(("127.0.0.1", server.port)) as plain:  # not TLS: no answer, no harm
             plain.close()
+
+
+@pytest.mark.parametrize("ticks", range(5))
+async def test_a_stop_leaves_no_connection_behind(service: FakeService, ticks: int) -> None:
+    """However far a new connection has come when the end begins: waiting, accepted, or made."""
+    async with live(Settings(drain_s=0.0), service) as server:
+        made = server.server.server_state.connections
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            await server.server.shutdown([])
+            assert not made
+            client.settimeout(60)
+            with contextlib.suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+
+
+async def test_a_connection_made_too_late_is_broken_off(service: FakeService) -> None:
+    async with live(Settings(drain_s=0.0), service) as server:
+        made = server.server.server_state.connections
+        reader, writer = await server.connect()
+        while not made:
+            await asyncio.sleep(0)
+        next(iter(made)).shutdown = lambda: None  # type: ignore[method-assign]  # it never heard of the end
+        await server.server.shutdown([])
+        assert not made
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        await close(writer)

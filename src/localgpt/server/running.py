@@ -8,6 +8,7 @@ second signal ends the process at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import signal
@@ -31,6 +32,7 @@ __all__ = ["Server", "address_of", "bind", "run_server"]
 _BACKLOG = 128
 _LAST_WORDS_S = 1  # for streams to tell their clients that the server stops
 _TICK_S = 0.05
+_MAKING_TICKS = 3  # of the event loop: a connection's task begins, its protocol is made, its reading starts
 _KEEP_ALIVE_S = 30
 _MAX_HEADER_BYTES = 64 * 1024  # of headers that are not whole yet; the application has its own, lower limit
 
@@ -102,7 +104,28 @@ class Server(uvicorn.Server):
         """Drain, tell the streams, then stop as uvicorn does."""
         await self._drain()
         self._gateway.stopping.set()
+        await self._stop_accepting()
         await super().shutdown(sockets)
+        await self._break_off()
+
+    async def _stop_accepting(self) -> None:
+        """Accept nothing more, and let what was just accepted become a connection that hears of the end.
+
+        Python forgets, and does not close, a connection that is made after its listener was closed.
+        """
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError):  # event loops that do not wait for files (Windows)
+            for server in self.servers:
+                for listener in server.sockets:
+                    loop.remove_reader(listener.fileno())
+        for _ in range(_MAKING_TICKS):
+            await asyncio.sleep(0)
+
+    async def _break_off(self) -> None:
+        """Close what is left, so that no socket outlives the event loop."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     async def _drain(self) -> None:
         """Let nobody in, and wait for the answers under way; a second signal ends the wait."""

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from localgpt.engine.stopping import StopFilter, is_going_in_circles
 from localgpt.errors import InputError, LocalGPTError
-from localgpt.media.text.vocabulary import TOOL_CALL_ID
 from localgpt.sampling.grammar import Grammar, GrammarState
 from localgpt.sampling.tokens import Choice, Likelihood, likelihood, new_generator, sample_token
 from localgpt.tasks.options import FinishReason, SamplingOptions
@@ -42,7 +41,8 @@ class GenerationRequest:
     banned: Tensor | None = None  # (V,) bool, True = never a later token
     ends_loops: bool = False  # end an answer that goes round in circles
     grammar: Grammar | None = None  # what the answer must be
-    grammar_opener: int | None = None  # the grammar holds for answers that begin with this token; None = all
+    grammar_opener: int | None = None  # the grammar holds from this token on; None = from the first token
+    call_id: int | None = None  # the token behind which there are tool calls, which nothing stops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,7 @@ class Sequence:
         self.answer_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
         self.is_loop = False
+        self._is_call = False
         self._text = text
         self._stop = StopFilter(request.options.stop)
         self._end_id = end_id
@@ -107,16 +108,18 @@ class Sequence:
 
     def choose(self, logits: Tensor) -> tuple[int, Likelihood | None]:
         """Choose the next token from (V,) logits, and tell how likely it was if that was asked for."""
-        banned = self.request.banned if self.answer_ids else self.request.banned_first
+        num_left = self._max_tokens - len(self.answer_ids)
         choice = Choice(
-            options=self.request.options, generator=self._generator, seen=self.answer_ids, banned=banned
+            options=self.request.options,
+            generator=self._generator,
+            seen=self.answer_ids,
+            banned=self._banned(logits, num_left),
         )
         if self._grammar is not None:
-            num_left = self._max_tokens - len(self.answer_ids)
             token_id = self._grammar.choose(logits, choice, num_left=num_left)
         else:
             token_id = sample_token(logits, choice)
-            if not self.answer_ids and token_id == self.request.grammar_opener:
+            if token_id == self.request.grammar_opener:
                 assert self.request.grammar is not None
                 self._grammar = self.request.grammar.start()
                 self._grammar.open(token_id)
@@ -151,13 +154,26 @@ class Sequence:
                 text += self._rest()
         return text
 
+    def _banned(self, logits: Tensor, num_left: int) -> Tensor | None:
+        """What must not come next (V,); a grammar is not opened where its shortest text no longer fits."""
+        request = self.request
+        banned = request.banned if self.answer_ids else request.banned_first
+        opener, grammar = request.grammar_opener, request.grammar
+        if opener is None or grammar is None or self._grammar is not None or grammar.num_needed <= num_left:
+            return banned
+        banned = torch.zeros_like(logits, dtype=torch.bool) if banned is None else banned.clone()
+        banned[opener] = True
+        return banned
+
     def _is_over(self, grammar: GrammarState) -> bool:
         """Whether a grammar's text is whole; with the last token of the budget it always is."""
         return grammar.is_over or len(self.answer_ids) >= self._max_tokens
 
     def _filtered(self, text: str) -> str:
         """`text` up to a stop string; tool calls are no text a caller reads, so nothing stops them."""
-        return text if self.answer_ids[0] == TOOL_CALL_ID else self._stop.push(text)
+        if self.answer_ids[-1] == self.request.call_id:
+            self._is_call = True
+        return text if self._is_call else self._stop.push(text)
 
     def _rest(self) -> str:
         text = self._stop.push(self._text.flush())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from localgpt.engine.sequence import Output
-from localgpt.media.text.tokenizer import Tokenizer
+from localgpt.media.text.lexicon import Lexicon
 from localgpt.media.text.vocabulary import END_ID, FIRST_SPECIAL_ID, PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.tool_calls import ToolCallReader
 from localgpt.sampling.tokens import Likelihood
@@ -61,12 +61,15 @@ class AnswerWriter:
         language: of notes to the reader that stand in the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, language: Language) -> None:
+    paint_id: int | None = PAINT_ID  # of the model's marks, those it has
+    call_id: int | None = TOOL_CALL_ID
+
+    def __init__(self, tokenizer: Lexicon, language: Language) -> None:
         self.text = ""
         self.num_tokens = 0
         self.notices: list[str] = []
         self.logprobs: list[TokenLogprob] = []
-        self._tokenizer = tokenizer
+        self._tokenizer, self._end_id = tokenizer, tokenizer.end_id
         self._language = language
         self._calls: ToolCallReader | None = None
         self._held: deque[TokenLogprob] = deque()  # of tokens whose text is held back
@@ -83,13 +86,14 @@ class AnswerWriter:
 
     def take(self, output: Output) -> list[Event]:
         """The events of one output."""
-        if output.token_id not in (None, END_ID):
+        token_id = output.token_id
+        if token_id is not None and token_id != self._end_id:
             self.num_tokens += 1
         events: list[Event] = []
-        if output.token_id == PAINT_ID:
+        if token_id is not None and token_id == self.paint_id:
             events.append(self._notice(PAINT_NOTICE))
             events.append(TextDelta(text=_CANNOT_PAINT[self._language]))
-        if output.token_id == TOOL_CALL_ID:
+        if token_id is not None and token_id == self.call_id:
             self._calls = self._calls or ToolCallReader()
             self._calls.open()
         if self._calls is not None:
@@ -106,7 +110,7 @@ class AnswerWriter:
         return events
 
     def _text_events(self, output: Output) -> list[Event]:
-        if output.likelihood is not None and output.token_id not in (END_ID, PAINT_ID):
+        if output.likelihood is not None and output.token_id not in (self._end_id, self.paint_id):
             self._held.append(self._logprob(output.likelihood))
         logprobs = self._released(output)
         self.logprobs += logprobs
@@ -119,7 +123,7 @@ class AnswerWriter:
         """
         released = []
         self._num_ahead += len(output.text.encode("utf-8", "surrogatepass"))
-        is_whole = output.token_id == END_ID or output.finish_reason == "length"
+        is_whole = output.token_id == self._end_id or output.finish_reason == "length"
         while self._held and (self._num_ahead > 0 or is_whole):
             self._num_ahead -= len(self._held[0].data)
             released.append(self._held.popleft())

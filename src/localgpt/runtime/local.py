@@ -266,6 +266,7 @@ class LocalService:
             ends_loops=True,
             grammar=rules.grammar,
             grammar_opener=TOOL_CALL_ID if rules.is_for_calls_only else None,
+            call_id=TOOL_CALL_ID,
         )
         writer = AnswerWriter(self._family.tokenizer, question.language)
         return _Job(generation=generation, writer=writer, notices=notices)

@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from localgpt.errors import BackendError, InputError
-from localgpt.media.text.tokenizer import Tokenizer
-from localgpt.media.text.vocabulary import BOS_ID, END_ID, FIRST_SPECIAL_ID, SPECIAL_TOKENS, TOOL_CALL_ID
+from localgpt.media.text.lexicon import Lexicon
 from localgpt.sampling.closing import JsonText, ends_of_values, find_closing
 from localgpt.sampling.pieces import Ending, Pieces
-from localgpt.sampling.schemas import CallForm, call_rules, json_rules
+from localgpt.sampling.schemas import OWN_CALLS, CallForm, CallSyntax, call_rules, json_rules
 from localgpt.sampling.tokens import Choice, sample_token
 
 if TYPE_CHECKING:
@@ -44,11 +43,13 @@ class GrammarCompiler:
     """Makes grammars for one tokenizer, for any thread; the library is loaded with the first one.
 
     Args:
-        tokenizer: of the model whose answers are decided.
+        tokenizer: of the model whose answers are decided; each byte has a token of its own.
+        syntax: how that model writes calls.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Lexicon, *, syntax: CallSyntax = OWN_CALLS) -> None:
         self._tokenizer = tokenizer
+        self._syntax = syntax
         self._vocabulary: _Vocabulary | None = None
         self._known: OrderedDict[str, Grammar] = OrderedDict()
         self._lock = threading.Lock()
@@ -65,7 +66,7 @@ class GrammarCompiler:
         return self._compile(f"start: json\n{json_rules(schema)}", opening=(), param="response_format")
 
     def calls(self, tools: Sequence[CallForm], *, parallel: bool) -> Grammar:
-        """Answers that are calls of the given tools, each behind its `<|tool_call|>`.
+        """Answers that are calls of the given tools, each behind its opener.
 
         Args:
             tools: at least one.
@@ -74,8 +75,8 @@ class GrammarCompiler:
         Raises:
             InputError: a tool's parameters cannot be followed; `param` is "tools".
         """
-        rules = f"start: calls\n{call_rules(tools, parallel=parallel)}"
-        return self._compile(rules, opening=(TOOL_CALL_ID,), param="tools")
+        rules = f"start: calls\n{call_rules(tools, parallel=parallel, syntax=self._syntax)}"
+        return self._compile(rules, opening=self._syntax.opening_ids, param="tools")
 
     def calls_or_json(self, tools: Sequence[CallForm], schema: str | None, *, parallel: bool) -> Grammar:
         """Either of the above, as the model likes.
@@ -85,7 +86,8 @@ class GrammarCompiler:
         """
         self.json(schema)  # so that an error names its own field
         self.calls(tools, parallel=parallel)
-        rules = f"start: calls | json\n{json_rules(schema)}{call_rules(tools, parallel=parallel)}"
+        calls = call_rules(tools, parallel=parallel, syntax=self._syntax)
+        rules = f"start: calls | json\n{json_rules(schema)}{calls}"
         return self._compile(rules, opening=(), param="tools")
 
     def _compile(self, rules: str, *, opening: tuple[int, ...], param: str) -> Grammar:
@@ -141,9 +143,11 @@ class GrammarState:
         self._is_closing = True
 
     def open(self, token_id: int) -> None:
-        """Walk on with the reserved token that opens the shortest text, where that was chosen elsewhere."""
-        assert self._ending.opening == (token_id,)
-        self._say_ending()
+        """Walk on with the token that opens the shortest text, where that was chosen elsewhere."""
+        piece = self._vocabulary.pieces.all[token_id]
+        assert self._ending.opening == (token_id,) or (piece and self._ending.text.startswith(piece))
+        self._push(token_id)
+        self._ending = self._ending.rest(len(piece))
 
     def choose(self, logits: Tensor, choice: Choice, *, num_left: int) -> int:
         """Choose the next token and walk on with it.
@@ -155,7 +159,7 @@ class GrammarState:
             num_left: tokens the answer may still have, this one included; at least those of the shortest end.
 
         Returns:
-            The token id; `END_ID` where the model ends a text that is complete.
+            The token id; the tokenizer's end where the model ends a text that is complete.
 
         Raises:
             BackendError: the grammar grew too complex.
@@ -167,7 +171,7 @@ class GrammarState:
         seen = [token_id for token_id in choice.seen if token_id not in structure]
         for _ in range(_MOST_TRIES):
             token_id = sample_token(logits, replace(choice, banned=banned.to(logits.device), seen=seen))
-            if token_id == END_ID or self._try(token_id, num_left - 1):
+            if token_id == self._vocabulary.end_id or self._try(token_id, num_left - 1):
                 return token_id
             self.is_forced = True
             banned[token_id] = True
@@ -177,7 +181,7 @@ class GrammarState:
 
     def _say_ending(self) -> int:
         if not self._ending.num_tokens:
-            return END_ID
+            return self._vocabulary.end_id
         token_id = self._ending.tokens[0]
         self._push(token_id)
         is_opening = token_id in self._ending.opening
@@ -200,13 +204,12 @@ class GrammarState:
     def _push(self, token_id: int) -> None:
         if not self._matcher.consume_token(token_id):
             raise _broken(self._matcher)
-        if token_id < FIRST_SPECIAL_ID:
-            self._text.push(self._vocabulary.pieces.all[token_id])
+        self._text.push(self._vocabulary.pieces.all[token_id])
 
     def _ending_after(self, token_id: int, before: JsonText, num_left: int) -> Ending | None:
         """How the answer could end after a token just read, if `num_left` tokens are enough."""
         known = self._ending
-        if token_id >= FIRST_SPECIAL_ID:
+        if self._vocabulary.is_reserved(token_id):
             found = known.rest(0) if known.opening == (token_id,) else self._search(())
         elif known.text.startswith(self._vocabulary.pieces.all[token_id]) and not known.opening:
             found = known.rest(self._vocabulary.num_bytes(token_id))
@@ -223,14 +226,14 @@ class GrammarState:
     def _fits(self, ending: Ending) -> bool:
         if not ending.num_tokens:
             return self._matcher.is_accepting()
-        tokens = [*ending.tokens, END_ID]
+        tokens = [*ending.tokens, self._vocabulary.end_id]
         return self._matcher.validate_tokens(tokens) == len(tokens)
 
 
 class _Vocabulary:
     """The tokenizer as the library sees it."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Lexicon) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper  # 60 ms, needed by few answers
 
         self.pieces = Pieces(tokenizer)
@@ -239,9 +242,14 @@ class _Vocabulary:
             n_vocab=tokenizer.vocab_size,
             slices=LLTokenizer.json_slices(),
         )
-        self._size = tokenizer.vocab_size
+        self.end_id = tokenizer.end_id
+        self._size, self._reserved = tokenizer.vocab_size, tokenizer.reserved
         single = np.array(self.pieces.of_bytes)
         self._byte_places, self._byte_bits = single >> 3, (single & 7).astype(np.uint8)
+
+    def is_reserved(self, token_id: int) -> bool:
+        """Whether a token stands for no text."""
+        return token_id in self._reserved
 
     def num_bytes(self, token_id: int) -> int:
         """Length of an ordinary token."""
@@ -300,7 +308,7 @@ class _LibraryPlace:
 
     def completes(self, data: bytes) -> bool:
         single = self._vocabulary.pieces.single
-        return self._allows(single(data[:8])) and self._allows([*single(data), END_ID])
+        return self._allows(single(data[:8])) and self._allows([*single(data), self._vocabulary.end_id])
 
     def _allows(self, token_ids: list[int]) -> bool:
         return self._matcher.validate_tokens(token_ids) == len(token_ids)
@@ -309,12 +317,11 @@ class _LibraryPlace:
 class _Wrapped:
     """What the library asks of a tokenizer."""
 
-    eos_token_id = END_ID
-    bos_token_id = BOS_ID
-
-    def __init__(self, tokenizer: Tokenizer, pieces: Sequence[bytes]) -> None:
-        self.tokens = [*pieces, *(name.encode() for name in SPECIAL_TOKENS)]
-        self.special_token_ids = list(range(FIRST_SPECIAL_ID, tokenizer.vocab_size))
+    def __init__(self, tokenizer: Lexicon, pieces: Sequence[bytes]) -> None:
+        self.eos_token_id, self.bos_token_id = tokenizer.end_id, tokenizer.bos_id
+        names = {token_id: name.encode() for token_id, name in tokenizer.reserved.items()}
+        self.tokens = [names.get(token_id, piece) for token_id, piece in enumerate(pieces)]
+        self.special_token_ids = sorted(names)
         self._encode = tokenizer.encode
 
     def __call__(self, text: str | bytes) -> list[int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localgpt.media.text.tokenizer import Tokenizer
-from localgpt.media.text.vocabulary import FIRST_SPECIAL_ID
+from localgpt.media.text.lexicon import Lexicon
 
 __all__ = ["Ending", "Pieces"]
 
@@ -54,10 +53,10 @@ class Ending:
 
 
 class Pieces:
-    """The ordinary pieces of a tokenizer by their bytes."""
+    """The ordinary pieces of a tokenizer by their bytes; reserved ones have none."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.all = [tokenizer.piece(token_id) for token_id in range(FIRST_SPECIAL_ID)]
+    def __init__(self, tokenizer: Lexicon) -> None:
+        self.all = [tokenizer.piece(token_id) for token_id in range(tokenizer.vocab_size)]
         self._ids = {piece: token_id for token_id, piece in enumerate(self.all) if piece}
         self._longest = max(map(len, self._ids))
         self.of_bytes = [self._ids[bytes([byte])] for byte in range(256)]  # the token of each single byte

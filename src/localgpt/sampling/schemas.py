@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from localgpt.errors import InputError
+from localgpt.media.text.vocabulary import TOOL_CALL_ID
 
-__all__ = ["CallForm", "call_rules", "json_rules", "parse_schema"]
+__all__ = ["OWN_CALLS", "TAGGED_CALLS", "CallForm", "CallSyntax", "call_rules", "json_rules", "parse_schema"]
 
 _FORM: Final = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 _ANY_OBJECT: Final = '{"type": "object"}'
@@ -36,6 +37,26 @@ class CallForm:
     parameters: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSyntax:
+    """What stands before, behind and between the calls of a model, as terms of the rules.
+
+    `opening_ids` are the reserved tokens that `before` begins with; a text begins with none.
+    """
+
+    before: str
+    behind: str = ""
+    between: str = ""
+    opening_ids: tuple[int, ...] = ()
+
+
+OWN_CALLS: Final = CallSyntax(before="<|tool_call|>", opening_ids=(TOOL_CALL_ID,))
+"""Of the embedded family."""
+
+TAGGED_CALLS: Final = CallSyntax(before='"<tool_call>\\n"', behind='"\\n</tool_call>"', between='"\\n"')
+"""Of Hermes, Qwen and many others: each call's JSON on lines of its own between two tags."""
+
+
 def json_rules(schema: str | None) -> str:
     """The rule `json`: a JSON text that fits a schema (JSON text); any object where it is None.
 
@@ -45,14 +66,15 @@ def json_rules(schema: str | None) -> str:
     return f"json: {_fitting(schema or _ANY_OBJECT, param='response_format')}\n"
 
 
-def call_rules(tools: Sequence[CallForm], *, parallel: bool) -> str:
-    """The rule `calls`: a call of one of the tools, or several in parallel, each behind `<|tool_call|>`.
+def call_rules(tools: Sequence[CallForm], *, parallel: bool, syntax: CallSyntax = OWN_CALLS) -> str:
+    """The rule `calls`: a call of one of the tools, or several in parallel, written as `syntax` says.
 
     Raises:
         InputError: the parameters of a tool are no JSON object; `param` is "tools".
     """
     names = " | ".join(f"tool_{number}" for number in range(len(tools)))
-    rules = [f"calls: call{'+' if parallel else ''}", f"call: <|tool_call|> ({names})"]
+    more = f" ({syntax.between} call)*" if parallel else ""
+    rules = [f"calls: call{more}", f"call: {syntax.before} ({names}) {syntax.behind}"]
     for number, tool in enumerate(tools):
         head = f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": '
         rules.append(f'tool_{number}: {json.dumps(head, ensure_ascii=False)} arguments_{number} "}}"')

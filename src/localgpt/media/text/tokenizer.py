@@ -7,16 +7,19 @@ a reserved id, even when it spells one out (`<|end|>` typed by a user stays text
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import tokenizers
 
 from localgpt.errors import CheckpointError
-from localgpt.media.text.vocabulary import FIRST_SPECIAL_ID, SPECIAL_TOKENS, VOCAB_SIZE
+from localgpt.media.text.lexicon import Lexicon
+from localgpt.media.text.vocabulary import BOS_ID, END_ID, FIRST_SPECIAL_ID, SPECIAL_TOKENS, VOCAB_SIZE
 
 __all__ = ["StreamDecoder", "Tokenizer"]
+
+_RESERVED: Final[Mapping[int, str]] = dict(enumerate(SPECIAL_TOKENS, FIRST_SPECIAL_ID))
 
 
 class Tokenizer:
@@ -65,6 +68,21 @@ class Tokenizer:
         """Number of ids, reserved ones included."""
         return VOCAB_SIZE
 
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer."""
+        return END_ID
+
+    @property
+    def bos_id(self) -> int:
+        """The token that every prompt begins with."""
+        return BOS_ID
+
+    @property
+    def reserved(self) -> Mapping[int, str]:
+        """Ids that stand for no text, and their names."""
+        return _RESERVED
+
     def to_str(self) -> str:
         """The tokenizer as the JSON text of a `tokenizer.json`."""
         return self._backend.to_str()
@@ -103,7 +121,7 @@ class StreamDecoder:
     A character whose bytes are spread over several tokens comes out with its last one.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Lexicon) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 

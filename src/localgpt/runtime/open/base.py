@@ -74,7 +74,7 @@ class OpenCheckpoint:
 
 
 class OpenModel(Protocol):
-    """One loaded open checkpoint. Its methods block; they are called in the one model thread of open models."""
+    """One loaded open checkpoint. Its methods block, and are called in the one thread of open models."""
 
     id: str
     tasks: tuple[str, ...]  # of chat complete describe ask embed paint listen speak detect
@@ -120,8 +120,13 @@ class OpenModel(Protocol):
         """
         ...
 
-    def drop_caches(self) -> int:
-        """Forget what can be made again (between requests); the bytes that were freed."""
+    @property
+    def cache_bytes(self) -> int:
+        """What it remembers between requests and could make again; 0 for most."""
+        ...
+
+    def drop_caches(self) -> None:
+        """Forget that. May be called from any thread at any time, so an answer takes out what it uses."""
         ...
 
     def release(self) -> None:

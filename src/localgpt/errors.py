@@ -7,6 +7,7 @@
     |  |- UnsafeCheckpointError   a pickle, or anything else that would run code when read
     |- InputError             what the caller sent cannot be used; `param` names the field
     |  |- ImageFormatError        not a picture, broken, or too large
+    |  |- AudioFormatError        not a recording, broken, or too long
     |  |- PromptTooLongError      more tokens than the context holds
     |  |- LastAdminError          without that key nobody could manage keys
     |- CapacityError          no room now: queue full, memory exhausted
@@ -24,6 +25,7 @@ and exits with `exit_status`; the server maps the class to one HTTP status in on
 from __future__ import annotations
 
 __all__ = [
+    "AudioFormatError",
     "BackendError",
     "CancelledRequestError",
     "CapacityError",
@@ -80,6 +82,10 @@ class InputError(LocalGPTError):
 
 class ImageFormatError(InputError):
     """The bytes are not a readable picture, or the picture is too large."""
+
+
+class AudioFormatError(InputError):
+    """The bytes are not a readable recording, or the recording is too long."""
 
 
 class PromptTooLongError(InputError):

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from localgpt.errors import (
+    AudioFormatError,
     BackendError,
     CancelledRequestError,
     CapacityError,
@@ -75,6 +76,7 @@ class _Row(NamedTuple):
 _TABLE: tuple[tuple[type[LocalGPTError], _Row], ...] = (
     (PromptTooLongError, _Row(400, "invalid_request_error", "context_length_exceeded")),
     (ImageFormatError, _Row(400, "invalid_request_error", "invalid_image")),
+    (AudioFormatError, _Row(400, "invalid_request_error", "invalid_audio")),
     (InputError, _Row(400, "invalid_request_error", None)),
     (ConfigError, _Row(400, "invalid_request_error", None)),
     (RateLimitError, _Row(429, "requests", "rate_limit_exceeded")),

@@ -2,9 +2,13 @@
 
     LocalGPTError
     |- ConfigError            a setting, key, device or option that is not known or not valid
+    |  |- GatedModelError         its makers want their terms accepted before it can be pulled
+    |  |- UnknownModelError       the hub, the catalogue or this disk has no such model
+    |  |- OfflineError            the environment says that nothing may be fetched
     |- CheckpointError        a model folder or file that cannot be used
     |  |- MissingWeightsError     no weights where weights were expected
     |  |- UnsafeCheckpointError   a pickle, or anything else that would run code when read
+    |  |- WrongHashError          its bytes are not those that its hub told of
     |- InputError             what the caller sent cannot be used; `param` names the field
     |  |- ImageFormatError        not a picture, broken, or too large
     |  |- AudioFormatError        not a recording, broken, or too long
@@ -12,6 +16,8 @@
     |  |- LastAdminError          without that key nobody could manage keys
     |- CapacityError          no room now: queue full, memory exhausted
     |  |- RateLimitError          the caller's own limit is used up
+    |  |- DiskFullError           no room on the disk
+    |  |- BusyModelError          somebody is at work on the files of that model
     |- HubError               the hub of models cannot be reached, breaks off, or answers nonsense
     |- StoreError             the store of conversations and keys cannot be opened, read or written
     |- BackendError           a compute backend is missing or failed
@@ -27,21 +33,27 @@ from __future__ import annotations
 __all__ = [
     "AudioFormatError",
     "BackendError",
+    "BusyModelError",
     "CancelledRequestError",
     "CapacityError",
     "CheckpointError",
     "ConfigError",
     "DeadlineError",
+    "DiskFullError",
+    "GatedModelError",
     "HubError",
     "ImageFormatError",
     "InputError",
     "LastAdminError",
     "LocalGPTError",
     "MissingWeightsError",
+    "OfflineError",
     "PromptTooLongError",
     "RateLimitError",
     "StoreError",
+    "UnknownModelError",
     "UnsafeCheckpointError",
+    "WrongHashError",
 ]
 
 
@@ -55,6 +67,18 @@ class ConfigError(LocalGPTError):
     """A setting, device name or option is unknown or has an impossible value."""
 
 
+class GatedModelError(ConfigError):
+    """The makers of a model want their terms accepted, and a token, before it can be pulled."""
+
+
+class UnknownModelError(ConfigError):
+    """There is no such model on the hub, in the catalogue or on this disk."""
+
+
+class OfflineError(ConfigError):
+    """The environment says that nothing may be fetched."""
+
+
 class CheckpointError(LocalGPTError):
     """A model folder or file cannot be used as a checkpoint."""
 
@@ -65,6 +89,10 @@ class MissingWeightsError(CheckpointError):
 
 class UnsafeCheckpointError(CheckpointError):
     """The file would run code when loaded (a pickle); only safetensors are read."""
+
+
+class WrongHashError(CheckpointError):
+    """The bytes of a file are not those that the hub told of, or that were pulled."""
 
 
 class InputError(LocalGPTError):
@@ -113,6 +141,14 @@ class CapacityError(LocalGPTError):
 
 class RateLimitError(CapacityError):
     """The caller has used up a limit of their own; others are not held up."""
+
+
+class DiskFullError(CapacityError):
+    """There is no room on the disk for what was to be written."""
+
+
+class BusyModelError(CapacityError):
+    """Somebody pulls, checks, removes or uses a model, so that its files cannot be touched now."""
 
 
 class HubError(LocalGPTError):

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from localgpt.checkpoints.hub.address import check_repo, check_revision
-from localgpt.errors import ConfigError, LocalGPTError
+from localgpt.errors import ConfigError, LocalGPTError, UnknownModelError
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
 __all__ = ["USER_FILE", "CatalogueEntry", "Job", "find_entry", "load_catalogue", "resolve_name"]
@@ -101,7 +101,7 @@ def resolve_name(entries: Mapping[str, CatalogueEntry], name: str) -> tuple[str,
     """The repository that a user means by a name, and its entry where there is one.
 
     Raises:
-        ConfigError: no such name; suggests the nearest.
+        UnknownModelError: no such name; suggests the nearest.
     """
     if name == EMBEDDED_MODEL_ID:
         raise ConfigError(f"{name} is part of LocalGPT; there is nothing to pull")
@@ -111,7 +111,9 @@ def resolve_name(entries: Mapping[str, CatalogueEntry], name: str) -> tuple[str,
         return check_repo(name), None
     near = difflib.get_close_matches(name.lower(), entries, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}" if near else "localgpt models lists them"
-    raise ConfigError(f"no model {name!r} in the catalogue; {hint}? Any model of the hub goes as OWNER/NAME")
+    raise UnknownModelError(
+        f"no model {name!r} in the catalogue; {hint}? Any model of the hub goes as OWNER/NAME"
+    )
 
 
 def _checked(check: Any, value: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from localgpt.errors import ConfigError
+from localgpt.errors import ConfigError, OfflineError
 
 __all__ = ["DEFAULT_HUB", "Hub", "check_repo", "check_revision", "hub_of"]
 
@@ -42,11 +42,12 @@ def hub_of(environment: Mapping[str, str]) -> Hub:
     its token.
 
     Raises:
-        ConfigError: the environment says to stay offline, or names no address that can be asked.
+        OfflineError: the environment says to stay offline.
+        ConfigError: it names no address that can be asked.
     """
     for name in _OFFLINE_VARIABLES:
         if environment.get(name, "").strip().lower() in _TRUE:
-            raise ConfigError(f"{name}={environment[name]} says to stay offline; unset it to pull a model")
+            raise OfflineError(f"{name}={environment[name]} says to stay offline; unset it to pull a model")
     variable = next((name for name in _HUB_VARIABLES if environment.get(name, "").strip()), None)
     url = environment[variable].strip().rstrip("/") if variable else DEFAULT_HUB
     parts = _split(url)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from localgpt.errors import CapacityError, ConfigError
+from localgpt.errors import ConfigError, DiskFullError
 from localgpt.units import MIB, format_bytes
 
 __all__ = ["check_room", "disk_errors"]
@@ -26,12 +26,12 @@ def check_room(num_bytes: int, *, repo: str, folder: Path) -> None:
         folder: where it goes.
 
     Raises:
-        CapacityError: there is less room than that and a little more.
+        DiskFullError: there is less room than that and a little more.
     """
     free = shutil.disk_usage(folder).free
     lacking = num_bytes + _SPARE_BYTES - free
     if lacking > 0:
-        raise CapacityError(
+        raise DiskFullError(
             f"{repo} needs {format_bytes(num_bytes)} more, and {format_bytes(free)} are free in {folder}; "
             f"make room for another {format_bytes(lacking)}, or choose another disk with --data-dir"
         )
@@ -42,14 +42,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """Turn errors of the disk in this block into ours.
 
     Raises:
-        CapacityError: it is full.
+        DiskFullError: it is full.
         ConfigError: it cannot be written to.
     """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise CapacityError(
+            raise DiskFullError(
                 f"the disk of {folder} is full; make room and run the same command again to go on from here"
             ) from None
         raise ConfigError(

@@ -16,7 +16,7 @@ from localgpt.checkpoints.hub.metadata import HubFile
 from localgpt.checkpoints.hub.names import place_in
 from localgpt.checkpoints.hub.partial import Part, PartialFile
 from localgpt.checkpoints.hub.transfer import Attempts, HubClient, PassingTroubleError, RangesIgnoredError
-from localgpt.errors import CancelledRequestError, CheckpointError
+from localgpt.errors import CancelledRequestError, CheckpointError, WrongHashError
 from localgpt.units import MIB
 
 __all__ = ["Downloader", "PullOptions"]
@@ -40,6 +40,7 @@ class Downloader:
         folder: of the pull; whole files go to `files` in it, others wait in `partial`.
         options: how.
         on_bytes: is told how many bytes came, from any thread; less than zero when some have to come again.
+        on_part: is told the name of a file when a part of it begins to come, and when that is over.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Downloader:
         *,
         options: PullOptions,
         on_bytes: Callable[[int], None],
+        on_part: Callable[[str, bool], None] = lambda name, is_over: None,
     ) -> None:
         self._client, self._repo, self._commit = client, repo, commit
-        self._folder, self._options, self._on_bytes = folder, options, on_bytes
+        self._folder, self._options = folder, options
+        self._on_bytes, self._on_part = on_bytes, on_part
         self._hashes: dict[str, str] = {}
 
     @property
@@ -81,8 +84,8 @@ class Downloader:
         Raises:
             HubError: the hub is gone, or has changed a file.
             ConfigError: a file is not for everybody, or the folder cannot be written to.
-            CapacityError: the disk is full.
-            CheckpointError: what came is not what the hub had said.
+            DiskFullError: the disk is full.
+            WrongHashError, CheckpointError: what came is not what the hub had said.
         """
         with ThreadPoolExecutor(self._options.num_connections, thread_name_prefix="pull") as pool:
             futures: list[Future[None]] = []
@@ -106,10 +109,14 @@ class Downloader:
             return [pool.submit(self._guarded, self._finish, file, partial)]
         return [pool.submit(self._guarded, self._fetch_part, file, work, part) for part in parts]
 
-    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
-        """Errors of the disk in our words."""
-        with disk_errors(self._folder.parent):
-            work(*arguments)
+    def _guarded(self, work: Callable[..., None], file: HubFile, *arguments: object) -> None:
+        """Errors of the disk in our words, and whoever watches told."""
+        self._on_part(file.name, False)
+        try:
+            with disk_errors(self._folder.parent):
+                work(file, *arguments)
+        finally:
+            self._on_part(file.name, True)
 
     def _fetch_part(self, file: HubFile, work: _FileWork, part: Part) -> None:
         attempts = Attempts(self._client.patience, self._client.stop)
@@ -154,7 +161,7 @@ class Downloader:
         got = sha256_of(partial.path) if file.sha256 else git_sha1_of(partial.path)
         if got != file.hash:
             partial.drop()
-            raise CheckpointError(
+            raise WrongHashError(
                 f"{file.name} of {self._repo} is not what {self._client.hub.host} says it is: its hash is "
                 f"{got}, expected {file.hash}; it was thrown away, run the same command to fetch it again"
             )

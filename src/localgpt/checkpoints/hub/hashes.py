@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 __all__ = ["git_sha1_of", "sha256_of"]
@@ -11,10 +11,13 @@ __all__ = ["git_sha1_of", "sha256_of"]
 _CHUNK_BYTES = 2**20
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda num_bytes: None) -> str:
+    """SHA-256 of a file's bytes, in hex; `on_bytes` is told of each piece that was read, and may raise."""
+    digest = hashlib.sha256()
+    for chunk in _chunks(path):
+        digest.update(chunk)
+        on_bytes(len(chunk))
+    return digest.hexdigest()
 
 
 def git_sha1_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from localgpt.checkpoints.hub.hashes import sha256_of
 from localgpt.checkpoints.hub.names import check_names, place_in
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME
-from localgpt.errors import CapacityError, CheckpointError, ConfigError
+from localgpt.errors import BusyModelError, CheckpointError, ConfigError, UnknownModelError
 
 __all__ = [
     "KeptFile",
@@ -24,6 +24,7 @@ __all__ = [
     "Unfinished",
     "discard",
     "find_model",
+    "list_folders",
     "list_models",
     "list_unfinished",
     "lock_model",
@@ -106,7 +107,7 @@ def lock_model(models: Path, repo: str) -> Iterator[None]:
     """Have a model alone; the lock ends with the process, however it ends.
 
     Raises:
-        CapacityError: another process pulls, checks or removes it.
+        BusyModelError: another process pulls, checks or removes it.
         ConfigError: the folder cannot be written to.
     """
     folder = models / _LOCKS
@@ -115,7 +116,7 @@ def lock_model(models: Path, repo: str) -> Iterator[None]:
         lock = FileLock(folder / f"{repo.replace('/', '--')}.lock")
         lock.acquire(timeout=0)
     except Timeout:
-        raise CapacityError(f"another LocalGPT is at work on {repo}; wait for it, then try again") from None
+        raise BusyModelError(f"another LocalGPT is at work on {repo}; wait for it, then try again") from None
     except OSError as error:
         raise ConfigError(
             f"cannot write to {models} ({error.strerror or error}); choose another with --data-dir"
@@ -148,10 +149,19 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def list_models(models: Path) -> list[tuple[Path, Manifest]]:
-    """Every kept commit of every model, by name. A folder without a whole manifest is none."""
+def list_folders(models: Path) -> list[Path]:
+    """The folder of every kept commit of every model, by name. A folder without a manifest is none."""
     folders = (path.parent for path in sorted(models.glob(f"*--*/*/{MANIFEST_NAME}")))
-    return [(folder, read_manifest(folder)) for folder in folders if not folder.name.startswith(".")]
+    return [folder for folder in folders if not folder.name.startswith(".")]
+
+
+def list_models(models: Path) -> list[tuple[Path, Manifest]]:
+    """Every kept commit of every model, by name.
+
+    Raises:
+        CheckpointError: a manifest is broken.
+    """
+    return [(folder, read_manifest(folder)) for folder in list_folders(models)]
 
 
 def list_unfinished(models: Path) -> list[Unfinished]:
@@ -191,7 +201,7 @@ def verify_model(
     Args:
         folder: of one commit.
         manifest: of it.
-        on_bytes: is told the size of each file that was read.
+        on_bytes: is told of each piece that was read, and may raise to end it.
     """
     problems = []
     for file in manifest.files:
@@ -200,11 +210,10 @@ def verify_model(
             size = path.stat().st_size
             if size != file.bytes:
                 problems.append(f"{file.path} has {size:,} bytes instead of {file.bytes:,}")
-            elif sha256_of(path) != file.sha256:
+            elif sha256_of(path, on_bytes) != file.sha256:
                 problems.append(f"{file.path} has another hash")
         except OSError as error:
             problems.append(f"{file.path} cannot be read ({error.strerror or error})")
-        on_bytes(file.bytes)
     return problems
 
 
@@ -212,14 +221,14 @@ def remove_model(models: Path, repo: str, revision: str | None = None) -> int:
     """Remove a model, or one revision of it, with what broken-off pulls left; returns the bytes freed.
 
     Raises:
-        ConfigError: nothing of that name is here.
-        CapacityError: another process has it.
+        UnknownModelError: nothing of that name is here.
+        BusyModelError: another process has it.
     """
     doomed = _folders_meant(models, repo, revision)
     if not doomed:
         here = ", ".join(sorted({path.parent.name.replace("--", "/") for path in models.glob("*--*/*")}))
         what = repo if revision is None else f"{repo} at {revision!r}"
-        raise ConfigError(f"no model {what} was pulled; pulled models: {here or 'none'}")
+        raise UnknownModelError(f"no model {what} was pulled; pulled models: {here or 'none'}")
     num_bytes = 0
     with lock_model(models, repo):
         for folder in doomed:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Part", "PartialFile", "open_for_writing"]
+__all__ = ["Part", "PartialFile", "bytes_there", "open_for_writing"]
 
 _MAGIC = b"LGP1"
 _HEADER = struct.Struct("<4sQQ")  # magic, size of the file, size of a part
@@ -100,6 +100,21 @@ class PartialFile:
 
     def _counts(self) -> list[int]:
         return [count for (count,) in _COUNT.iter_unpack(self._record.read_bytes()[_HEADER.size :])]
+
+
+def bytes_there(folder: Path) -> int:
+    """What a pull that was broken off has: whole files, and what the records of the others promise.
+
+    Args:
+        folder: of the pull, with `files` and `partial` in it.
+    """
+    total = sum(path.stat().st_size for path in (folder / "files").rglob("*") if path.is_file())
+    for record in (folder / "partial").glob("*.parts"):
+        counts = record.read_bytes()[_HEADER.size :]
+        total += sum(
+            count for (count,) in _COUNT.iter_unpack(counts[: len(counts) // _COUNT.size * _COUNT.size])
+        )
+    return total
 
 
 class Part:

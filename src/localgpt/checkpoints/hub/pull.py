@@ -43,17 +43,19 @@ class Pulled:
 
 @dataclass(slots=True, kw_only=True)
 class Watcher:
-    """Is told how one pull goes, and can end it; `on_bytes` from any thread.
+    """Is told how one pull goes, and can end it; `on_bytes` and `on_part` from any thread.
 
     Args:
         on_total: the bytes of the model, and how many of them are here already.
         on_bytes: so many more came; less than zero when some have to come again.
+        on_part: the name of a file of which a part begins to come (False), or is over (True).
         on_note: something a user should know, as one line.
         stop: set it to end the pull; a pull that fails sets it, to end its own threads.
     """
 
     on_total: Callable[[int, int], None] = lambda total, here: None
     on_bytes: Callable[[int], None] = lambda num_bytes: None
+    on_part: Callable[[str, bool], None] = lambda name, is_over: None
     on_note: Callable[[str], None] = lambda line: None
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -121,7 +123,13 @@ class _Pull:
         self._selection: Selection = select_files(model)
         self._folder = kept.pull_folder(models, model.repo, model.commit)
         self._downloader = Downloader(
-            client, model.repo, model.commit, self._folder, options=options, on_bytes=watcher.on_bytes
+            client,
+            model.repo,
+            model.commit,
+            self._folder,
+            options=options,
+            on_bytes=watcher.on_bytes,
+            on_part=watcher.on_part,
         )
 
     def run(self, place: Path) -> kept.Manifest:

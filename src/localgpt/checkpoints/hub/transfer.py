@@ -16,7 +16,7 @@ import httpx
 
 from localgpt import __version__
 from localgpt.checkpoints.hub.address import Hub
-from localgpt.errors import CheckpointError, ConfigError, HubError, LocalGPTError
+from localgpt.errors import CheckpointError, GatedModelError, HubError, LocalGPTError, UnknownModelError
 
 __all__ = ["Attempts", "HubClient", "PassingTroubleError", "Patience", "RangesIgnoredError"]
 
@@ -205,17 +205,17 @@ class HubClient:
         page = f"{self.hub.url}/{repo}"
         if code == "GatedRepo" or (status == 403 and not code):
             if self.hub.token:
-                return ConfigError(f"{repo} is gated, and the token does not open it; ask at {page}")
-            return ConfigError(
+                return GatedModelError(f"{repo} is gated, and the token does not open it; ask at {page}")
+            return GatedModelError(
                 f"{repo} is gated: accept its terms at {page}, then set HF_TOKEN to a token of your account"
             )
         if code == "RevisionNotFound":
-            return ConfigError(f"{repo} has no revision {revision!r} on {self.hub.host}; see {page}")
+            return UnknownModelError(f"{repo} has no revision {revision!r} on {self.hub.host}; see {page}")
         if code == "EntryNotFound":
             return HubError(f"{repo} lost a file while it was pulled; run the same command again")
         if status in (401, 404):
             private = "the token does not open it" if self.hub.token else "it is private and needs HF_TOKEN"
-            return ConfigError(f"no model {repo!r} on {self.hub.host}, or {private}; check the name")
+            return UnknownModelError(f"no model {repo!r} on {self.hub.host}, or {private}; check the name")
         return HubError(f"{self.hub.host} answers {status} {response.reason_phrase}; try again later")
 
     def _check_is_the_file(

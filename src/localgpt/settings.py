@@ -35,6 +35,7 @@ CONFIG_KEYS: Mapping[str, str] = {
     "data_dir": "data_dir",
     "api_key": "api_keys",
     "log_level": "log_level",
+    "allow_pull": "allow_pull",
 }
 """Keys `start_api` knows, and the setting each one names."""
 
@@ -92,6 +93,9 @@ class Settings(BaseSettings):
     passphrase: SecretStr | None = None  # opens the store instead of the key file; LOCALGPT_PASSPHRASE
     use_keyring: bool = False  # keep the store's key with the operating system instead of a file
     retention_days: int | None = Field(default=None, ge=1)  # conversations older than that are deleted
+
+    # Open models: whether admins may have the server fetch some, its only connection to elsewhere.
+    allow_pull: bool | None = None  # None: where only this machine can ask
 
     # Model names of other services that are answered by a model here; see server/aliases.py.
     model_aliases: dict[str, str] | None = None  # None: the default table

@@ -78,6 +78,7 @@ class FakeService:
     delta_pause_s: float = 0.0
     ready: bool = True
     memory: MemoryStatus = field(default_factory=a_memory)  # once it is ready
+    more_models: tuple[ModelStatus, ...] = ()  # besides the embedded family
     requests: list[Request] = field(default_factory=list)
     num_cancelled: int = 0
     is_closed: bool = False
@@ -192,7 +193,7 @@ class FakeService:
             ready=self.ready,
             device="cpu",
             dtype="int8",
-            models=(model,),
+            models=(model, *self.more_models),
             resident_bytes=420_000_000,
             num_running=0,
             num_waiting=0,

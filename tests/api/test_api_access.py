@@ -188,6 +188,7 @@ def _valid(path: str) -> dict[str, Any]:
         "/api/conversations/{conversation_id}/messages": {"id": "m", "parent_id": None, "text": "x"},
         "/api/conversations/{conversation_id}/answer": {"id": "a", "parent_id": "m"},
         "/api/keys": {"name": "x", "role": "admin"},
+        **{f"/api/models/{what}": {"model": "maker/tiny"} for what in ("pull", "verify", "cancel")},
     }
     return {"json": bodies.get(path, {})}
 

@@ -65,7 +65,7 @@ def chunks(response: httpx.Response) -> list[dict[str, Any]]:
 async def test_begin_list_rename_delete(page: httpx.AsyncClient) -> None:
     made = await page.post("/api/conversations", json={"title": "First"})
     assert made.status_code == 201 and set(made.json()) == {
-        "id", "title", "created_at", "updated_at", "num_messages", "leaf",
+        "id", "title", "created_at", "updated_at", "num_messages", "leaf", "model",
     }  # fmt: skip
     own = await page.post("/api/conversations", json={"id": "c", "title": "Second"})
     again = await page.post("/api/conversations", json={"id": "c"})
@@ -336,7 +336,7 @@ async def test_settings_whole_or_part(page: httpx.AsyncClient) -> None:
     defaults = (await page.get("/api/settings")).json()
     assert defaults == {
         "language": None, "theme": None, "system_prompt": "", "temperature": None, "max_tokens": None,
-        "show_tour": True,
+        "show_tour": True, "model": None,
     }  # fmt: skip
     await page.put("/api/settings", json={"language": "zh", "show_tour": False})
     changed = (await page.put("/api/settings", json={"theme": "dark"})).json()
@@ -365,7 +365,7 @@ async def test_without_a_store_the_routes_say_so(http: httpx.AsyncClient) -> Non
 async def test_the_routes_are_documented(page: httpx.AsyncClient) -> None:
     paths = (await page.get("/openapi.json")).json()["paths"]
     ours = {path: operations for path, operations in paths.items() if path.startswith("/api/")}
-    assert len(ours) == 12
+    assert len(ours) == 18
     for operations in ours.values():
         for operation in operations.values():
             assert operation["summary"] and {"401", "403", "503"} <= set(operation["responses"])

@@ -25,6 +25,7 @@ from localgpt.server import create_app
 from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
 from tests.api.conftest import BASE_URL
+from tests.api.fake_keeper import FakeKeeper
 from tests.api.fake_service import FakeService
 
 KEY = "an-admin's-key"  # so that a key which the fuzzer makes locks nobody out
@@ -51,7 +52,7 @@ class Asked:
         self.runner = runner
         options = Settings(api_keys=(KEY,), data_dir=folder)
         self.store = runner.run(open_store(options))
-        app = create_app(options, FakeService(), store=self.store)
+        app = create_app(options, FakeService(), store=self.store, keeper=FakeKeeper())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app))
         schema = schemathesis.openapi.from_dict(app.openapi())
         self.operations: dict[tuple[str, str], APIOperation] = {}

@@ -8,6 +8,7 @@ no place in the queue and no task behind.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -70,6 +71,7 @@ class Admission:
         self._service = service
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self.asked: Counter[str] = Counter()  # requests that are here, by the model that they name
 
     async def run(self, request: Request) -> Result:
         """Run one request when it is its turn.
@@ -122,6 +124,7 @@ class Admission:
         except CapacityError as error:
             self._metrics.refused(_reason(error, is_stopping=self.turns.is_closed))
             raise
+        self.asked[request.model] += 1
         try:
             meter = self._metrics.answer(arrived)
             await self._turn(place.turn(), arrived + timeout_s)
@@ -129,6 +132,8 @@ class Admission:
             left_s = max(arrived + timeout_s - clock(), 0.001)
             yield _Admitted(replace(request, deadline_s=left_s), arrived + timeout_s, meter)
         finally:
+            self.asked[request.model] -= 1
+            self.asked += Counter()  # forget those at zero
             self.turns.leave(place)
 
     async def _turn(self, turn: Awaitable[None], deadline: float) -> None:

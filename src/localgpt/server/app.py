@@ -37,6 +37,7 @@ from localgpt.server.routes import (
 from localgpt.server.turns import Turns
 from localgpt.settings import Settings
 from localgpt.tasks import TaskService
+from localgpt.tasks.kept_models import ModelKeeper
 from localgpt.units import MIB
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ CLOSE_TIMEOUT_S = 0.8  # together with the listener's own second, a stop takes l
 
 
 def create_app(
-    settings: Settings, service: TaskService, *, store: Store | None = None, static_dir: Path = STATIC_DIR
+    settings: Settings,
+    service: TaskService,
+    *,
+    store: Store | None = None,
+    keeper: ModelKeeper | None = None,
+    static_dir: Path = STATIC_DIR,
 ) -> FastAPI:
     """Build the HTTP face of a task service.
 
@@ -57,6 +63,7 @@ def create_app(
         settings: address and keys; without keys only this machine may ask.
         service: does all model work; closed when the application shuts down.
         store: keeps conversations and keys; closed too. Without one the routes that need it answer 503.
+        keeper: gets and removes open models; closed too. Without one the routes that need it answer 503.
         static_dir: the built page.
 
     Returns:
@@ -79,6 +86,7 @@ def create_app(
         metrics=figures,
         api_keys=tuple(settings.api_keys),
         store=store,
+        keeper=keeper,
         static_dir=static_dir,
     )
 
@@ -90,6 +98,8 @@ def create_app(
 
     async def close_service() -> None:
         gateway.stopping.set()
+        if keeper is not None:
+            await keeper.close()
         try:
             await asyncio.wait_for(gateway.service.close(), CLOSE_TIMEOUT_S)
         except TimeoutError:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
+from localgpt.server.admission import Admission
 from localgpt.server.metrics import Metrics
 from localgpt.server.turns import Turns
 from localgpt.settings import Settings
-from localgpt.tasks import TaskService
+from localgpt.tasks.kept_models import ModelKeeper
 
 if TYPE_CHECKING:
     from localgpt.server.store.opening import Store
@@ -28,11 +29,12 @@ class Gateway:
     """One running application's state, held in `app.state.gateway`."""
 
     settings: Settings
-    service: TaskService  # through admission: see `localgpt.server.admission`
+    service: Admission  # around the service that does the work
     turns: Turns
     metrics: Metrics
     api_keys: tuple[str, ...]
     store: Store | None = None  # what is kept between requests; without it, the routes that need it say so
+    keeper: ModelKeeper | None = None  # gets and removes open models; without it, those routes say so
     static_dir: Path = STATIC_DIR
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: int = field(default_factory=lambda: int(time.time()))  # seconds since the epoch

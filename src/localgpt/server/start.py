@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -102,6 +103,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
     try:
         with _deferred_interrupts():
             from localgpt.runtime.holdings import MemoryOptions
+            from localgpt.runtime.keeping.keeper import HubKeeper
             from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
 
         options = LoadOptions(
@@ -122,7 +124,12 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             say(line)
         scheme = "http" if identity is None else "https"
         server = Server(
-            create_app(settings, PromptLog(service) if settings.log_prompts else service, store=store),
+            create_app(
+                settings,
+                PromptLog(service) if settings.log_prompts else service,
+                store=store,
+                keeper=HubKeeper(data_folder(settings), os.environ),
+            ),
             identity=identity,
             on_listening=lambda: say(f"LocalGPT listens on {address_of(listener, scheme=scheme)}"),
         )

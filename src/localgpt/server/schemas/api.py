@@ -52,6 +52,7 @@ _INT64 = 2**63
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Title = Annotated[str, Field(max_length=200)]
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 _Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 _TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 _MaxTokens = Annotated[int, Field(ge=1, le=_INT32_MAX)]
@@ -80,13 +81,15 @@ class ConversationBody(Body):
 
     id: Id | None = None
     title: Title = ""
+    model: ModelName | None = None
 
 
 class ConversationChange(Body):
-    """A new title, or the last message of the branch to show."""
+    """A new title, the last message of the branch to show, or the model that answers from now on."""
 
     title: Title | None = None
     leaf: Id | None = None
+    model: ModelName | None = None
 
 
 class ConversationReply(Reply):
@@ -98,6 +101,7 @@ class ConversationReply(Reply):
     updated_at: float
     num_messages: int
     leaf: str | None
+    model: str | None  # null: as the owner's settings say
 
     @classmethod
     def of(cls, conversation: Conversation) -> ConversationReply:
@@ -109,6 +113,7 @@ class ConversationReply(Reply):
             updated_at=conversation.updated_at,
             num_messages=conversation.num_messages,
             leaf=conversation.leaf,
+            model=conversation.model,
         )
 
 
@@ -202,7 +207,10 @@ class ConversationWithMessages(ConversationReply):
 
 
 class AnswerBody(Body):
-    """An answer to make, and the id to keep it under. What is left out comes from the owner's settings."""
+    """An answer to make, and the id to keep it under.
+
+    What is left out comes from the owner's settings, `model` from the conversation first.
+    """
 
     parent_id: Id
     id: Id
@@ -223,6 +231,7 @@ class PreferencesBody(Body):
     temperature: _Temperature | None = None
     max_tokens: _MaxTokens | None = None
     show_tour: bool = True
+    model: ModelName | None = None
 
 
 class PreferencesReply(Reply):
@@ -234,6 +243,7 @@ class PreferencesReply(Reply):
     temperature: float | None
     max_tokens: int | None
     show_tour: bool
+    model: str | None
 
     @classmethod
     def of(cls, chosen: Preferences) -> PreferencesReply:
@@ -245,6 +255,7 @@ class PreferencesReply(Reply):
             temperature=chosen.temperature,
             max_tokens=chosen.max_tokens,
             show_tour=chosen.show_tour,
+            model=chosen.model,
         )
 
 

@@ -42,7 +42,9 @@ class Conversations:
         self._rows = MessageRows(sealer)
         self._clock = clock
 
-    async def create(self, owner: str, conversation_id: str, title: str = "") -> tuple[Conversation, bool]:
+    async def create(
+        self, owner: str, conversation_id: str, title: str = "", model: str | None = None
+    ) -> tuple[Conversation, bool]:
         """Begin a conversation; whether it is new, or was there under that id already."""
         now = self._clock()
 
@@ -56,6 +58,7 @@ class Conversations:
                 created_at=now,
                 updated_at=now,
                 num_messages=0,
+                model=model,
             )
             found = await self._load(connection, owner, conversation_id)
             assert found is not None
@@ -116,9 +119,17 @@ class Conversations:
         return ConversationPage(conversations=tuple(found), next=_cursor(found[-1]) if is_more else None)
 
     async def change(
-        self, owner: str, conversation_id: str, *, title: str | None = None, leaf: str | None = None
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        title: str | None = None,
+        leaf: str | None = None,
+        model: str | None = None,
     ) -> Conversation | None:
-        """Rename a conversation, or show another of its branches; None when there is none.
+        """Rename a conversation, show another of its branches, or have another model answer.
+
+        None when there is no such conversation.
 
         Raises:
             InputError: it has no message `leaf`.
@@ -128,6 +139,8 @@ class Conversations:
             values["sealed_title"] = self._seal_title(owner, conversation_id, title)
         if leaf is not None:
             values["leaf"] = leaf
+        if model is not None:
+            values["model"] = model
 
         async def work(connection: AsyncConnection) -> Conversation | None:
             if await self._load(connection, owner, conversation_id) is None:
@@ -280,6 +293,7 @@ class Conversations:
             updated_at=row["updated_at"],
             num_messages=row["num_messages"],
             leaf=row["leaf"],
+            model=row["model"],
         )
 
     def _seal_title(self, owner: str, conversation_id: str, title: str) -> bytes:

@@ -96,7 +96,10 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation without its messages. `leaf` is the last message of the branch that is shown."""
+    """A conversation without its messages. `leaf` is the last message of the branch that is shown.
+
+    `model` is the one that was chosen to answer it; None leaves that to the owner's settings.
+    """
 
     id: str
     title: str
@@ -104,6 +107,7 @@ class Conversation:
     updated_at: float
     num_messages: int = 0
     leaf: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,7 @@ class Preferences:
     temperature: float | None = None
     max_tokens: int | None = None
     show_tour: bool = True
+    model: str | None = None  # of conversations that name none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

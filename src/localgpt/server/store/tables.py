@@ -73,6 +73,7 @@ conversations = Table(
     Column("updated_at", Double, nullable=False),
     Column("num_messages", Integer, nullable=False),
     Column("leaf", Text),
+    Column("model", Text),
     Index("ix_conversations_newest", "owner", "updated_at", "id"),
 )
 

@@ -1,6 +1,7 @@
-"""The page's own routes, under `/api`: sign-in, conversations, pictures, settings, keys, and what is kept.
+"""The page's own routes, under `/api`: sign-in, conversations, pictures, settings, keys, models, data.
 
-They need the store. What belongs to another owner is answered exactly like what never was: 404.
+All but those of models need the store. What belongs to another owner is answered exactly like what never
+was: 404.
 """
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from localgpt.server.routes.api import (
     data,
     keys,
     messages,
+    models,
     preferences,
     session,
 )
@@ -19,5 +21,5 @@ from localgpt.server.routes.api import (
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api", tags=["page"])
-for family in (session, conversations, messages, answers, attachments, preferences, keys, data):
+for family in (session, conversations, messages, answers, attachments, preferences, keys, data, models):
     router.include_router(family.router)

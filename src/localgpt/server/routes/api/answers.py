@@ -21,7 +21,13 @@ from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.routes.api.common import API_REPLIES, PathId, conversation_missing
 from localgpt.server.schemas.api import AnswerBody
 from localgpt.server.schemas.common import ErrorBody
-from localgpt.server.store.records import StoredMessage, StoredUsage, branch_of
+from localgpt.server.store.records import (
+    Conversation,
+    Preferences,
+    StoredMessage,
+    StoredUsage,
+    branch_of,
+)
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     ChatRequest,
@@ -63,24 +69,30 @@ async def answer_conversation(
     `length`, `cancelled` (the client went away or the server stopped; what was written so far stays) or
     `error`.
     """
-    branch = await _branch(store, owner, conversation_id, body)
-    model = await resolve_model(gateway, body.model or EMBEDDED_MODEL_ID)
+    conversation, branch = await _branch(store, owner, conversation_id, body)
+    chosen = await store.preferences.get(owner)
+    model = await resolve_model(
+        gateway, body.model or conversation.model or chosen.model or EMBEDDED_MODEL_ID
+    )
     task = ChatRequest(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         owner=owner,
         model=model.id,
         messages=await _messages(store, owner, branch, await _most_pictures(gateway, model)),
-        options=await _options(store, owner, body),
+        options=_options(chosen, body),
     )
     writer = ChatWriter(id=task.id, model=model.id, created=int(time.time()), fingerprint=model.fingerprint)
     keeper = _Keeper(store, owner, conversation_id, body, model)
     return stream_chat(gateway, [task], writer, watcher=keeper)
 
 
-async def _branch(store: Store, owner: str, conversation_id: str, body: AnswerBody) -> list[StoredMessage]:
-    messages = await store.conversations.messages(owner, conversation_id)
-    if not messages and await store.conversations.get(owner, conversation_id) is None:
+async def _branch(
+    store: Store, owner: str, conversation_id: str, body: AnswerBody
+) -> tuple[Conversation, list[StoredMessage]]:
+    whole = await store.conversations.whole(owner, conversation_id)
+    if whole is None:
         raise conversation_missing()
+    conversation, messages = whole
     by_id = {message.id: message for message in messages}
     if body.id in by_id:
         raise WireError(
@@ -95,7 +107,7 @@ async def _branch(store: Store, owner: str, conversation_id: str, body: AnswerBo
             f"parent_id is {body.parent_id!r}; expected a user's message of this conversation",
             param="parent_id",
         )
-    return branch_of(messages, parent.id)
+    return conversation, branch_of(messages, parent.id)
 
 
 async def _most_pictures(gateway: Gateway, model: AnsweringModel) -> int:
@@ -144,9 +156,9 @@ async def _pictures(
     return pictures
 
 
-async def _options(store: Store, owner: str, body: AnswerBody) -> SamplingOptions:
+def _options(chosen: Preferences, body: AnswerBody) -> SamplingOptions:
     """What the request says, else what the owner chose, else the tasks' defaults."""
-    chosen, defaults = await store.preferences.get(owner), SamplingOptions()
+    defaults = SamplingOptions()
     temperatures = (body.temperature, chosen.temperature, defaults.temperature)
     return SamplingOptions(
         temperature=next(value for value in temperatures if value is not None),

@@ -47,7 +47,8 @@ async def create_conversation(
 ) -> ConversationReply:
     """Begin a conversation: 201, or 200 when there is one of that id already."""
     title = checked_text(body.title, "title")
-    conversation, is_new = await store.conversations.create(owner, body.id or uuid.uuid4().hex, title)
+    model = None if body.model is None else checked_text(body.model, "model")
+    conversation, is_new = await store.conversations.create(owner, body.id or uuid.uuid4().hex, title, model)
     response.status_code = 201 if is_new else 200
     return ConversationReply.of(conversation)
 
@@ -77,9 +78,12 @@ async def read_conversation(
 async def change_conversation(
     conversation_id: PathId, body: ConversationChange, store: StoreDep, owner: Owner
 ) -> ConversationReply:
-    """Rename a conversation, or show another of its branches."""
+    """Rename a conversation, show another of its branches, or choose the model that answers."""
     title = None if body.title is None else checked_text(body.title, "title")
-    conversation = await store.conversations.change(owner, conversation_id, title=title, leaf=body.leaf)
+    model = None if body.model is None else checked_text(body.model, "model")
+    conversation = await store.conversations.change(
+        owner, conversation_id, title=title, leaf=body.leaf, model=model
+    )
     if conversation is None:
         raise conversation_missing()
     return ConversationReply.of(conversation)

@@ -24,5 +24,7 @@ async def read_settings(store: StoreDep, owner: Owner) -> PreferencesReply:
 async def change_settings(body: PreferencesBody, store: StoreDep, owner: Owner) -> PreferencesReply:
     """Choose anew what is sent; the rest stays."""
     checked_text(body.system_prompt, "system_prompt")
+    if body.model is not None:
+        checked_text(body.model, "model")
     changed = body.model_dump(exclude_unset=True)
     return PreferencesReply.of(await store.preferences.change(owner, **changed))

@@ -1,0 +1,5 @@
+"""Plain clients of applications that a test built."""
+
+from tests.api.conftest import connect
+
+__all__ = ["connect"]

@@ -32,6 +32,7 @@ CONFIG_KEYS: Mapping[str, str] = {
     "enable_voice": "enable_voice",
     "fp16": "fp16",
     "use_cache": "use_cache",
+    "prompt_cache_mib": "prompt_cache_mib",
     "data_dir": "data_dir",
     "api_key": "api_keys",
     "log_level": "log_level",
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     fp16: bool = False
     use_cache: bool = False
+    prompt_cache_mib: int = Field(default=256, ge=0, le=1 << 24)  # of prompts read before; 0 keeps none
     max_batch_size: int = Field(default=4, ge=1, le=64)
     memory_budget_mib: int | None = Field(
         default=None, ge=1, le=1 << 24

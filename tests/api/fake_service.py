@@ -37,7 +37,7 @@ from localgpt.tasks import (
 )
 from tests.api.fake_memory import a_memory
 
-USAGE = Usage(prompt_tokens=7, completion_tokens=3)
+USAGE = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=2)
 EMBED_DIM = 3
 
 Script = Sequence[str | TextDelta | ToolCallDelta]

@@ -34,6 +34,7 @@ async def test_choices_differ_by_seed(openai: AsyncOpenAI, service: FakeService)
     usage = reply.usage
     assert usage is not None and usage.prompt_tokens_details is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (7, 9, 16)
+    assert usage.prompt_tokens_details.cached_tokens == 2
 
 
 async def test_seeds_go_round(http: httpx.AsyncClient, service: FakeService) -> None:

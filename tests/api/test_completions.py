@@ -58,6 +58,8 @@ async def test_prompts_and_choices(openai: AsyncOpenAI, service: FakeService) ->
     assert len({request.id for request in asked}) == 4
     assert reply.usage is not None
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (14, 12)
+    assert reply.usage.prompt_tokens_details is not None
+    assert reply.usage.prompt_tokens_details.cached_tokens == 4
     assert reply.model_extra == {"localgpt": {"notices": ["n"]}}
 
 

@@ -58,6 +58,7 @@ async def test_a_text_is_answered(openai: AsyncOpenAI, service: FakeService) -> 
     assert (response.status, response.error, response.incomplete_details) == ("completed", None, None)
     assert response.instructions == "Be brief."
     assert response.usage is not None
+    assert response.usage.input_tokens_details.cached_tokens == 2
     assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (
         7,
         3,

@@ -161,7 +161,7 @@ async def test_a_text_that_is_too_long_is_refused(
     message: str,
 ) -> None:
     if limit is not None:
-        monkeypatch.setattr("localgpt.runtime.local._MAX_EMBED_TOKENS", limit)
+        monkeypatch.setattr("localgpt.runtime.texts._MAX_TOKENS", limit)
     for texts, param in (((text,), "input"), (("dog", text), "input[1]")):
         with pytest.raises(PromptTooLongError, match=message) as caught:
             await local.run(embed(*texts))

@@ -44,6 +44,7 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         from localgpt.runtime.holdings import MemoryOptions
         from localgpt.runtime.loading import LoadOptions, load_service, plan_load
+        from localgpt.runtime.remembering import CacheOptions
 
         options = LoadOptions(
             model=settings.model,
@@ -51,6 +52,7 @@ class Session:
             fp16=settings.fp16,
             max_batch_size=1,
             memory=MemoryOptions(budget_mib=settings.memory_budget_mib),
+            cache=CacheOptions(prompt_mib=settings.prompt_cache_mib),
         )
         with progress("Loading the models"):
             plan = plan_load(options)

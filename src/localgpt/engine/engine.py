@@ -99,6 +99,8 @@ class Engine:
         if logits is None:
             return []
         sequence.state = SequenceState.DECODE
+        if _is_sound(logits):
+            self.runner.keep_prompt(sequence)
         return [self._sample(sequence, logits)]
 
     def _decode(self, sequences: Many[Sequence]) -> list[Output]:
@@ -112,7 +114,7 @@ class Engine:
         return [self._sample(sequence, row) for sequence, row in zip(sequences, logits, strict=True)]
 
     def _sample(self, sequence: Sequence, logits: Tensor) -> Output:
-        if not bool(torch.isfinite(logits).all()):
+        if not _is_sound(logits):
             return self._fail(
                 sequence, BackendError("the model gave values that are no numbers; try --fp16 off")
             )
@@ -138,6 +140,10 @@ class Engine:
         logger.error("an answer failed in the model", exc_info=error)
         self.cancel(sequence)
         return Output(sequence=sequence, finish_reason="cancelled", error=as_localgpt_error(error))
+
+
+def _is_sound(logits: Tensor) -> bool:
+    return bool(torch.isfinite(logits).all())
 
 
 def as_localgpt_error(error: Exception) -> LocalGPTError:

@@ -5,19 +5,24 @@ Shape legend: T new tokens, N image tokens, C width, B sequences, V vocabulary.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence as Many
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from localgpt.engine.prefixes import BLOCK_LEN, PrefixCache
 from localgpt.engine.sequence import Sequence
+from localgpt.errors import ConfigError
 from localgpt.media.text.vocabulary import IMAGE_ID
 from localgpt.models.decoder import DecoderConfig
+from localgpt.nn.kv_cache import KVCache
 
-__all__ = ["CachedDecoder", "ModelRunner", "SlotCache", "one_slot"]
+__all__ = ["CachedDecoder", "ModelRunner", "SlotCache", "one_slot", "piece_tokens"]
 
 IMAGE_MODALITY = 1
+PIECE_TOKENS = 256
 
 
 class SlotCache(Protocol):
@@ -89,12 +94,28 @@ class ModelRunner:
         num_slots: sequences at once.
         prefill_tokens: the longest piece of a prompt read in one go. Small pieces keep other answers flowing,
             large ones use the matrix units better.
+        prefixes: what is kept of prompts; None keeps nothing. With it, pieces must be whole blocks of it, and
+            one block each where a row's result depends on how many are computed beside it, so that a prompt
+            whose beginning is known is computed as it would be otherwise.
+
+    Raises:
+        ConfigError: the cache, or the length of pieces, does not go with `prefixes`.
     """
 
-    def __init__(self, decoder: CachedDecoder, *, num_slots: int, prefill_tokens: int = 256) -> None:
+    def __init__(
+        self,
+        decoder: CachedDecoder,
+        *,
+        num_slots: int,
+        prefill_tokens: int = PIECE_TOKENS,
+        prefixes: PrefixCache | None = None,
+    ) -> None:
         self.decoder = decoder
         self.prefill_tokens = prefill_tokens
         self.cache = _new_cache(decoder, num_slots)
+        self._prefixes = prefixes
+        if prefixes is not None:
+            self._check_prefixes()
         self.device, self.dtype = decoder.device, self.cache.dtype
         self._most_cached = [0] * num_slots
 
@@ -117,12 +138,24 @@ class ModelRunner:
             (V,) logits after the last token of the prompt, or None when pieces are left.
         """
         assert sequence.slot is not None
+        began_s = time.monotonic()
+        if sequence.num_cached == 0 and self._prefixes is not None:
+            assert isinstance(self.cache, KVCache)
+            sequence.num_reused = self._prefixes.fill(sequence, self.cache)
+            self._advance(sequence, sequence.num_reused)
         start = sequence.num_cached
         end = min(start + self.prefill_tokens, sequence.num_prompt_tokens)
         embeddings, modality = self._inputs(sequence, start, end)
         logits = self.decoder.prefill(embeddings, modality, self.cache, slot=sequence.slot, start=start)
         self._advance(sequence, end - start)
+        sequence.prefill_s += time.monotonic() - began_s
         return logits if end == sequence.num_prompt_tokens else None
+
+    def keep_prompt(self, sequence: Sequence) -> None:
+        """Keep a prompt that was read to its end for others that begin with it."""
+        if self._prefixes is not None:
+            assert isinstance(self.cache, KVCache)
+            self._prefixes.publish(sequence, self.cache)
 
     @torch.inference_mode()
     def decode(self, sequences: Many[Sequence]) -> Tensor:
@@ -134,6 +167,18 @@ class ModelRunner:
         for sequence in sequences:
             self._advance(sequence, 1)
         return logits
+
+    def _check_prefixes(self) -> None:
+        if not isinstance(self.cache, KVCache):
+            raise ConfigError(
+                f"prompts cannot be kept in a {type(self.cache).__name__}, expected a KVCache; keep none"
+            )
+        is_exact = getattr(self.decoder, "has_exact_rows", False)
+        if self.prefill_tokens % BLOCK_LEN or (self.prefill_tokens != BLOCK_LEN and not is_exact):
+            raise ConfigError(
+                f"prefill_tokens is {self.prefill_tokens}, expected {BLOCK_LEN}"
+                f"{' or a multiple of it' if is_exact else ''}, since prompts are kept in such blocks"
+            )
 
     def _advance(self, sequence: Sequence, num_tokens: int) -> None:
         assert sequence.slot is not None
@@ -155,6 +200,12 @@ class ModelRunner:
         embeddings = embeddings.clone()
         embeddings[is_image] = new_tokens.to(embeddings)
         return embeddings, is_image.long() * IMAGE_MODALITY
+
+
+def piece_tokens(decoder: CachedDecoder, *, keeps_prompts: bool) -> int:
+    """How long the pieces of a prompt should be; see `ModelRunner`."""
+    is_exact = getattr(decoder, "has_exact_rows", False)
+    return BLOCK_LEN if keeps_prompts and not is_exact else PIECE_TOKENS
 
 
 def one_slot(decoder: CachedDecoder) -> SlotCache:

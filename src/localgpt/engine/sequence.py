@@ -36,6 +36,7 @@ class GenerationRequest:
     token_ids: Ids[int]  # the whole prompt, `<|image|>` placeholders included
     options: SamplingOptions
     max_tokens: int
+    owner: str = ""  # who asks: what is kept of one owner's prompts is never used for another's
     image_tokens: Tensor | None = None  # (N, C), written over the prompt's N placeholders in order
     banned_first: Tensor | None = None  # (V,) bool, True = never the answer's first token
     banned: Tensor | None = None  # (V,) bool, True = never a later token
@@ -80,6 +81,8 @@ class Sequence:
         self.state = SequenceState.WAITING
         self.slot: int | None = None
         self.num_cached = 0  # positions of the slot that are filled
+        self.num_reused = 0  # of these, how many were known from an earlier prompt
+        self.prefill_s = 0.0  # what reading the others took
         self.answer_ids: list[int] = []
         self.finish_reason: FinishReason | None = None
         self.is_loop = False

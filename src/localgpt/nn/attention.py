@@ -14,6 +14,8 @@ Shape legend: B batch, T new tokens, S all tokens so far, C width (n_embd), H he
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,10 @@ from localgpt.nn.kv_cache import KVCache
 from localgpt.nn.linear import Linear
 from localgpt.nn.norm import LayerNorm
 
-__all__ = ["Attend", "CachedAttend", "CausalAttend", "ModalityGatedAttention"]
+__all__ = ["RUN_LEN", "Attend", "CachedAttend", "CausalAttend", "ModalityGatedAttention"]
+
+RUN_LEN: Final = 64
+"""Positions of a prompt that are attended in one go."""
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q, k, v), each (B, H, T, D), to the heads' outputs (B, H, T, D)."""
@@ -47,7 +52,9 @@ class CachedAttend:
     """Attention of new tokens to themselves and to what their cache slots already hold.
 
     Sequences are attended one by one over views of the cache: nothing is copied or padded, and a sequence's
-    result does not depend on the others in the batch.
+    result does not depend on the others in the batch. A piece of a prompt is attended in runs of positions
+    that end at multiples of `RUN_LEN`, so that its result does not depend, to the last bit, on where the
+    pieces before it ended, as long as they ended at such multiples.
 
     Args:
         slopes: (H,) float32.
@@ -67,12 +74,17 @@ class CachedAttend:
         rows = []
         for row, (slot, start) in enumerate(self.places):
             keys, values = self.cache.write(layer, slot, start, k[row], v[row])
-            bias = self._bias_for(start, q.shape[2], q.dtype)
-            rows.append(
+            keys, values = keys[None].to(q.dtype), values[None].to(q.dtype)
+            runs = [
                 F.scaled_dot_product_attention(
-                    q[row : row + 1], keys[None].to(q.dtype), values[None].to(q.dtype), attn_mask=bias[None]
+                    q[row : row + 1, :, first - start : last - start],
+                    keys[:, :, :last],
+                    values[:, :, :last],
+                    attn_mask=self._bias_for(first, last - first, q.dtype)[None],
                 )
-            )
+                for first, last in _runs(start, start + q.shape[2])
+            ]
+            rows.append(runs[0] if len(runs) == 1 else torch.cat(runs, dim=2))
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
     def _bias_for(self, start: int, num_new: int, dtype: torch.dtype) -> Tensor:
@@ -82,6 +94,12 @@ class CachedAttend:
             bias = alibi_bias(self.slopes, keys[start:], keys).to(dtype)
             self._bias[start, num_new] = bias
         return bias
+
+
+def _runs(start: int, end: int) -> list[tuple[int, int]]:
+    """Positions start..end cut at multiples of `RUN_LEN`."""
+    cuts = [start, *range(start // RUN_LEN * RUN_LEN + RUN_LEN, end, RUN_LEN), end]
+    return list(pairwise(cuts))
 
 
 class ModalityGatedAttention(nn.Module):

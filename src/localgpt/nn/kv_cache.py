@@ -55,3 +55,13 @@ class KVCache:
         self.k[layer, slot, :, start:end] = k
         self.v[layer, slot, :, start:end] = v
         return self.k[layer, slot, :, :end], self.v[layer, slot, :, :end]
+
+    def copy_out(self, slot: int, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of positions start..end of a slot, (n_layer, H, T, D) each, copied."""
+        return self.k[:, slot, :, start:end].clone(), self.v[:, slot, :, start:end].clone()
+
+    def copy_in(self, slot: int, start: int, k: Tensor, v: Tensor) -> None:
+        """Fill positions start..start+T of a slot with what `copy_out` gave."""
+        end = start + k.shape[2]
+        self.k[:, slot, :, start:end] = k
+        self.v[:, slot, :, start:end] = v

@@ -29,6 +29,8 @@ __all__ = [
 # Activations are scaled to [-1, 1] row by row, then held as unsigned 8-bit steps around 128.
 _ACTIVATION_SCALE = 1.0 / 127.0
 _ACTIVATION_ZERO_POINT = 128
+# Columns whose products, at most 127 * 127 each, add up below 2 ** 24: float32 holds each such sum exactly.
+_EXACT_COLUMNS = 1040
 
 
 class Linear(nn.Linear):
@@ -113,7 +115,7 @@ class Int8Linear(nn.Module):
             )
         else:
             steps = (rows / _ACTIVATION_SCALE).round_()
-            out = F.linear(steps, self.weight.float()) * (self.weight_scale * _ACTIVATION_SCALE)
+            out = _whole_sums(steps, self.weight.float()) * (self.weight_scale * _ACTIVATION_SCALE)
         out = out * row_scale
         if self.bias is not None:
             out = out + self.bias
@@ -123,6 +125,16 @@ class Int8Linear(nn.Module):
     def weight_bytes(self) -> int:
         """Bytes of the stored weights and scales."""
         return self.n_out * self.n_in + self.n_out * 4
+
+
+def _whole_sums(steps: Tensor, weight: Tensor) -> Tensor:
+    """(rows, n_in) by (n_out, n_in), both whole numbers; each row is exact in itself."""
+    parts = zip(steps.split(_EXACT_COLUMNS, dim=1), weight.split(_EXACT_COLUMNS, dim=1), strict=True)
+    sums = [F.linear(*part) for part in parts]
+    out = sums[0]
+    for more in sums[1:]:
+        out = out + more
+    return out
 
 
 class Int8Embedding(nn.Module):

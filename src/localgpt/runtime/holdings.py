@@ -1,9 +1,9 @@
 """What the embedded family holds in the memory ledger, and what its work reserves there.
 
-The weights and the slots of the key/value cache are fixed: this service always serves them. The tokens of
-remembered pictures are a cache, and dropped when something else needs the room. Each answer, each look at a
-picture and each embedded text reserves its activations before it starts, by an upper estimate until the first
-one was measured; nothing is done for each token.
+The weights and the slots of the key/value cache are fixed: this service always serves them. What is
+remembered of pictures and of prompts (see `remembering`) is a cache, and dropped when something else needs
+the room. Each answer, each look at a picture and each embedded text reserves its activations before it
+starts, by an upper estimate until the first one was measured; nothing is done for each token.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from localgpt.runtime.footprint import measure
 from localgpt.units import MIB, format_bytes
 
 if TYPE_CHECKING:
+    from localgpt.engine.prefixes import PrefixCache
     from localgpt.engine.runner import ModelRunner
     from localgpt.runtime.models import Models
     from localgpt.runtime.pictures import PictureReader, TokenCache
@@ -107,20 +108,26 @@ class Holdings:
         nbytes = runner.cache.nbytes
         self.ledger.hold("key/value cache", kind="cache", pieces=(Piece(name="slots", nbytes=nbytes),))
 
-    def resident_bytes(self, runner: ModelRunner, pictures: PictureReader | None) -> int:
-        """What weights, cache and remembered pictures occupy; on a CPU, pages count once they are touched."""
+    def resident_bytes(
+        self, runner: ModelRunner, pictures: PictureReader | None, prefixes: PrefixCache | None
+    ) -> int:
+        """What weights, cache and what is remembered occupy; on a CPU, pages count once they are touched."""
         cache = runner.touched_bytes if self._touches_pages else runner.cache.nbytes
-        return self._weight_bytes + cache + (0 if pictures is None else pictures.cache.nbytes)
+        remembered = 0 if pictures is None else pictures.cache.nbytes
+        return self._weight_bytes + cache + remembered + _nbytes(prefixes)
 
     @asynccontextmanager
-    async def answer(self, num_prompt_tokens: int, runner: ModelRunner) -> AsyncIterator[tuple[str, ...]]:
+    async def answer(
+        self, num_prompt_tokens: int, runner: ModelRunner, prefixes: PrefixCache | None = None
+    ) -> AsyncIterator[tuple[str, ...]]:
         """Reserve an answer's activations; yields what was made smaller."""
         length = _bucket(num_prompt_tokens, self._slot.context_len)
         need = self._need("an answer", f"answer to {length} tokens", self._answer_bytes(length))
         async with self.ledger.reserve(need) as reservation:
-            touched = runner.touched_bytes
+            before = runner.touched_bytes + _nbytes(prefixes)
             yield reservation.notices
-            reservation.leave_out(max(0, runner.touched_bytes - touched))  # the cache is entered whole
+            grown = runner.touched_bytes + _nbytes(prefixes) - before
+            reservation.leave_out(max(0, grown))  # both caches are entered by themselves
 
     @asynccontextmanager
     async def picture(self, reader: PictureReader) -> AsyncIterator[None]:
@@ -218,6 +225,10 @@ class _Pictures:
 
     def drop(self, piece: str) -> None:
         self._cache.clear()
+
+
+def _nbytes(prefixes: PrefixCache | None) -> int:
+    return 0 if prefixes is None else prefixes.nbytes
 
 
 def _bucket(num: int, most: int) -> int:

@@ -22,6 +22,7 @@ from localgpt.nn.linear import hear_deprecations
 from localgpt.runtime.holdings import MemoryOptions
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.models import Models
+from localgpt.runtime.remembering import CacheOptions
 from localgpt.tasks import Channel, Event, Request, Result, Status
 
 __all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_models", "load_service", "plan_load"]
@@ -39,6 +40,7 @@ class LoadOptions:
     fp16: bool = False
     max_batch_size: int = 4
     memory: MemoryOptions = field(default_factory=MemoryOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class LoadPlan:
     max_batch_size: int
     notices: tuple[str, ...]  # what differs from what was asked for
     memory: MemoryOptions = field(default_factory=MemoryOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
 
 
 def plan_load(options: LoadOptions) -> LoadPlan:
@@ -77,6 +80,7 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         max_batch_size=options.max_batch_size,
         notices=tuple(notices),
         memory=options.memory,
+        cache=options.cache,
     )
 
 
@@ -93,6 +97,7 @@ def load_service(options: LoadOptions | LoadPlan) -> LocalService:
         notices=plan.notices,
         device=plan.device,
         memory=plan.memory,
+        cache=plan.cache,
     )
 
 

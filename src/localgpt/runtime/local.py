@@ -31,7 +31,7 @@ from torch import Tensor
 
 from localgpt.engine.async_engine import AsyncEngine, within
 from localgpt.engine.engine import Engine
-from localgpt.engine.runner import ModelRunner
+from localgpt.engine.runner import ModelRunner, piece_tokens
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.media.text.tokenizer import StreamDecoder
@@ -52,6 +52,8 @@ from localgpt.runtime.questions import (
     question_of,
     rules_of,
 )
+from localgpt.runtime.remembering import CacheOptions, make_prefixes
+from localgpt.runtime.texts import TextEmbedder
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.sampling.tokens import check_logit_bias
 from localgpt.tasks import (
@@ -76,8 +78,6 @@ from localgpt.tasks import (
 __all__ = ["LocalService", "VoiceNotInstalledError"]
 
 _NUM_DECODERS: Final = 2  # pictures decoded at once
-_MAX_EMBED_TOKENS: Final = 32_768  # of one text
-_MAX_EMBED_CHARS: Final = 8 * _MAX_EMBED_TOKENS  # more are refused without being tokenised
 _ANSWER_ROOM: Final = 256  # tokens of the context a prompt leaves for the answer, if that many are wanted
 
 
@@ -107,6 +107,7 @@ class LocalService:
         notices: what was downgraded while loading, repeated in `status`.
         device: where the models run, as `status` tells it; None for where the decoder's numbers are.
         memory: how much may be used; fewer answers are made at once when it is short.
+        cache: what may be kept of earlier prompts and answers.
 
     Raises:
         CapacityError: the memory that may be used does not hold one answer.
@@ -121,12 +122,19 @@ class LocalService:
         notices: Sequence[str] = (),
         device: str | None = None,
         memory: MemoryOptions | None = None,
+        cache: CacheOptions | None = None,
     ) -> None:
         self._family = family
         self._device = device or str(family.decoder.device)
         self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory, place=self._device)
         self.notices = (*notices, *self._holdings.notices)
-        self._runner = ModelRunner(family.decoder, num_slots=self._holdings.num_slots)
+        self._prefixes = make_prefixes(family.decoder, self._holdings.ledger, cache or CacheOptions())
+        self._runner = ModelRunner(
+            family.decoder,
+            num_slots=self._holdings.num_slots,
+            prefill_tokens=piece_tokens(family.decoder, keeps_prompts=self._prefixes is not None),
+            prefixes=self._prefixes,
+        )
         self._holdings.register(self._runner)
         self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
         self._pictures: PictureReader | None = None
@@ -198,7 +206,7 @@ class LocalService:
             device=self._device,
             dtype=self._footprint.dtype,
             models=(model,),
-            resident_bytes=self._holdings.resident_bytes(self._runner, self._pictures),
+            resident_bytes=self._holdings.resident_bytes(self._runner, self._pictures, self._prefixes),
             num_running=self._engine.num_running,
             num_waiting=self._engine.num_waiting,
             max_batch_size=self._runner.cache.num_slots,
@@ -216,7 +224,7 @@ class LocalService:
         job = await within(deadline, self._prepare(request))
         writer = job.writer
         async with AsyncExitStack() as stack:
-            reserving = self._holdings.answer(len(job.generation.token_ids), self._runner)
+            reserving = self._holdings.answer(len(job.generation.token_ids), self._runner, self._prefixes)
             smaller = await within(deadline, stack.enter_async_context(reserving))
             notices = (*job.notices, *smaller)
             for text in notices:
@@ -226,7 +234,11 @@ class LocalService:
                 for event in writer.take(output):
                     yield event
         assert output.finish_reason is not None
-        usage = Usage(prompt_tokens=len(job.generation.token_ids), completion_tokens=writer.num_tokens)
+        usage = Usage(
+            prompt_tokens=len(job.generation.token_ids),
+            completion_tokens=writer.num_tokens,
+            cached_tokens=output.sequence.num_reused,
+        )
         result = ChatResult(
             text=writer.text,
             finish_reason=writer.finish_reason(output.finish_reason),
@@ -260,6 +272,7 @@ class LocalService:
             token_ids=prompt.token_ids,
             options=options_of(request, question.task, rules),
             max_tokens=question.max_tokens,
+            owner=request.owner,
             image_tokens=await self._image_tokens(prompt.images, question.image_param),
             banned_first=token_rules.banned_first,
             banned=token_rules.banned,
@@ -355,16 +368,8 @@ class LocalService:
             pixels = await self._pixels(reader, part, param)
             async with self._holdings.picture(reader):
                 return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
-        if not part.text.strip():
-            raise InputError("got an empty text to embed, expected some words", param=param)
-        _check_length(len(part.text), _MAX_EMBED_CHARS, "characters", param)
-        token_ids = await asyncio.to_thread(self._family.tokenizer.encode, part.text)
-        _check_length(len(token_ids), _MAX_EMBED_TOKENS, "tokens", param)
-        total = torch.zeros(reader.embed_dim)
-        async with self._holdings.text(min(len(token_ids), reader.chunk_tokens)):
-            for chunk in reader.text_chunks(token_ids):  # a caller who gives up stops before the next one
-                total += await self._engine.call(partial(reader.read_chunk, chunk))
-        return torch.nn.functional.normalize(total, dim=0).tolist(), len(token_ids)
+        texts = TextEmbedder(reader, self._family.tokenizer, self._engine, self._holdings)
+        return await texts.embed(part.text, param)
 
     def _require_model(self, request: Request) -> None:
         known = dict.fromkeys((self._family.info.id, EMBEDDED_MODEL_ID))
@@ -381,15 +386,6 @@ class LocalService:
                 param=param,
             )
         return self._pictures
-
-
-def _check_length(length: int, limit: int, unit: str, param: str) -> None:
-    """Refuse a text that would keep the encoder for long."""
-    if length > limit:
-        raise PromptTooLongError(
-            f"got a text of {length:,} {unit} to embed, expected at most {limit:,}; embed its parts",
-            param=param,
-        )
 
 
 def _deadline_of(request: Request) -> float | None:

@@ -105,6 +105,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             from localgpt.runtime.holdings import MemoryOptions
             from localgpt.runtime.keeping.keeper import HubKeeper
             from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
+            from localgpt.runtime.remembering import CacheOptions
 
         options = LoadOptions(
             model=settings.model,
@@ -114,6 +115,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             memory=MemoryOptions(
                 budget_mib=settings.memory_budget_mib, peaks_file=data_folder(settings) / PEAKS_FILE
             ),
+            cache=CacheOptions(prompt_mib=settings.prompt_cache_mib),
         )
         plan = plan_load(options)
         for notice in (*plan.notices, *_notices_of(settings)):

@@ -161,4 +161,5 @@ def _sum(groups: Sequence[Sequence[Usage]]) -> UsageReply:
     """Token counts of several prompts, each of them read once for all its choices."""
     read = sum(usages[0].prompt_tokens for usages in groups)
     written = sum(usage.completion_tokens for usages in groups for usage in usages)
-    return usage_reply([Usage(prompt_tokens=read, completion_tokens=written)])
+    cached = sum(min(usage.cached_tokens for usage in usages) for usages in groups)
+    return usage_reply([Usage(prompt_tokens=read, completion_tokens=written, cached_tokens=cached)])

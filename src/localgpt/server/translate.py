@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from localgpt.errors import ImageFormatError, InputError
-from localgpt.server.schemas.common import UsageReply
+from localgpt.server.schemas.common import PromptTokensDetails, UsageReply
 from localgpt.server.schemas.embeddings import EmbeddingsBody
 from localgpt.server.schemas.parts import ImageUrlPart, TextContentPart
 from localgpt.server.schemas.sampling import GenerationBody
@@ -163,7 +163,16 @@ def float32_base64(vector: Sequence[float]) -> str:
 
 
 def usage_reply(usages: Sequence[Usage]) -> UsageReply:
-    """Token counts of answers to one prompt, which was read once for all of them."""
+    """Token counts of answers to one prompt, which counts once for all of them.
+
+    Tokens of it count as cached where they were so for each answer.
+    """
     read = usages[0].prompt_tokens
     written = sum(usage.completion_tokens for usage in usages)
-    return UsageReply(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+    cached = min(usage.cached_tokens for usage in usages)
+    return UsageReply(
+        prompt_tokens=read,
+        completion_tokens=written,
+        total_tokens=read + written,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+    )

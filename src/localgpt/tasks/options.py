@@ -76,3 +76,4 @@ class Usage:
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0  # of the prompt: known from an earlier one that began the same way

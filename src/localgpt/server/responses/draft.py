@@ -13,6 +13,7 @@ from localgpt.server.schemas.chat import TokenLogprobReply
 from localgpt.server.schemas.common import Extension
 from localgpt.server.schemas.response_replies import (
     IncompleteDetails,
+    InputTokensDetails,
     ItemStatus,
     OutputCall,
     OutputItem,
@@ -136,6 +137,7 @@ def mark_end(items: list[OutputItem], result: ChatResult) -> list[OutputItem]:
 def _usage(usage: Usage) -> ResponseUsage:
     return ResponseUsage(
         input_tokens=usage.prompt_tokens,
+        input_tokens_details=InputTokensDetails(cached_tokens=usage.cached_tokens),
         output_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
     )

@@ -1,7 +1,8 @@
 """Settings of one process, and the folder all state lives in.
 
-Values come from arguments first, then from the environment (`LOCALGPT_PORT=9000`; a list is `A,B` or JSON),
-then from the defaults here. Nothing is read and no folder is made when this module is imported.
+Values come from arguments first, then from the environment (`LOCALGPT_PORT=9000`; a list is `A,B` or JSON, a
+table JSON or a variable for each entry, `LOCALGPT_UPSTREAMS__ollama__BASE_URL=...`), then from the defaults
+here. Nothing is read and no folder is made when this module is imported.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from localgpt.errors import ConfigError
 
-__all__ = ["CONFIG_KEYS", "PEAKS_FILE", "Settings", "build_settings", "data_folder", "settings_from_config"]
+__all__ = [
+    "CONFIG_KEYS",
+    "PEAKS_FILE",
+    "Settings",
+    "UpstreamSettings",
+    "build_settings",
+    "data_folder",
+    "settings_from_config",
+]
 
 CONFIG_KEYS: Mapping[str, str] = {
     "modelpath": "model",
@@ -37,11 +46,32 @@ CONFIG_KEYS: Mapping[str, str] = {
     "api_key": "api_keys",
     "log_level": "log_level",
     "allow_pull": "allow_pull",
+    "upstreams": "upstreams",
 }
 """Keys `start_api` knows, and the setting each one names."""
 
 PEAKS_FILE = "memory-peaks.json"  # in the data folder: what work was measured to take
-_SECRETS = ("api_keys", "database_url", "passphrase")  # never told, not even where they are wrong
+_SECRETS = (
+    "api_keys",
+    "database_url",
+    "passphrase",
+    "upstreams",
+)  # never told, not even where they are wrong
+
+
+class UpstreamSettings(BaseModel):
+    """Another server whose models are asked by `upstream:NAME/MODEL`; see `localgpt.runtime.upstream`."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True
+    )
+
+    base_url: str  # up to and including the version: http://127.0.0.1:11434/v1
+    kind: Literal["openai", "ollama", "llama.cpp", "vllm", "localgpt"] = "openai"  # what it understands
+    api_key_env: str | None = None  # the variable that holds its key
+    api_key_file: Path | None = None  # or the file
+    ca_file: Path | None = None  # certificates (PEM) to believe instead of the well-known ones
+    allow_remote: bool = False  # it may be another machine, and what is asked may go there
 
 
 class Settings(BaseSettings):
@@ -49,6 +79,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="LOCALGPT_",
+        env_nested_delimiter="__",
         enable_decoding=False,  # lists and tables are read below, which can say what is wrong with them
         extra="forbid",
         frozen=True,
@@ -96,8 +127,11 @@ class Settings(BaseSettings):
     use_keyring: bool = False  # keep the store's key with the operating system instead of a file
     retention_days: int | None = Field(default=None, ge=1)  # conversations older than that are deleted
 
-    # Open models: whether admins may have the server fetch some, its only connection to elsewhere.
+    # Open models: whether admins may have the server fetch some.
     allow_pull: bool | None = None  # None: where only this machine can ask
+
+    # Other servers: their models are called upstream:NAME/MODEL.
+    upstreams: dict[str, UpstreamSettings] = Field(default_factory=dict)
 
     # Model names of other services that are answered by a model here; see server/aliases.py.
     model_aliases: dict[str, str] | None = None  # None: the default table
@@ -116,6 +150,18 @@ class Settings(BaseSettings):
             return json.loads(value)
         except ValueError:
             raise PydanticCustomError("table", 'expected JSON such as {"gpt-4o": "MODEL"}') from None
+
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _read_upstreams(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise PydanticCustomError(
+                "table", 'expected JSON such as {"ollama": {"base_url": "http://127.0.0.1:11434/v1"}}'
+            ) from None
 
     @field_validator("api_keys")
     @classmethod
@@ -172,7 +218,10 @@ def _told(error: ErrorDetails) -> str:
     """One error of pydantic's in one line, without the value of a secret."""
     name = ".".join(str(part) for part in error["loc"]) or "settings"
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}; known settings: {', '.join(sorted(Settings.model_fields))}"
+        fields = UpstreamSettings.model_fields if name.startswith("upstreams.") else Settings.model_fields
+        return f"unknown setting {name!r}; known settings: {', '.join(sorted(fields))}"
+    if error["type"] == "missing":
+        return f"setting {name} is missing; give it a value"
     expected = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
     if name.split(".")[0] in _SECRETS:
         return f"setting {name} cannot be used: {expected}"

@@ -50,6 +50,23 @@ def test_slots_are_given_at_once_and_then_in_order() -> None:
     assert (turns.num_running, turns.num_waiting, turns.idle.is_set()) == (0, 0, True)
 
 
+def test_work_elsewhere_takes_no_slot_but_is_the_owners() -> None:
+    turns = Turns(num_slots=1, num_elsewhere=2, max_waiting=0, limits=Table({"a": Limits(max_parallel=3)}))
+    away = [turns.enter("a", is_elsewhere=True) for _ in range(2)]
+    assert all(place.settled.is_set() for place in away) and turns.num_elsewhere == 2
+    here = turns.enter("a")
+    assert is_running(here) and turns.num_running == 1
+    with pytest.raises(RateLimitError, match="3 requests of this key"):
+        turns.enter("a", is_elsewhere=True)
+    with pytest.raises(CapacityError, match="at work on 2 requests"):
+        turns.enter("b", is_elsewhere=True)
+    turns.leave(here)
+    assert not turns.idle.is_set()
+    for place in away:
+        turns.leave(place)
+    assert turns.idle.is_set() and turns.num_elsewhere == 0
+
+
 def test_owners_take_turns_however_many_requests_one_has() -> None:
     turns = make()
     running = turns.enter("flood")

@@ -26,6 +26,7 @@ from localgpt.tasks import (
     Result,
     Status,
     TaskService,
+    split_upstream,
     usage_of,
 )
 
@@ -107,7 +108,7 @@ class Admission:
         status = await self._service.status()
         num_running = min(self.turns.num_running, status.max_batch_size)
         num_waiting = self.turns.num_running - num_running + self.turns.num_waiting
-        return replace(status, num_running=num_running, num_waiting=num_waiting)
+        return replace(status, num_running=num_running + self.turns.num_elsewhere, num_waiting=num_waiting)
 
     async def close(self) -> None:
         """Let nobody in and close the service."""
@@ -120,7 +121,8 @@ class Admission:
         arrived = clock()
         timeout_s = min(self._timeout_s, request.deadline_s or self._timeout_s)
         try:
-            place = self.turns.enter(request.owner)
+            is_elsewhere = split_upstream(request.model) is not None
+            place = self.turns.enter(request.owner, is_elsewhere=is_elsewhere)
         except CapacityError as error:
             self._metrics.refused(_reason(error, is_stopping=self.turns.is_closed))
             raise

@@ -9,8 +9,8 @@ from localgpt import __version__
 from localgpt.server.aliases import aliases_of, target_of
 from localgpt.server.errors import WireError
 from localgpt.server.gateway import Gateway
-from localgpt.server.schemas.service import ModelExtension, ModelItem
-from localgpt.tasks import EMBEDDED_MODEL_ID, Status
+from localgpt.server.schemas.service import ModelExtension, ModelItem, UpstreamExtension
+from localgpt.tasks import EMBEDDED_MODEL_ID, ModelStatus, Status, split_upstream
 
 __all__ = ["AnsweringModel", "find_model", "resolve_model", "served_models"]
 
@@ -45,7 +45,9 @@ async def find_model(gateway: Gateway, name: str) -> ModelItem:
     """
     items = _real_models(gateway, await gateway.service.status())
     target = _target(gateway, name, items)
-    found = next(item for item in items if item.id == target)
+    found = next((item for item in items if item.id == target), None)
+    if found is None:
+        raise _no_model(f"{target!r} is not in the list of its upstream", items)
     return found if name == target else _alias(name, target, found.created)
 
 
@@ -68,26 +70,45 @@ async def resolve_model(gateway: Gateway, name: str) -> AnsweringModel:
 
 def _target(gateway: Gateway, name: str, items: list[ModelItem]) -> str:
     known = [item.id for item in items]
-    if name in known:
+    if name in known or _is_of_upstream(gateway, name):
         return name
     target = target_of(name, aliases_of(gateway.settings))
-    if target in known:
+    if target in known or (target is not None and _is_of_upstream(gateway, target)):
         return target
     what = f"no model is called {name!r}" if target is None else f"{name!r} stands for {target!r}, not loaded"
-    raise WireError(
+    raise _no_model(what, items)
+
+
+def _no_model(what: str, items: list[ModelItem]) -> WireError:
+    known = ", ".join(item.id for item in items)
+    return WireError(
         404,
-        f"{what}; this server has {', '.join(known)}, and aliases that /v1/models lists",
+        f"{what}; this server has {known}, and aliases that /v1/models lists",
         param="model",
         code="model_not_found",
     )
 
 
+def _is_of_upstream(gateway: Gateway, name: str) -> bool:
+    """Whether an upstream is asked for that name, which may be away or not list all that it has."""
+    parts = split_upstream(name)
+    return parts is not None and parts[0] in gateway.settings.upstreams and bool(parts[1])
+
+
 def _real_models(gateway: Gateway, status: Status) -> list[ModelItem]:
-    created = {model.id: model.created for model in status.models}
-    first = created.pop(EMBEDDED_MODEL_ID, gateway.started_at)  # its name is answered whatever is loaded
+    models = {model.id: model for model in status.models}
+    embedded = models.pop(EMBEDDED_MODEL_ID, None)  # its name is answered whatever is loaded
+    first = gateway.started_at if embedded is None else embedded.created
     items = [ModelItem(id=EMBEDDED_MODEL_ID, created=first, owned_by=OWNED_BY)]
-    items.extend(ModelItem(id=name, created=when, owned_by=OWNED_BY) for name, when in created.items())
+    items.extend(_item(model) for model in models.values())
     return items
+
+
+def _item(model: ModelStatus) -> ModelItem:
+    if model.upstream is None:
+        return ModelItem(id=model.id, created=model.created, owned_by=OWNED_BY)
+    extension = UpstreamExtension(upstream=model.upstream, leaves_machine=model.leaves_machine)
+    return ModelItem(id=model.id, created=model.created, owned_by=model.upstream, localgpt=extension)
 
 
 def _alias(name: str, target: str, created: int) -> ModelItem:

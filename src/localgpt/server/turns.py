@@ -5,6 +5,9 @@ longest ago; within one owner the first who came is first. When the queue is ful
 requests waiting takes the place of the newest request of the owner who has the most: a flood holds up
 itself, not the others.
 
+Work that another server does takes no slot: one that hangs must not keep the models here idle. It has a
+number of its own, and counts for the limits of its owner.
+
 Covered: floods and long jobs of one owner. Not covered: one person with many keys.
 """
 
@@ -55,6 +58,7 @@ class Place:
     """One request's place: waiting, then running, or refused while it waited."""
 
     owner: str
+    is_elsewhere: bool = False  # another server does the work: it takes no slot here
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # it runs now, or was refused
     started_at: float | None = None
     refusal: LocalGPTError | None = None
@@ -75,6 +79,7 @@ class Turns:
 
     Args:
         num_slots: requests that run at once.
+        num_elsewhere: requests that other servers may be at work on beside them.
         max_waiting: requests that may wait, of all owners together.
         limits: asked for the owner's limits at every `enter`.
         clock: seconds from any start.
@@ -84,6 +89,7 @@ class Turns:
         self,
         *,
         num_slots: int,
+        num_elsewhere: int = 64,
         max_waiting: int,
         limits: LimitSource | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +99,8 @@ class Turns:
         self.idle = asyncio.Event()  # nothing runs and nobody waits
         self.idle.set()
         self._num_slots = num_slots
+        self._num_elsewhere = num_elsewhere
+        self._elsewhere: Counter[str] = Counter()
         self._max_waiting = max_waiting
         self._clock = clock
         self._running: Counter[str] = Counter()
@@ -106,12 +114,21 @@ class Turns:
         return self._running.total()
 
     @property
+    def num_elsewhere(self) -> int:
+        """Requests that other servers are at work on."""
+        return self._elsewhere.total()
+
+    @property
     def num_waiting(self) -> int:
         """Requests that wait for one."""
         return sum(map(len, self._waiting.values()))
 
-    def enter(self, owner: str) -> Place:
+    def enter(self, owner: str, *, is_elsewhere: bool = False) -> Place:
         """Take a slot or a place in the queue; `leave` must follow, whatever happens.
+
+        Args:
+            owner: whose request it is.
+            is_elsewhere: another server does the work.
 
         Raises:
             RateLimitError: the owner has used up a limit of their own.
@@ -121,10 +138,19 @@ class Turns:
             raise CapacityError("the server is stopping; try again soon", retry_after_s=_FIRST_GUESS_S)
         limits = self.limits.limits_of(owner)
         self._check_limits(owner, limits, 1)
+        if is_elsewhere and self.num_elsewhere >= self._num_elsewhere:
+            raise CapacityError(
+                f"other servers are at work on {self.num_elsewhere} requests, which is the limit; try again "
+                "later",
+                retry_after_s=_FIRST_GUESS_S,
+            )
         if limits.requests_per_minute is not None:
             self._arrivals[owner].append(self._clock())
-        place = Place(owner)
-        if self.num_running < self._num_slots:
+        place = Place(owner, is_elsewhere=is_elsewhere)
+        if is_elsewhere:
+            self._elsewhere[owner] += 1
+            place.settled.set()
+        elif self.num_running < self._num_slots:
             self._start(place)
         else:
             if self.num_waiting >= self._max_waiting:
@@ -173,20 +199,23 @@ class Turns:
 
     def leave(self, place: Place) -> None:
         """Give back the slot or the place in the queue."""
-        if place.started_at is not None:
+        if place.is_elsewhere:
+            self._elsewhere[place.owner] -= 1
+            self._elsewhere += Counter()
+        elif place.started_at is not None:
             self._mean_s += _MEMORY * (self._clock() - place.started_at - self._mean_s)
             self._running[place.owner] -= 1
             self._running += Counter()  # forgets owners who run nothing
             self._start_next()
         elif place.refusal is None:
             self._take(place.owner, place)
-        if not self._running and not self._waiting:
+        if not self._running and not self._waiting and not self._elsewhere:
             self.idle.set()
 
     def _check_limits(self, owner: str, limits: Limits, number: int) -> None:
         now = self._clock()
         if limits.max_parallel is not None:
-            num = self._running[owner] + len(self._waiting.get(owner, ()))
+            num = self._running[owner] + self._elsewhere[owner] + len(self._waiting.get(owner, ()))
             if num + number > limits.max_parallel:
                 raise RateLimitError(
                     f"{num} requests of this key are under way and its limit is {limits.max_parallel}; "

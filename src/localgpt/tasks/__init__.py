@@ -34,6 +34,7 @@ from localgpt.tasks.memory import (
     WaitingStatus,
 )
 from localgpt.tasks.messages import ImagePart, Message, Part, Role, TextPart, ToolCall
+from localgpt.tasks.names import UPSTREAM_PREFIX, split_upstream
 from localgpt.tasks.options import FinishReason, SamplingOptions, TokenBias, TokenLogprob, Usage
 from localgpt.tasks.requests import (
     AnswerFormat,
@@ -67,6 +68,7 @@ from localgpt.tasks.service import (
 __all__ = [
     "EMBEDDED_MODEL_ID",
     "STAGES",
+    "UPSTREAM_PREFIX",
     "AnswerFormat",
     "AskRequest",
     "AudioPart",
@@ -128,5 +130,6 @@ __all__ = [
     "ToolChoice",
     "Usage",
     "WaitingStatus",
+    "split_upstream",
     "usage_of",
 ]

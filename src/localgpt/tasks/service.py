@@ -81,6 +81,8 @@ class ModelStatus:
     num_image_tokens: int  # that each picture takes of the context; 0 where it sees none
     created: int
     licence: str
+    upstream: str | None = None  # the server that runs it; None: this service does
+    leaves_machine: bool = False  # what is asked of it may go to another machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

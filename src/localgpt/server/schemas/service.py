@@ -14,6 +14,7 @@ __all__ = [
     "ReadyReply",
     "ServedModel",
     "StatusReply",
+    "UpstreamExtension",
 ]
 
 
@@ -23,6 +24,13 @@ class ModelExtension(Reply):
     alias_of: str
 
 
+class UpstreamExtension(Reply):
+    """What this server adds to a model that another server runs."""
+
+    upstream: str  # host of that server
+    leaves_machine: bool  # what is asked may go to another machine
+
+
 class ModelItem(Reply):
     """One name that may be asked for."""
 
@@ -30,7 +38,7 @@ class ModelItem(Reply):
     object: Literal["model"] = "model"
     created: int  # seconds since the epoch
     owned_by: str
-    localgpt: ModelExtension | None = None  # of an alias alone
+    localgpt: ModelExtension | UpstreamExtension | None = None  # of an alias, or a model of another server
 
 
 class ModelsReply(Reply):

@@ -6,30 +6,40 @@ import os
 import platform
 import sys
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localgpt import __version__
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.machine import memory_bytes
 from localgpt.cli.options import DataDirOption, JsonOption, ModelOption, settings_of
+from localgpt.cli.upstreams import UpstreamsOption, look_at_upstreams, upstream_values
 from localgpt.errors import LocalGPTError
 from localgpt.units import format_bytes
+
+if TYPE_CHECKING:
+    from localgpt.settings import Settings
 
 __all__ = ["doctor"]
 
 
-def doctor(json: JsonOption = False, model: ModelOption = None, data_dir: DataDirOption = None) -> None:
+def doctor(
+    json: JsonOption = False,
+    model: ModelOption = None,
+    upstreams: UpstreamsOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
     """Tell what this machine has and what LocalGPT makes of it.
 
     Every device runs a small network, which is timed and held against float64 on the CPU. "missing" says why
-    the other kinds of device are not here, "problems" what needs attention; nothing is changed and nothing is
-    sent anywhere.
+    the other kinds of device are not here, "problems" what needs attention; nothing is changed. Upstreams are
+    asked which models they have, and nothing else is sent anywhere.
     """
     from localgpt.settings import data_folder
 
-    settings = settings_of(model=model, data_dir=data_dir)
-    report = _software() | _hardware() | _weights(settings.model)
+    settings = settings_of(model=model, upstreams=upstream_values(upstreams), data_dir=data_dir)
+    report = _software() | _hardware() | _weights(settings.model) | _upstreams(settings)
     report["page_built"] = _page_is_built()
     report["data_folder"] = str(data_folder(settings))
     report["problems"] = _problems(report)
@@ -48,7 +58,16 @@ def _software() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
+        "gguf": _version("llama-cpp-python"),
     }
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package; asked of its description, so that nothing is loaded."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _hardware() -> dict[str, Any]:
@@ -85,6 +104,13 @@ def _weights(model: str | None) -> dict[str, Any]:
     return {"weights": found | {"parameters": summary.num_params, "bytes": summary.num_bytes}}
 
 
+def _upstreams(settings: Settings) -> dict[str, Any]:
+    try:
+        return {"upstreams": look_at_upstreams(settings)}
+    except LocalGPTError as error:
+        return {"upstreams": [], "upstreams_trouble": str(error)}
+
+
 def _page_is_built() -> bool:
     from localgpt.server.gateway import STATIC_DIR
 
@@ -101,6 +127,9 @@ def _problems(report: dict[str, Any]) -> list[str]:
         problems.append(f"the int8 kernel is wrong: {report['int8']['detail']}")
     if not report["weights"]["found"]:
         problems.append(report["weights"]["detail"])
+    problems += [one["trouble"] for one in report["upstreams"] if one["trouble"]]
+    if trouble := report.get("upstreams_trouble"):
+        problems.append(trouble)
     if not report["page_built"]:
         problems.append("the page is not built; in the source folder run: make page")
     folder = Path(report["data_folder"])
@@ -132,10 +161,21 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
         rows.append(("weights", f"{weights['id']}, {sizes}, in {weights['path']}"))
     else:
         rows.append(("weights", "none"))
+    rows.append(("GGUF", _gguf_row(report["gguf"])))
+    for one in report["upstreams"]:
+        state = f"{len(one['models'])} models" if one["trouble"] is None else "does not answer"
+        leaves = ", what is asked of it leaves this machine" if one["leaves_machine"] else ""
+        rows.append((f"upstream:{one['name']}", f"{one['base_url']} ({one['kind']}): {state}{leaves}"))
     rows.append(("page", "built" if report["page_built"] else "not built"))
     rows.append(("data folder", report["data_folder"]))
     lines = [f"{name:<12} {value}" for name, value in rows]
     return [*lines, *(f"Problem: {problem}" for problem in report["problems"])]
+
+
+def _gguf_row(version: str | None) -> str:
+    if version is None:
+        return "no llama.cpp for GGUF models; pip install 'localgpt[gguf]' builds it"
+    return f"llama-cpp-python {version}"
 
 
 def _verdict(check: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ from localgpt.cli.serve_options import (
     TrustedProxiesOption,
     WriteTimeoutOption,
 )
+from localgpt.cli.upstreams import UpstreamsOption, upstream_values
 
 __all__ = ["serve"]
 
@@ -78,6 +79,7 @@ def serve(
     log_level: LogLevelOption = None,
     log_format: LogFormatOption = None,
     log_prompts: LogPromptsOption = False,
+    upstreams: UpstreamsOption = None,
     data_dir: DataDirOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
@@ -109,6 +111,7 @@ def serve(
         log_level=log_level,
         log_format=log_format,
         log_prompts=log_prompts,
+        upstreams=upstream_values(upstreams),
         data_dir=data_dir,
         model=model,
         device=device,

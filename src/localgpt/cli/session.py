@@ -6,10 +6,12 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from localgpt.cli.console import note, progress
 from localgpt.cli.interrupts import graceful_interrupts
+from localgpt.cli.upstreams import upstream_service
 from localgpt.errors import ImageFormatError
 from localgpt.tasks import (
     ChatResult,
@@ -20,8 +22,10 @@ from localgpt.tasks import (
     ImagePart,
     Notice,
     Request,
+    TaskService,
     TextDelta,
     TextPart,
+    split_upstream,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +46,15 @@ class Session:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._runner = asyncio.Runner()
+        self._interrupts = graceful_interrupts()
+        self._service: TaskService
+        self._upstream_model = settings.model if settings.model and split_upstream(settings.model) else None
+        if self._upstream_model is not None:
+            self._service = asked = upstream_service(settings)
+            if warning := asked.warning_about(self._upstream_model):
+                note(warning)
+            return
         from localgpt.runtime.holdings import MemoryOptions
         from localgpt.runtime.loading import LoadOptions, load_service, plan_load
         from localgpt.runtime.remembering import CacheOptions
@@ -59,8 +72,6 @@ class Session:
             for notice in plan.notices:
                 note(notice)
             self._service = load_service(plan)
-        self._runner = asyncio.Runner()
-        self._interrupts = graceful_interrupts()
 
     def answer(
         self, request: Request, *, on_text: Callable[[str], None] | None = None, source: str | None = None
@@ -83,7 +94,7 @@ class Session:
         Raises:
             LocalGPTError: the request was refused or failed.
         """
-        request = EmbedRequest(id=new_id(), inputs=(part,))
+        request = self._named(EmbedRequest(id=new_id(), inputs=(part,)))
         return cast("EmbedResult", self._run(self._service.run(request), source)).embeddings[0]
 
     def __enter__(self) -> Self:
@@ -98,7 +109,7 @@ class Session:
             self._interrupts.__exit__(None, None, None)
 
     async def _answer(self, request: Request, on_text: Callable[[str], None]) -> ChatResult:
-        stream = cast("AsyncGenerator[Event]", self._service.stream(request))
+        stream = cast("AsyncGenerator[Event]", self._service.stream(self._named(request)))
         is_mid_line = False
         async with aclosing(stream) as events:
             async for event in events:
@@ -111,6 +122,10 @@ class Session:
                     case Finished():
                         return event.answer
         raise AssertionError("an answer ended without its last event")
+
+    def _named(self, request: Request) -> Request:
+        """The request under the name of the upstream's model, where one was asked for."""
+        return request if self._upstream_model is None else replace(request, model=self._upstream_model)
 
     def _run(self, work: Coroutine[Any, Any, Any], source: str | None = None) -> Any:
         try:

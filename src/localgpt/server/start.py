@@ -106,6 +106,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             from localgpt.runtime.keeping.keeper import HubKeeper
             from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
             from localgpt.runtime.remembering import CacheOptions
+            from localgpt.runtime.upstream.beside import beside_upstreams, read_upstreams
 
         options = LoadOptions(
             model=settings.model,
@@ -118,17 +119,22 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             cache=CacheOptions(prompt_mib=settings.prompt_cache_mib),
         )
         plan = plan_load(options)
-        for notice in (*plan.notices, *_notices_of(settings)):
+        upstreams = read_upstreams(settings.upstreams, os.environ)
+        warnings = (one.warning for one in upstreams if one.warning is not None)
+        for notice in (*plan.notices, *warnings, *_notices_of(settings)):
             warn(notice)
         say(f"Device: {plan.device}")
+        for one in upstreams:
+            say(f"Upstream {one.name}: {one.base_url}")
         service = LazyService(plan)
+        served = beside_upstreams(service, upstreams)
         for line in () if identity is None else identity.lines:
             say(line)
         scheme = "http" if identity is None else "https"
         server = Server(
             create_app(
                 settings,
-                PromptLog(service) if settings.log_prompts else service,
+                PromptLog(served) if settings.log_prompts else served,
                 store=store,
                 keeper=HubKeeper(data_folder(settings), os.environ),
             ),

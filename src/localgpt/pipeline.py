@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from localgpt.errors import InputError
 from localgpt.runtime.loading import LoadOptions, load_service
+from localgpt.runtime.remembering import CacheOptions
 from localgpt.tasks import (
     AskRequest,
     ChatRequest,
@@ -60,6 +61,7 @@ class MultimodalPipeline:
         device: str = "auto",
         fp16: bool = False,
         max_batch_size: int = 1,
+        use_cache: bool = False,
     ) -> Self:
         """Load a model.
 
@@ -69,11 +71,18 @@ class MultimodalPipeline:
                 with a warning.
             fp16: half precision weights on a GPU.
             max_batch_size: answers made at once.
+            use_cache: answer the same question quicker the next time, in the same words.
 
         Raises:
             LocalGPTError: the model or the device cannot be used.
         """
-        options = LoadOptions(model=str(model), device=device, fp16=fp16, max_batch_size=max_batch_size)
+        options = LoadOptions(
+            model=str(model),
+            device=device,
+            fp16=fp16,
+            max_batch_size=max_batch_size,
+            cache=CacheOptions(keeps_answers=use_cache),
+        )
         service = load_service(options)
         pipeline = cls(service)
         for notice in pipeline._call(service.status()).notices:

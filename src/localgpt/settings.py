@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from localgpt.errors import ConfigError
 
 __all__ = [
+    "ANSWERS_FOLDER",
     "CONFIG_KEYS",
     "PEAKS_FILE",
     "Settings",
@@ -50,6 +51,7 @@ CONFIG_KEYS: Mapping[str, str] = {
 }
 """Keys `start_api` knows, and the setting each one names."""
 
+ANSWERS_FOLDER = "answers"  # in the data folder: what commands with --use-cache answered
 PEAKS_FILE = "memory-peaks.json"  # in the data folder: what work was measured to take
 _SECRETS = (
     "api_keys",
@@ -93,7 +95,7 @@ class Settings(BaseSettings):
     model: str | None = None  # folder, file or catalogue id; None is the embedded family
     device: str = "auto"
     fp16: bool = False
-    use_cache: bool = False
+    use_cache: bool = False  # answer the same question quicker the next time
     prompt_cache_mib: int = Field(default=256, ge=0, le=1 << 24)  # of prompts read before; 0 keeps none
     max_batch_size: int = Field(default=4, ge=1, le=64)
     memory_budget_mib: int | None = Field(

@@ -46,6 +46,19 @@ def test_the_same_seed_gives_the_same_answer(run: Run) -> None:
     assert answers[0] == answers[1] != answers[2]
 
 
+def test_use_cache_keeps_answers_for_the_next_command(run: Run, photo: str, tmp_path: Path) -> None:
+    commands = (
+        ("describe", photo),
+        ("ask", photo, "What is this?"),
+        ("chat", "Who are you?", "--temperature", "0", "--max-tokens", "8"),
+    )
+    plain = [run(*command).out for command in commands]
+    assert not (tmp_path / "home" / "answers").exists()
+    for _ in range(2):
+        assert [run(*command, "--use_cache").out for command in commands] == plain
+    assert len(list((tmp_path / "home" / "answers").iterdir())) == len(commands)
+
+
 def test_chat_stops_before_a_stop_text(run: Run) -> None:
     whole = run("chat", "hi", *SHORT, "--json").json["generated_text"]
     cut = run("chat", "hi", *SHORT, "--json", "--stop", whole[5:9]).json["generated_text"]

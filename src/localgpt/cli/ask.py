@@ -15,6 +15,7 @@ from localgpt.cli.options import (
     JsonOption,
     MaxLengthOption,
     ModelOption,
+    UseCacheOption,
     settings_of,
 )
 from localgpt.cli.session import Session, new_id
@@ -33,13 +34,14 @@ def ask(
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
+    use_cache: UseCacheOption = False,
 ) -> None:
     """Answer a question about a picture."""
     picture = read_picture(image)
     text = read_text(question, what="question")
     options = SamplingOptions(temperature=0.0, max_tokens=max_length)
     request = AskRequest(id=new_id(), image=picture, question=text, options=options)
-    with Session(settings_of(model=model, device=device, fp16=fp16)) as session:
+    with Session(settings_of(model=model, device=device, fp16=fp16, use_cache=use_cache)) as session:
         answer = session.answer(request, source=str(image)).text
     if json:
         print_json({"generated_text": answer})

@@ -10,7 +10,14 @@ import typer
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.conversation import Conversation, talk
 from localgpt.cli.inputs import read_picture, read_text
-from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, ModelOption, settings_of
+from localgpt.cli.options import (
+    DeviceOption,
+    Fp16Option,
+    JsonOption,
+    ModelOption,
+    UseCacheOption,
+    settings_of,
+)
 from localgpt.cli.session import Session
 from localgpt.tasks import SamplingOptions
 
@@ -69,6 +76,7 @@ def chat(
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
+    use_cache: UseCacheOption = False,
 ) -> None:
     """Talk with LocalGPT.
 
@@ -87,7 +95,7 @@ def chat(
     text = None if prompt is None else read_text(prompt, what="prompt")
     for path in images or []:
         conversation.attach(read_picture(path), source=str(path))
-    with Session(settings_of(model=model, device=device, fp16=fp16)) as session:
+    with Session(settings_of(model=model, device=device, fp16=fp16, use_cache=use_cache)) as session:
         if text is None:
             talk(session, conversation, json=json)
         elif json:

@@ -15,6 +15,7 @@ from localgpt.cli.options import (
     JsonOption,
     MaxLengthOption,
     ModelOption,
+    UseCacheOption,
     settings_of,
 )
 from localgpt.cli.session import Session, new_id
@@ -35,6 +36,7 @@ def describe(
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
+    use_cache: UseCacheOption = False,
 ) -> None:
     """Describe pictures in a sentence.
 
@@ -45,7 +47,7 @@ def describe(
     options = SamplingOptions(temperature=0.0, max_tokens=max_length)
     several = len(pictures) > 1
     answers: list[dict[str, Any]] = []
-    with Session(settings_of(model=model, device=device, fp16=fp16)) as session:
+    with Session(settings_of(model=model, device=device, fp16=fp16, use_cache=use_cache)) as session:
         for path, picture in zip(images, pictures, strict=True):
             request = DescribeRequest(id=new_id(), image=picture, language=language, options=options)
             text = session.answer(request, source=str(path)).text

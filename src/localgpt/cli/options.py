@@ -17,6 +17,7 @@ __all__ = [
     "JsonOption",
     "MaxLengthOption",
     "ModelOption",
+    "UseCacheOption",
     "settings_of",
 ]
 
@@ -38,6 +39,10 @@ DeviceOption = Annotated[
     ),
 ]
 Fp16Option = Annotated[bool, typer.Option("--fp16", help="Half precision on a GPU: less memory.")]
+UseCacheOption = Annotated[
+    bool,
+    typer.Option("--use-cache", help="Answer the same question quicker the next time, in the same words."),
+]
 MaxLengthOption = Annotated[
     int | None,
     typer.Option("--max-length", "--max-tokens", metavar="N", min=1, help="Most tokens of the answer."),

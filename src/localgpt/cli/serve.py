@@ -8,7 +8,14 @@ import typer
 
 from localgpt.cli.console import note, write_text
 from localgpt.cli.interrupts import INTERRUPTED, graceful_interrupts
-from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, ModelOption, settings_of
+from localgpt.cli.options import (
+    DataDirOption,
+    DeviceOption,
+    Fp16Option,
+    ModelOption,
+    UseCacheOption,
+    settings_of,
+)
 from localgpt.cli.serve_options import (
     AllowedHostsOption,
     DrainOption,
@@ -60,9 +67,7 @@ def serve(
         ),
     ] = None,
     memory_budget_mib: MemoryBudgetOption = None,
-    use_cache: Annotated[
-        bool, typer.Option("--use-cache", help="Keep answers to repeated questions (no effect yet).")
-    ] = False,
+    use_cache: UseCacheOption = False,
     max_queue: MaxQueueOption = None,
     request_timeout_s: RequestTimeoutOption = None,
     heartbeat_s: HeartbeatOption = None,

@@ -54,10 +54,13 @@ class Session:
             self._service = asked = upstream_service(settings)
             if warning := asked.warning_about(self._upstream_model):
                 note(warning)
+            if settings.use_cache:
+                note("use_cache has no effect on another server's answers; leave it out")
             return
         from localgpt.runtime.holdings import MemoryOptions
         from localgpt.runtime.loading import LoadOptions, load_service, plan_load
         from localgpt.runtime.remembering import CacheOptions
+        from localgpt.settings import ANSWERS_FOLDER, data_folder
 
         options = LoadOptions(
             model=settings.model,
@@ -65,13 +68,21 @@ class Session:
             fp16=settings.fp16,
             max_batch_size=1,
             memory=MemoryOptions(budget_mib=settings.memory_budget_mib),
-            cache=CacheOptions(prompt_mib=settings.prompt_cache_mib),
+            cache=CacheOptions(
+                prompt_mib=settings.prompt_cache_mib,
+                keeps_answers=settings.use_cache,
+                answers_folder=data_folder(settings, create=True) / ANSWERS_FOLDER
+                if settings.use_cache
+                else None,
+            ),
         )
         with progress("Loading the models"):
             plan = plan_load(options)
             for notice in plan.notices:
                 note(notice)
-            self._service = load_service(plan)
+            self._service = service = load_service(plan)
+            for notice in service.notices[len(plan.notices) :]:
+                note(notice)
 
     def answer(
         self, request: Request, *, on_text: Callable[[str], None] | None = None, source: str | None = None

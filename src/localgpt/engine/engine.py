@@ -1,5 +1,11 @@
 """The engine's step: schedule, run, postprocess, emit. Synchronous; `AsyncEngine` drives it in a thread.
 
+An answer that was given to the same question before is a draft: its next tokens are read together with the
+latest one, and each is chosen as ever on the numbers that come out, until one is another than the draft's.
+What was read beyond it is overwritten. Since rows do not depend on each other to the last bit (see
+`exactness`), and a token takes one draw of randomness whether or not it was drafted, the answer is the one
+that would be given without a draft.
+
 What happens when the model fails: a piece of a prompt that fails ends its own sequence. A batch of single
 tokens that fails is run again one sequence at a time (writing a cache position twice is harmless), so
 only the sequence that cannot run is ended, with an error its caller sees. The engine itself goes on.
@@ -14,6 +20,8 @@ from collections.abc import Sequence as Many
 import torch
 from torch import Tensor
 
+from localgpt.engine.answers import AnswerStore
+from localgpt.engine.drafts import Draft, is_repeatable
 from localgpt.engine.runner import ModelRunner
 from localgpt.engine.scheduler import Scheduler
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence, SequenceState, TextStream
@@ -33,6 +41,7 @@ class Engine:
         new_text_stream: makes the token-to-text decoder of one answer.
         end_id: the token that ends an answer.
         max_waiting: sequences that may wait for a slot.
+        answers: those that were given, for drafts; None for none. The runner must check drafts.
     """
 
     def __init__(
@@ -42,8 +51,10 @@ class Engine:
         *,
         end_id: int = END_ID,
         max_waiting: int = 256,
+        answers: AnswerStore | None = None,
     ) -> None:
         self.runner = runner
+        self._answers = answers if runner.row_plan is not None else None
         self.scheduler = Scheduler(runner.cache.num_slots, max_waiting=max_waiting)
         self._new_text_stream = new_text_stream
         self._end_id = end_id
@@ -73,6 +84,8 @@ class Engine:
             request, self._new_text_stream(), end_id=self._end_id, max_tokens=min(request.max_tokens, room)
         )
         self.scheduler.add(sequence)
+        if self._answers is not None:
+            sequence.draft = Draft(self._answers.find(request), is_certain=is_repeatable(request.options))
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
@@ -99,19 +112,53 @@ class Engine:
         if logits is None:
             return []
         sequence.state = SequenceState.DECODE
-        if _is_sound(logits):
-            self.runner.keep_prompt(sequence)
+        self._keep_prompt(sequence, logits)
         return [self._sample(sequence, logits)]
 
-    def _decode(self, sequences: Many[Sequence]) -> list[Output]:
+    def _keep_prompt(self, sequence: Sequence, logits: Tensor) -> None:
+        if not _is_sound(logits):
+            return
         try:
-            logits = self.runner.decode(sequences)
+            self.runner.keep_prompt(sequence)
+        except Exception as error:  # noqa: BLE001 - an answer goes on without what it could not keep
+            logger.warning("a prompt could not be kept (%s)", error)
+
+    def _decode(self, sequences: Many[Sequence]) -> list[Output]:
+        drafts = self._drafts(sequences)
+        try:
+            logits = self.runner.decode(sequences, drafts)
         except Exception as error:  # noqa: BLE001 - the boundary between the model and the loop
             if len(sequences) == 1:
                 return [self._fail(sequences[0], error)]
             logger.warning("a batch of %d failed (%s); running it one by one", len(sequences), error)
             return [output for sequence in sequences for output in self._decode([sequence])]
-        return [self._sample(sequence, row) for sequence, row in zip(sequences, logits, strict=True)]
+        return [
+            output
+            for sequence, draft, rows in zip(sequences, drafts, logits, strict=True)
+            for output in self._take(sequence, draft, rows)
+        ]
+
+    def _drafts(self, sequences: Many[Sequence]) -> list[list[int]]:
+        """How much of each sequence's draft is read in this step: as many rows together as pay."""
+        if self.runner.row_plan is None:
+            return [[] for _ in sequences]
+        num_drafted = sum(sequence.draft.is_left for sequence in sequences)
+        share = (self.runner.row_plan.most_rows - len(sequences)) // max(1, num_drafted)
+        return [
+            sequence.draft.next_tokens(min(share, self.runner.context_len - sequence.num_cached - 1))
+            for sequence in sequences
+        ]
+
+    def _take(self, sequence: Sequence, draft: list[int], rows: Tensor) -> list[Output]:
+        """The tokens that (1 + D, V) logits give: one, and one more for each drafted one that is chosen."""
+        outputs = []
+        for number, row in enumerate(rows):
+            self.runner.advance(sequence, 1)
+            outputs.append(self._sample(sequence, row))
+            is_over = outputs[-1].finish_reason is not None
+            if is_over or number == len(draft) or outputs[-1].token_id != draft[number]:
+                break
+        return outputs
 
     def _sample(self, sequence: Sequence, logits: Tensor) -> Output:
         if not _is_sound(logits):
@@ -123,9 +170,12 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the boundary between a grammar and the loop
             return self._fail(sequence, error)
         text = sequence.append(token_id)
+        sequence.draft.follow(token_id)
         is_over = sequence.finish_reason is not None
         if is_over:
             self.scheduler.finish(sequence)
+            if self._answers is not None:
+                self._answers.put(sequence.request, sequence.answer_ids)
         return Output(
             sequence=sequence,
             token_id=token_id,

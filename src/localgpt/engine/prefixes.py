@@ -32,7 +32,7 @@ from localgpt.media.text.vocabulary import IMAGE_ID
 from localgpt.nn.attention import RUN_LEN
 from localgpt.nn.kv_cache import KVCache
 
-__all__ = ["BLOCK_LEN", "Account", "PrefixCache"]
+__all__ = ["BLOCK_LEN", "Account", "PrefixCache", "picture_digest"]
 
 BLOCK_LEN: Final = RUN_LEN
 
@@ -189,12 +189,12 @@ def _contents(request: GenerationRequest, num_blocks: int) -> Iterator[tuple[tup
         pictures = b""
         if num:
             assert request.image_tokens is not None
-            pictures = _digest(request.image_tokens[num_pictures_before : num_pictures_before + num])
+            pictures = picture_digest(request.image_tokens[num_pictures_before : num_pictures_before + num])
             num_pictures_before += num
         yield token_ids, pictures
 
 
-def _digest(tokens: Tensor) -> bytes:
-    """SHA-256 of tensor's numbers."""
+def picture_digest(tokens: Tensor) -> bytes:
+    """SHA-256 of the numbers of image tokens (N, C)."""
     data = tokens.detach().contiguous().cpu().view(torch.uint8)
     return hashlib.sha256(data.numpy().data).digest()

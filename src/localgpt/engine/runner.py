@@ -6,82 +6,24 @@ Shape legend: T new tokens, N image tokens, C width, B sequences, V vocabulary.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence as Ids
 from collections.abc import Sequence as Many
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from localgpt.engine.exactness import RowPlan, plan_rows
 from localgpt.engine.prefixes import BLOCK_LEN, PrefixCache
+from localgpt.engine.runner_protocol import CachedDecoder, SlotCache
 from localgpt.engine.sequence import Sequence
 from localgpt.errors import ConfigError
 from localgpt.media.text.vocabulary import IMAGE_ID
-from localgpt.models.decoder import DecoderConfig
 from localgpt.nn.kv_cache import KVCache
 
 __all__ = ["CachedDecoder", "ModelRunner", "SlotCache", "one_slot", "piece_tokens"]
 
 IMAGE_MODALITY = 1
 PIECE_TOKENS = 256
-
-
-class SlotCache(Protocol):
-    """What the engine knows of a cache: its sizes."""
-
-    @property
-    def num_slots(self) -> int:
-        """Sequences at once."""
-        ...
-
-    @property
-    def context_len(self) -> int:
-        """Positions of each."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes reserved."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of keys and values."""
-        ...
-
-
-class CachedDecoder(Protocol):
-    """What the engine asks of a decoder: `models.decoder.Decoder`, or one of another backend.
-
-    A decoder is only ever given caches that it made itself.
-    """
-
-    @property
-    def config(self) -> DecoderConfig:
-        """Its shape."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where its embeddings and logits are."""
-        ...
-
-    def embed(self, token_ids: Tensor) -> Tensor:
-        """(B, T) int64 to (B, T, C)."""
-        ...
-
-    def prefill(
-        self, embeddings: Tensor, modality: Tensor | None, cache: Any, *, slot: int, start: int
-    ) -> Tensor:
-        """(T, C) into positions start, start + 1, ... of a slot; (V,) logits after the last."""
-        ...
-
-    def decode_step(self, token_ids: Tensor, cache: Any, slots: Tensor, lengths: Tensor) -> Tensor:
-        """(B,) latest tokens to (B, V) logits."""
-        ...
-
-    def new_cache(self, num_slots: int, *, dtype: torch.dtype, device: torch.device | str) -> SlotCache:
-        """An empty cache."""
-        ...
 
 
 class ModelRunner:
@@ -97,6 +39,7 @@ class ModelRunner:
         prefixes: what is kept of prompts; None keeps nothing. With it, pieces must be whole blocks of it, and
             one block each where a row's result depends on how many are computed beside it, so that a prompt
             whose beginning is known is computed as it would be otherwise.
+        checks_drafts: find out in which batches drafts can be checked, and keep to them; see `exactness`.
 
     Raises:
         ConfigError: the cache, or the length of pieces, does not go with `prefixes`.
@@ -109,6 +52,7 @@ class ModelRunner:
         num_slots: int,
         prefill_tokens: int = PIECE_TOKENS,
         prefixes: PrefixCache | None = None,
+        checks_drafts: bool = False,
     ) -> None:
         self.decoder = decoder
         self.prefill_tokens = prefill_tokens
@@ -118,6 +62,7 @@ class ModelRunner:
             self._check_prefixes()
         self.device, self.dtype = decoder.device, self.cache.dtype
         self._most_cached = [0] * num_slots
+        self.row_plan: RowPlan | None = plan_rows(decoder, self.cache) if checks_drafts else None
 
     @property
     def context_len(self) -> int:
@@ -142,12 +87,12 @@ class ModelRunner:
         if sequence.num_cached == 0 and self._prefixes is not None:
             assert isinstance(self.cache, KVCache)
             sequence.num_reused = self._prefixes.fill(sequence, self.cache)
-            self._advance(sequence, sequence.num_reused)
+            self.advance(sequence, sequence.num_reused)
         start = sequence.num_cached
         end = min(start + self.prefill_tokens, sequence.num_prompt_tokens)
         embeddings, modality = self._inputs(sequence, start, end)
         logits = self.decoder.prefill(embeddings, modality, self.cache, slot=sequence.slot, start=start)
-        self._advance(sequence, end - start)
+        self.advance(sequence, end - start)
         sequence.prefill_s += time.monotonic() - began_s
         return logits if end == sequence.num_prompt_tokens else None
 
@@ -158,15 +103,36 @@ class ModelRunner:
             self._prefixes.publish(sequence, self.cache)
 
     @torch.inference_mode()
-    def decode(self, sequences: Many[Sequence]) -> Tensor:
-        """Read the latest token of each of B sequences; (B, V) logits of their next ones."""
-        token_ids = torch.tensor([s.last_token_id for s in sequences], device=self.device)
-        slots = torch.tensor([s.slot for s in sequences])
-        lengths = torch.tensor([s.num_cached for s in sequences])
-        logits = self.decoder.decode_step(token_ids, self.cache, slots, lengths)
-        for sequence in sequences:
-            self._advance(sequence, 1)
-        return logits
+    def decode(self, sequences: Many[Sequence], drafts: Many[Ids[int]] | None = None) -> list[Tensor]:
+        """Read the latest token of each sequence, and the first tokens of a draft of what comes next.
+
+        Args:
+            sequences: those to go on with.
+            drafts: of each, tokens that may follow its latest one; None for none.
+
+        Returns:
+            Of each sequence (1 + D, V) logits: of its next token, and of that after each of D drafted ones.
+            `advance` tells how many of them count.
+        """
+        drafts = drafts or [()] * len(sequences)
+        rows = [
+            (token_id, sequence.slot, sequence.num_cached + number)
+            for sequence, draft in zip(sequences, drafts, strict=True)
+            for number, token_id in enumerate((sequence.last_token_id, *draft))
+        ]
+        most = len(rows) if self.row_plan is None else self.row_plan.most_rows
+        parts = [self._decode_rows(rows[start : start + most]) for start in range(0, len(rows), most)]
+        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return list(torch.split(logits, [1 + len(draft) for draft in drafts]))
+
+    def _decode_rows(self, rows: list[tuple[int, int | None, int]]) -> Tensor:
+        """(B, V) logits after B tokens at (slot, position) each."""
+        num_rows = len(rows)
+        if self.row_plan is not None and self.row_plan.is_fixed:  # the last one again: writes the same again
+            rows = rows + [rows[-1]] * (self.row_plan.most_rows - num_rows)
+        token_ids, slots, positions = (torch.tensor(column) for column in zip(*rows, strict=True))
+        logits = self.decoder.decode_step(token_ids.to(self.device), self.cache, slots, positions)
+        return logits[:num_rows]
 
     def _check_prefixes(self) -> None:
         if not isinstance(self.cache, KVCache):
@@ -180,7 +146,8 @@ class ModelRunner:
                 f"{' or a multiple of it' if is_exact else ''}, since prompts are kept in such blocks"
             )
 
-    def _advance(self, sequence: Sequence, num_tokens: int) -> None:
+    def advance(self, sequence: Sequence, num_tokens: int) -> None:
+        """Count so many more positions of a sequence as filled."""
         assert sequence.slot is not None
         sequence.num_cached += num_tokens
         self._most_cached[sequence.slot] = max(self._most_cached[sequence.slot], sequence.num_cached)

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from localgpt.engine.drafts import Draft
 from localgpt.engine.stopping import StopFilter, is_going_in_circles
 from localgpt.errors import InputError, LocalGPTError
 from localgpt.sampling.grammar import Grammar, GrammarState
@@ -84,6 +85,7 @@ class Sequence:
         self.num_reused = 0  # of these, how many were known from an earlier prompt
         self.prefill_s = 0.0  # what reading the others took
         self.answer_ids: list[int] = []
+        self.draft = Draft()
         self.finish_reason: FinishReason | None = None
         self.is_loop = False
         self._is_call = False

@@ -37,7 +37,7 @@ from localgpt.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from localgpt.engine.prefixes import PrefixCache
-    from localgpt.engine.runner import ModelRunner
+    from localgpt.engine.runner import ModelRunner, SlotCache
     from localgpt.runtime.models import Models
     from localgpt.runtime.pictures import PictureReader, TokenCache
 
@@ -102,6 +102,11 @@ class Holdings:
         for name, nbytes in weights.items():
             self.ledger.hold(name, pieces=(Piece(name=name, nbytes=nbytes),))
         self.num_slots = self._fitting_slots(max_batch_size)
+
+    @property
+    def slot(self) -> SlotCache:
+        """The cache of one sequence, empty."""
+        return self._slot
 
     def register(self, runner: ModelRunner) -> None:
         """Enter the cache, once it is made."""

@@ -31,7 +31,6 @@ from torch import Tensor
 
 from localgpt.engine.async_engine import AsyncEngine, within
 from localgpt.engine.engine import Engine
-from localgpt.engine.runner import ModelRunner, piece_tokens
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.media.text.tokenizer import StreamDecoder
@@ -52,7 +51,7 @@ from localgpt.runtime.questions import (
     question_of,
     rules_of,
 )
-from localgpt.runtime.remembering import CacheOptions, make_prefixes
+from localgpt.runtime.remembering import CacheOptions, make_kept
 from localgpt.runtime.texts import TextEmbedder
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.sampling.tokens import check_logit_bias
@@ -127,16 +126,12 @@ class LocalService:
         self._family = family
         self._device = device or str(family.decoder.device)
         self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory, place=self._device)
-        self.notices = (*notices, *self._holdings.notices)
-        self._prefixes = make_prefixes(family.decoder, self._holdings.ledger, cache or CacheOptions())
-        self._runner = ModelRunner(
-            family.decoder,
-            num_slots=self._holdings.num_slots,
-            prefill_tokens=piece_tokens(family.decoder, keeps_prompts=self._prefixes is not None),
-            prefixes=self._prefixes,
-        )
+        kept = make_kept(family.decoder, self._holdings, cache or CacheOptions(), self._device)
+        self._runner, self._prefixes = kept.runner, kept.prefixes
+        self.notices = (*notices, *self._holdings.notices, *kept.notices)
         self._holdings.register(self._runner)
-        self._engine = AsyncEngine(Engine(self._runner, partial(StreamDecoder, family.tokenizer)))
+        new_stream = partial(StreamDecoder, family.tokenizer)
+        self._engine = AsyncEngine(Engine(self._runner, new_stream, answers=kept.answers))
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
             self._pictures = PictureReader(family.encoder, family.projector, keep=keep)

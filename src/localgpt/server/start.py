@@ -116,7 +116,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             memory=MemoryOptions(
                 budget_mib=settings.memory_budget_mib, peaks_file=data_folder(settings) / PEAKS_FILE
             ),
-            cache=CacheOptions(prompt_mib=settings.prompt_cache_mib),
+            cache=CacheOptions(prompt_mib=settings.prompt_cache_mib, keeps_answers=settings.use_cache),
         )
         plan = plan_load(options)
         upstreams = read_upstreams(settings.upstreams, os.environ)
@@ -153,8 +153,6 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
 def _notices_of(settings: Settings) -> list[str]:
     """What was asked for and is not there yet, or should not be forgotten, in words."""
     notices = []
-    if settings.use_cache:
-        notices.append("use_cache has no effect yet: repeated questions are answered anew")
     if settings.enable_voice and "enable_voice" in settings.model_fields_set:
         notices.append("voice is not installed in this version; chat and pictures work")
     if settings.log_prompts:

@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 WEB := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
-BUILD_INPUTS := pyproject.toml $(wildcard hatch_build.py) $(WEB)
+KERNEL := $(wildcard src/localgpt/compute/native/source/*)
+BUILD_INPUTS := pyproject.toml $(wildcard hatch_build.py) $(WEB) $(KERNEL)
 CHECK_PAGE = test -f src/localgpt/server/static/index.html \
 	|| echo "The page could not be built (npm needs its registry once). The API works; make page tries again."
 
@@ -93,6 +94,7 @@ page: | $(BIN)/python ## build the web page again
 
 clean: ## remove what was built, but keep .venv
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis web/dist src/localgpt/server/static
+	rm -rf src/localgpt/compute/native/built
 	rm -f $(VENV)/.installed $(VENV)/.installed-dev
 	find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,31 +1,40 @@
-"""Builds the page into the package: `npm ci` and `vite build` in web/, with the Node.js of a wheel.
+"""Builds the page and the decoding kernel into the package.
+
+The page: `npm ci` and `vite build` in web/, with the Node.js of a wheel.
 
 A wheel also gets weights/ as package data; an editable install reads them where they are. The page is built
 for wheels and for editable installs alike. It is skipped, with a message, when there is no web/ (an sdist
 that already holds the built page) or when the built page is newer than its sources. An editable install
 without access to a package registry goes on without the page and says so; a wheel is never made without it.
+
+The kernel: `localgpt.compute.native.compiling`, with the C++ compiler of this machine. Where there is none,
+or it fails, LocalGPT is installed without: the CPU then decodes in torch, and `localgpt doctor` says so. A
+wheel with the kernel is one for this platform.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STATIC = Path("src/localgpt/server/static")
+COMPILING = Path("src/localgpt/compute/native/compiling.py")
 NOT_SOURCES = ("node_modules", "dist")
 
 
-class PageBuildHook(BuildHookInterface[Any]):
+class PackageBuildHook(BuildHookInterface[Any]):
     """The hatchling hook; its name in pyproject.toml is `custom`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the page unless it is there and current.
+        """Build the page and the kernel unless they are there and current.
 
         Args:
             version: "standard", or "editable" for an editable install.
@@ -35,6 +44,31 @@ class PageBuildHook(BuildHookInterface[Any]):
             SystemExit: a wheel was asked for and the page cannot be built.
         """
         root = Path(self.root)
+        if self.target_name == "wheel" and self._build_kernel(root) and version == "standard":
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        self._build_page(root, version, build_data)
+
+    def _build_kernel(self, root: Path) -> bool:
+        """Whether the kernel is there, built if it must be."""
+        spec = importlib.util.spec_from_file_location("compiling", root / COMPILING)
+        assert spec is not None and spec.loader is not None
+        compiling = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(compiling)
+        library = compiling.library_path()
+        if compiling.is_current(library):
+            self.app.display_info("kernel: already built and newer than its sources")
+            return True
+        try:
+            paths = compiling.compile_library(library)
+        except (compiling.CompileError, OSError) as error:
+            library.unlink(missing_ok=True)  # of other sources
+            self.app.display_warning(f"kernel: not built ({error}). The CPU decodes in torch, more slowly")
+            return False
+        self.app.display_info(f"kernel: built for {', '.join(paths)}")
+        return True
+
+    def _build_page(self, root: Path, version: str, build_data: dict[str, Any]) -> None:
         web, static = root / "web", root / STATIC
         if self.target_name == "wheel" and version == "standard":
             build_data["force_include"][str(root / "weights")] = "localgpt/weights"

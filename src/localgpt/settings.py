@@ -41,6 +41,7 @@ CONFIG_KEYS: Mapping[str, str] = {
     "enable语音": "enable_voice",
     "enable_voice": "enable_voice",
     "fp16": "fp16",
+    "cpu_kernel": "cpu_kernel",
     "use_cache": "use_cache",
     "prompt_cache_mib": "prompt_cache_mib",
     "data_dir": "data_dir",
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     fp16: bool = False
     use_cache: bool = False  # answer the same question quicker the next time
+    cpu_kernel: Literal["auto", "off"] = "auto"  # off: decode on the CPU in torch, not in our own kernel
     prompt_cache_mib: int = Field(default=256, ge=0, le=1 << 24)  # of prompts read before; 0 keeps none
     max_batch_size: int = Field(default=4, ge=1, le=64)
     memory_budget_mib: int | None = Field(

@@ -130,10 +130,13 @@ def test_doctor_runs_a_kernel_on_each_device(run: Run, tmp_path: Path) -> None:
     assert kinds | report["missing"].keys() == {"cuda", "rocm", "mps", "cpu", "opencl"}
     assert not kinds & report["missing"].keys() and all(report["missing"].values())
     assert report["int8"]["works"]
+    decoder = report["decoder"]
+    assert decoder["works"] or decoder["missing"]
+    assert decoder["setting"] == "auto" and not decoder["detail"]
     assert report["weights"]["found"] and report["data_folder"] == "state"
     assert not (tmp_path / "state").exists()  # looks, changes nothing
     text = run("doctor").out
-    assert "int8 kernel" in text and "rocm         none: this torch" in text
+    assert "\ndecoding     " in text and "int8 kernel" in text and "rocm         none: this torch" in text
     lost = run("doctor", "--json", "--model", "nowhere").json
     assert not lost["weights"]["found"] and any("nowhere" in problem for problem in lost["problems"])
 

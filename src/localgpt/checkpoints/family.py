@@ -27,6 +27,7 @@ from localgpt.nn.linear import Int8Embedding, Int8Linear, Linear, dequantize_wei
 __all__ = [
     "Family",
     "FamilyInfo",
+    "build_encoder",
     "build_projector",
     "load_family",
     "read_info",
@@ -78,7 +79,7 @@ def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
         raise CheckpointError(f"{path}: the family {layout.id} has no decoder; nothing could answer")
     try:
         decoder = _build_decoder(layout.configs["decoder"], tensors["decoder"], keep_int8, floating)
-        encoder, projector = _build_encoder(layout.configs.get("encoder"), tensors.get("encoder"), floating)
+        encoder, projector = build_encoder(layout.configs.get("encoder"), tensors.get("encoder"), floating)
     except (CheckpointError, KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: the weights do not fit their config ({reason})") from None
@@ -124,9 +125,10 @@ def _build_decoder(
     return decoder
 
 
-def _build_encoder(
+def build_encoder(
     config: dict[str, Any] | None, tensors: dict[str, Tensor] | None, dtype: torch.dtype
 ) -> tuple[JointEncoder | None, Projector | None]:
+    """The member "encoder", if a family has it, on the CPU; errors are torch's and Python's."""
     if config is None or tensors is None:
         return None, None
     encoder = _on_meta(JointEncoder, EncoderConfig.from_dict(config["encoder"]))

@@ -21,7 +21,7 @@ import typer
 
 from localgpt.cli.console import print_json, progress, write_text
 from localgpt.cli.options import DeviceOption, JsonOption, ModelOption, settings_of
-from localgpt.errors import ConfigError
+from localgpt.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     from localgpt.engine.runner import CachedDecoder
@@ -92,6 +92,7 @@ def decode(
         "device": place,
         "weights": "random" if random else pair.name,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "kernel": pair.kernel,
         "torch": torch.__version__,
         "transformers": _require_transformers(),
         "load_average": load_before and [round(value, 2) for value in load_before],
@@ -108,9 +109,14 @@ class _Pair:
     """The same decoder twice."""
 
     name: str
-    int8: Decoder
+    int8: CachedDecoder  # the one that answers here
     float32: Decoder
     tokenizer: Tokenizer | None
+
+    @property
+    def kernel(self) -> str:
+        """What decodes in int8: an instruction set of our kernel, or "torch"."""
+        return getattr(self.int8, "path", "torch")
 
 
 def _loaded_pair(model: str | None) -> _Pair:
@@ -118,15 +124,16 @@ def _loaded_pair(model: str | None) -> _Pair:
 
     from localgpt.checkpoints import load_family, resolve_family
 
-    path = resolve_family(model)
-    family = load_family(path)
-    float32 = load_family(path, dtype=torch.float32).decoder
-    return _Pair(name=family.info.id, int8=family.decoder, float32=float32, tokenizer=family.tokenizer)
+    float32 = load_family(resolve_family(model), dtype=torch.float32)
+    int8 = _decoder_on("cpu", model)
+    return _Pair(name=float32.info.id, int8=int8, float32=float32.decoder, tokenizer=float32.tokenizer)
 
 
 def _random_pair() -> _Pair:
     import torch
 
+    from localgpt.compute.native.check import int8_tensors
+    from localgpt.compute.native.decoder import NativeDecoder
     from localgpt.models.decoder import Decoder, DecoderConfig
     from localgpt.nn.linear import quantize_
 
@@ -135,8 +142,12 @@ def _random_pair() -> _Pair:
     for parameter in float32.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.02, generator=generator)
-    int8 = copy.deepcopy(float32)
-    quantize_(int8)
+    int8: CachedDecoder
+    try:
+        int8 = NativeDecoder(float32.config, int8_tensors(float32))
+    except BackendError:  # not compiled here
+        int8 = plain = copy.deepcopy(float32)
+        quantize_(plain)
     return _Pair(name="random", int8=int8, float32=float32, tokenizer=None)
 
 
@@ -289,6 +300,7 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
         f"int8 is {report['ratio']} times transformers.",
         f"{report['tokens']} tokens after {report['prompt_tokens']}, median of {report['rounds']} rounds, "
         f"{report['threads']} threads, {report['weights']} weights, load average {load}, {report['cpu']}, "
+        f"kernel {report['kernel']}, "
         f"torch {report['torch']}, transformers {report['transformers']}",
     ]
 

@@ -39,7 +39,7 @@ def doctor(
     from localgpt.settings import data_folder
 
     settings = settings_of(model=model, upstreams=upstream_values(upstreams), data_dir=data_dir)
-    report = _software() | _hardware() | _weights(settings.model) | _upstreams(settings)
+    report = _software() | _hardware(settings.cpu_kernel) | _weights(settings.model) | _upstreams(settings)
     report["page_built"] = _page_is_built()
     report["data_folder"] = str(data_folder(settings))
     report["problems"] = _problems(report)
@@ -70,10 +70,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _hardware() -> dict[str, Any]:
+def _hardware(cpu_kernel: str) -> dict[str, Any]:
     import torch
 
     from localgpt.compute import all_backends, check_int8, int8_kernel
+    from localgpt.compute.native.check import check_kernel
 
     found = [(backend, backend.find()) for backend in all_backends()]
     devices = [
@@ -87,6 +88,7 @@ def _hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "memory_bytes": memory_bytes("SC_PHYS_PAGES"),
         "free_memory_bytes": memory_bytes("SC_AVPHYS_PAGES"),
+        "decoder": asdict(check_kernel()) | {"setting": cpu_kernel},
         "int8": {"kernel": int8_kernel(), **asdict(check_int8())},
         "devices": devices,
         "missing": {backend.kind: kind.missing for backend, kind in found if kind.missing},
@@ -123,6 +125,10 @@ def _problems(report: dict[str, Any]) -> list[str]:
         for device in report["devices"]
         if not device["works"]
     ]
+    if report["decoder"]["detail"]:
+        problems.append(
+            f"the decoding kernel is wrong ({report['decoder']['detail']}); set LOCALGPT_CPU_KERNEL=off"
+        )
     if not report["int8"]["works"]:
         problems.append(f"the int8 kernel is wrong: {report['int8']['detail']}")
     if not report["weights"]["found"]:
@@ -150,6 +156,7 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
         ("torch", report["torch"]),
         ("CPU", f"{report['cpu']}, {report['cores']} cores, {report['threads']} threads used"),
         ("memory", memory),
+        ("decoding", _decoding(report["decoder"])),
         ("int8 kernel", f"{int8['kernel']}: {_verdict(int8)}"),
     ]
     for device in report["devices"]:
@@ -176,6 +183,14 @@ def _gguf_row(version: str | None) -> str:
     if version is None:
         return "no llama.cpp for GGUF models; pip install 'localgpt[gguf]' builds it"
     return f"llama-cpp-python {version}"
+
+
+def _decoding(check: dict[str, Any]) -> str:
+    """What decodes on the CPU, and why it is not the kernel."""
+    if check["missing"]:
+        return f"in torch: {check['missing']}"
+    kernel = f"our kernel, {check['paths'][0]} (of {', '.join(check['paths'])}): {_verdict(check)}"
+    return kernel if check["setting"] == "auto" else f"in torch: LOCALGPT_CPU_KERNEL is off; {kernel}"
 
 
 def _verdict(check: dict[str, Any]) -> str:

@@ -66,6 +66,7 @@ class Session:
             model=settings.model,
             device=settings.device,
             fp16=settings.fp16,
+            cpu_kernel=settings.cpu_kernel == "auto",
             max_batch_size=1,
             memory=MemoryOptions(budget_mib=settings.memory_budget_mib),
             cache=CacheOptions(

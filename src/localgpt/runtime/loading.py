@@ -17,7 +17,9 @@ import torch
 
 from localgpt.checkpoints import load_family, read_layout, resolve_family
 from localgpt.compute import resolve_device
+from localgpt.compute.native.loading import load_native_family
 from localgpt.compute.opencl.loading import load_opencl_family
+from localgpt.errors import BackendError
 from localgpt.nn.linear import hear_deprecations
 from localgpt.runtime.holdings import MemoryOptions
 from localgpt.runtime.local import LocalService
@@ -39,6 +41,7 @@ class LoadOptions:
     device: str = "auto"
     fp16: bool = False
     max_batch_size: int = 4
+    cpu_kernel: bool = True  # decode on the CPU in C++ where it can; False: in torch
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
 
@@ -52,6 +55,7 @@ class LoadPlan:
     dtype: torch.dtype | None  # None: int8 on the CPU and in OpenCL, bfloat16 elsewhere
     max_batch_size: int
     notices: tuple[str, ...]  # what differs from what was asked for
+    cpu_kernel: bool = True
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
 
@@ -79,6 +83,7 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         dtype=dtype,
         max_batch_size=options.max_batch_size,
         notices=tuple(notices),
+        cpu_kernel=options.cpu_kernel,
         memory=options.memory,
         cache=options.cache,
     )
@@ -109,6 +114,11 @@ def load_models(plan: LoadPlan) -> Models:
     """
     if plan.device.startswith("opencl"):
         return load_opencl_family(plan.path, plan.device)
+    if plan.device == "cpu" and plan.dtype is None and plan.cpu_kernel:
+        try:
+            return load_native_family(plan.path)
+        except BackendError as error:
+            logger.info("decoding in torch: %s", error)
     return load_family(plan.path, device=plan.device, dtype=plan.dtype)
 
 

@@ -112,6 +112,7 @@ def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: C
             model=settings.model,
             device=settings.device,
             fp16=settings.fp16,
+            cpu_kernel=settings.cpu_kernel == "auto",
             max_batch_size=settings.max_batch_size,
             memory=MemoryOptions(
                 budget_mib=settings.memory_budget_mib, peaks_file=data_folder(settings) / PEAKS_FILE

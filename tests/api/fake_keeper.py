@@ -51,6 +51,12 @@ def a_model(id: str, repo: str, job: str | None = "chat", **values: object) -> K
     return replace(model, **values)  # type: ignore[arg-type]
 
 
+def a_stranger(repo: str, **values: object) -> KnownModel:
+    """A model that the catalogue does not know."""
+    unknown = dict.fromkeys(("num_params", "download_bytes", "context_len", "fits", "lacking_bytes"))
+    return a_model(repo, repo, None, notes={}, memory_bytes={}, commercial=None, **unknown, **values)
+
+
 def some_models() -> tuple[KnownModel, ...]:
     """Kept, broken off, gated, too large, not run here, non-commercial, and outside the catalogue."""
     half = BrokenOffPull(revision=COMMIT, requested="main", total_bytes=4 * GB, here_bytes=GB)
@@ -61,7 +67,7 @@ def some_models() -> tuple[KnownModel, ...]:
         a_model("qwen3-32b", "Qwen/Qwen3-32B", fits=None, lacking_bytes=15 * GIB, num_params=32 * GB),
         a_model("sdxl", "stabilityai/sdxl", "paint", licence="openrail++", runs=False, context_len=None),
         a_model("mms-tts-eng", "facebook/mms-tts-eng", "speak", commercial=False, licence="CC-BY-NC-4.0"),
-        a_model("maker/tiny", "maker/tiny", None, notes={}, memory_bytes={}, copies=(a_copy(80 * MIB),)),
+        a_stranger("maker/tiny", copies=(a_copy(80 * MIB),)),
     )
 
 
@@ -87,7 +93,7 @@ class FakeKeeper:
             models=self.models,
             folder="/data/models",
             free_bytes=100 * GIB,
-            hub=None if self.offline_reason else "huggingface.co",
+            hub=None if self.offline_reason else "https://huggingface.co",
             offline_reason=self.offline_reason,
             has_token=self.has_token,
         )

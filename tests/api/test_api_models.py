@@ -65,7 +65,7 @@ async def test_the_catalogue_is_joined_with_what_is_kept(
     assert about == {
         "free_bytes": 100 * GIB,
         "memory_bytes": service.memory.total_bytes,
-        "hub": "huggingface.co",
+        "hub": "https://huggingface.co",
         "has_token": False,
         "is_admin": True,
         "pull_refusal": None,

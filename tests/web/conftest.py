@@ -19,6 +19,7 @@ from localgpt.server.gateway import STATIC_DIR
 from localgpt.server.running import Server, address_of, bind
 from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
+from tests.api.fake_keeper import FakeKeeper
 from tests.api.fake_service import FakeService
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -35,6 +36,7 @@ class LiveServer:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.service = FakeService()
+        self.keeper = FakeKeeper(is_live=True)
         chosen = Settings(data_dir=folder, **settings)
         listener = bind("127.0.0.1", 0)
         self.url = address_of(listener)
@@ -47,7 +49,7 @@ class LiveServer:
 
     async def _run(self, chosen: Settings, listener: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
-        app = create_app(chosen, self.service, store=await open_store(chosen))
+        app = create_app(chosen, self.service, store=await open_store(chosen), keeper=self.keeper)
         self._server = Server(app, on_listening=self._started.set)
         await self._server.serve(sockets=[listener])
 
@@ -60,6 +62,10 @@ class LiveServer:
         gate, self.service.gate = self.service.gate, None
         assert gate is not None
         self._loop.call_soon_threadsafe(gate.set)
+
+    def work(self, repo: str, **values: Any) -> None:
+        """Let the work on a model come further."""
+        self._loop.call_soon_threadsafe(lambda: self.keeper.change(repo, **values))
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """What the page's own API answers."""

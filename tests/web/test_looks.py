@@ -76,7 +76,7 @@ def test_phone(visit: Visit, live: LiveServer) -> None:
     page.locator(OPEN).click()
     expect(page.locator(".sidebar")).to_be_hidden()
     page.get_by_role("button", name="Open the list of conversations").click()
-    for part in ("General", "Answers", "Data", "Keys", "Help"):
+    for part in ("General", "Answers", "Models", "Data", "Keys", "Help"):
         settings(page, part)
         assert page.evaluate("document.querySelector('.settings').scrollWidth") <= 360
     page.keyboard.press("Escape")

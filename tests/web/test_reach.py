@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from localgpt.errors import InputError
+from localgpt.errors import GatedModelError, InputError
 from tests.web.conftest import LiveServer, Visit
 from tests.web.steps import BOX, LAST_ANSWER, OPEN, act, converse, give_file, png, say, settings
 
@@ -78,11 +78,30 @@ def test_axe_finds_nothing_serious(
     act(page, "Look at this", "Rename")
     examine(page, "renaming")
     page.keyboard.press("Escape")
-    for part in ("General", "Answers", "Data", "Keys", "Help"):
+    for part in ("General", "Answers", "Models", "Data", "Keys", "Help"):
         settings(page, part)
         examine(page, f"settings, {part}")
+    settings(page, "Models").get_by_role("button", name="Go on: qwen3-1.7b").click()
+    expect(page.get_by_text("Asking the hub")).to_be_visible()
+    live.work("Qwen/Qwen3-1.7B", total_bytes=100, here_bytes=40, bytes_per_s=1e6, file="a", num_parts=2)
+    page.get_by_role("button", name="Fetch: llama-3.2-3b").click()
+    expect(page.get_by_text("Asking the hub")).to_be_visible()
+    live.work("meta-llama/Llama-3.2-3B", state="failed", error=GatedModelError("accept the terms"))
+    expect(page.get_by_text("Its makers want their terms accepted")).to_be_visible()
+    examine(page, "models under way")
     settings(page, "Data").get_by_role("button", name="Delete all").click()
     examine(page, "confirmation")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_on_a_choice_of_models(live: LiveServer, visitor: Callable[..., Visit], scheme: str) -> None:
+    live.call("PUT", "settings", {"model": "gone/model"})
+    page = visitor(live.url, color_scheme=scheme).page
+    expect(page.get_by_text("gone/model is not here any more")).to_be_visible()
+    examine(page, "a model that is gone")
+    page.locator(".chip").click()
+    expect(page.get_by_role("group", name="Will answer the new chat")).to_be_visible()
+    examine(page, "choice of models")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

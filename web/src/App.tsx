@@ -3,9 +3,11 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Attachment, Settings } from "./api/types";
 import { Composer } from "./chat/Composer";
+import { MissingModel } from "./chat/MissingModel";
+import { Privacy } from "./chat/Privacy";
 import { Thread } from "./chat/Thread";
 import { Welcome } from "./chat/Welcome";
-import { fill, htmlLang, isRemote, words, WordsContext } from "./i18n";
+import { fill, htmlLang, words, WordsContext } from "./i18n";
 import { Chip } from "./panel/Chip";
 import { Sidebar } from "./sidebar/Sidebar";
 import { beginSession } from "./start";
@@ -27,7 +29,7 @@ const loadLightbox = () => import("./chat/Lightbox").then((part) => part.Lightbo
 
 const darkQuery = matchMedia("(prefers-color-scheme: dark)");
 
-type Over = { kind: "settings" | "tour" } | { kind: "picture"; attachment: Attachment } | null;
+type Over = { kind: "settings"; part: string } | { kind: "tour" } | { kind: "picture"; attachment: Attachment } | null;
 
 export function App() {
   const { language, theme, saved } = useStore(settings);
@@ -76,6 +78,7 @@ export function App() {
     if (saved.show_tour && !asksKey) setOver({ kind: "tour" });
   }, [saved.show_tour, asksKey]);
 
+  const showSettings = (part = "general") => setOver({ kind: "settings", part });
   const change = (patch: Partial<Settings>) => {
     changeSettings(patch).catch((error: unknown) => say(fill(t.settingFailed, { why: wordsOfError(error, t) })));
   };
@@ -122,7 +125,7 @@ export function App() {
       setIsDrawerOpen(matchMedia("(max-width: 46rem)").matches);
       requestAnimationFrame(() => searchBox.current?.focus());
     },
-    settings: () => setOver({ kind: "settings" }),
+    settings: () => showSettings(),
     focus: () => input.current?.focus(),
     escape: () => (isDrawerOpen ? closeDrawer() : stop()),
     isBlocked: over !== null || asksKey,
@@ -143,7 +146,7 @@ export function App() {
         onRemoved={forget}
         onClose={closeDrawer}
         onSettings={() => {
-          setOver({ kind: "settings" });
+          showSettings();
           closeDrawer();
         }}
         onLanguage={() => change({ language: language === "en" ? "zh" : "en" })}
@@ -162,7 +165,7 @@ export function App() {
           >
             <Menu />
           </button>
-          <Chip language={language} />
+          <Chip language={language} onModels={() => showSettings("models")} />
           {thread ? (
             <h1 class="thread-title" dir="auto">
               {title}
@@ -187,6 +190,7 @@ export function App() {
               {t.errorOffline}
             </p>
           ) : null}
+          <MissingModel thread={thread} onModels={() => showSettings("models")} />
           <Composer
             isBusy={isBusy}
             isReady={isReady}
@@ -199,7 +203,7 @@ export function App() {
           <p class="foot">
             <Lock />
             <span>
-              {isRemote ? t.privateRemote : t.private} · {t.canBeWrong}
+              <Privacy thread={thread} /> · {t.canBeWrong}
             </span>
           </p>
         </div>
@@ -209,7 +213,7 @@ export function App() {
       {over?.kind === "settings" ? (
         <Lazy
           load={loadSettingsDialog}
-          own={{ language, onClose: () => setOver(null), onTour: showTour }}
+          own={{ language, part: over.part, onClose: () => setOver(null), onTour: showTour }}
           onFailed={onPartFailed}
         />
       ) : null}

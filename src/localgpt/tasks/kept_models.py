@@ -83,7 +83,7 @@ class Survey:
     models: tuple[KnownModel, ...]
     folder: str
     free_bytes: int  # on the disk of that folder
-    hub: str | None  # the host that models come from; None when offline
+    hub: str | None  # the address that models come from; None when offline
     offline_reason: str | None  # why nothing can be pulled, in a sentence
     has_token: bool  # of the hub, for gated models
 

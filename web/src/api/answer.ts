@@ -15,7 +15,7 @@ export interface AnswerEvents {
 }
 
 interface Chunk {
-  error?: { message?: string };
+  error?: { message?: string; code?: string | null };
   choices?: { delta?: { content?: string | null }; finish_reason?: string | null }[];
   localgpt?: { notices?: string[] };
 }
@@ -33,7 +33,7 @@ export async function streamAnswer(
     for await (const data of readEvents(response.body!)) {
       if (data === "[DONE]") break;
       const chunk = JSON.parse(data) as Chunk;
-      if (chunk.error) throw new ApiError("refused", chunk.error.message ?? "");
+      if (chunk.error) throw new ApiError("refused", chunk.error.message ?? "", null, chunk.error.code ?? null);
       if (chunk.localgpt?.notices?.length) events.onNotices(chunk.localgpt.notices);
       const choice = chunk.choices?.[0];
       if (choice?.delta?.content) events.onText(choice.delta.content);

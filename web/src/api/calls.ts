@@ -5,10 +5,12 @@ import type {
   Attachment,
   Conversation,
   DataFigures,
+  Job,
   KeyEntry,
   Limits,
   Memory,
   Message,
+  OpenModels,
   Page,
   Role,
   Session,
@@ -37,11 +39,11 @@ export function listConversations(
   return ask("GET", `/api/conversations?${params}`, undefined, signal);
 }
 
-export const createConversation = (id: string, title: string) =>
-  ask<Conversation>("POST", "/api/conversations", { id, title });
+export const createConversation = (id: string, title: string, model: string | null) =>
+  ask<Conversation>("POST", "/api/conversations", { id, title, model });
 export const getConversation = (id: string, signal?: AbortSignal) =>
   ask<Conversation & { messages: Message[] }>("GET", conversationPath(id), undefined, signal);
-export const patchConversation = (id: string, patch: { title?: string; leaf?: string }) =>
+export const patchConversation = (id: string, patch: { title?: string; leaf?: string; model?: string }) =>
   ask<Conversation>("PATCH", conversationPath(id), patch);
 /** `keepalive` lets the request outlive the page. */
 export const deleteConversation = (id: string, keepalive = false) =>
@@ -70,6 +72,17 @@ export const listKeys = () => ask<{ data: KeyEntry[] }>("GET", "/api/keys");
 export const createKey = (name: string, role: Role, limits: Limits, takeOver: boolean) =>
   ask<KeyEntry & { key: string }>("POST", "/api/keys", { name, role, limits, take_over: takeOver });
 export const revokeKey = (id: string) => request("DELETE", `/api/keys/${enc(id)}`);
+
+/** Every name that may be asked for, aliases too. */
+export const listNames = () => ask<{ data: { id: string }[] }>("GET", "/v1/models");
+
+export const getOpenModels = () => ask<OpenModels>("GET", "/api/models");
+export const pullModel = (model: string) => ask<Job>("POST", "/api/models/pull", { model });
+export const verifyModel = (model: string) => ask<Job>("POST", "/api/models/verify", { model });
+export const cancelWork = (model: string) => ask<Job>("POST", "/api/models/cancel", { model });
+export const removeModel = (model: string) =>
+  ask<{ model: string; bytes: number }>("DELETE", `/api/models/${model.split("/").map(enc).join("/")}`);
+export const watchModels = (signal: AbortSignal) => request("GET", "/api/models/events", undefined, { signal });
 
 export const getData = () => ask<DataFigures>("GET", "/api/data");
 /** Conversations, pictures and kept responses; settings and keys stay. */

@@ -16,6 +16,14 @@ export class ApiError extends Error {
 
 const KIND_OF_STATUS: Record<number, FailureKind> = { 401: "key", 404: "missing", 429: "busy", 503: "busy" };
 
+/** Refusals that another try will not mend, and that are not about the conversation, whatever their status. */
+const REFUSED_CODES = ["model_not_found", "model_unknown", "model_unsafe", "no_store", "no_keeper"];
+
+/** The kind of failure that an error body tells of. */
+export function kindOf(status: number, code: string | null): FailureKind {
+  return code !== null && REFUSED_CODES.includes(code) ? "refused" : (KIND_OF_STATUS[status] ?? "refused");
+}
+
 let askForKey: () => void = () => undefined;
 
 /** Call this whenever a reply says that a key is needed. */
@@ -34,10 +42,10 @@ export function failureFrom(status: number, body: string, retryAfter: string | n
   if (status === 401) askForKey();
   const seconds = Number(retryAfter ?? NaN);
   return new ApiError(
-    KIND_OF_STATUS[status] ?? "refused",
+    kindOf(status, detail.code ?? null),
     detail.message ?? `HTTP ${status}`,
     Number.isFinite(seconds) ? seconds : null,
-    detail.code ?? null,
+    detail.code ?? (status === 413 ? "too_large" : null),
   );
 }
 

@@ -20,6 +20,7 @@ export interface Conversation {
   updated_at: number;
   num_messages: number;
   leaf: string | null;
+  model: string | null; // null: as the settings say
 }
 
 export interface Attachment {
@@ -55,6 +56,7 @@ export interface Settings {
   temperature: number | null;
   max_tokens: number | null;
   show_tour: boolean;
+  model: string | null; // of conversations that name none
 }
 
 export interface Limits {
@@ -89,6 +91,10 @@ export interface ServedModel {
   weight_bytes: number;
   context_len: number;
   licence: string;
+  names?: string[]; // others that it answers to
+  loaded?: boolean; // false: the first question waits until it is
+  upstream?: string | null; // the server that runs it, where it is another
+  leaves_machine?: boolean; // what is asked may go to another machine
 }
 
 export interface Status {
@@ -127,4 +133,64 @@ export interface Memory {
   reservations: { name: string; shape: string; bytes: number; pinned: boolean }[];
   waiting: { name: string; bytes: number; waited_s: number }[];
   notices: string[];
+}
+
+export type ModelJob = "chat" | "vision" | "paint" | "listen" | "speak" | "detect" | "embed";
+
+/** One commit of an open model on the server's disk. */
+export interface ModelCopy {
+  revision: string;
+  bytes: number;
+  files: number;
+  licence: string;
+  pulled_at: string;
+  verified_at: number | null;
+  problems: string[];
+  folder: string | null;
+}
+
+export interface OpenModel {
+  id: string; // what requests name it
+  repo: string;
+  job: ModelJob | null;
+  licence: string;
+  commercial: boolean | null; // null: it depends, or is not known
+  gated: boolean;
+  num_params: number | null;
+  download_bytes: number | null;
+  memory_bytes: Record<string, number>; // of the weights, by precision
+  fits: string | null;
+  lacking_bytes: number | null;
+  notes: Partial<Record<Language, string>>;
+  runs: boolean; // in this version
+  served: boolean; // can be asked for now
+  copies: ModelCopy[];
+  broken_off: { revision: string; total_bytes: number; here_bytes: number }[];
+}
+
+export interface OpenModels {
+  data: OpenModel[];
+  free_bytes: number;
+  memory_bytes: number | null;
+  hub: string | null;
+  has_token: boolean;
+  is_admin: boolean;
+  pull_refusal: "admin_only" | "pull_not_allowed" | "offline" | null;
+  pull_refusal_reason: string | null;
+}
+
+/** Work on the files of a model. */
+export interface Job {
+  id: string;
+  repo: string;
+  kind: "pull" | "verify";
+  state: "waiting" | "running" | "checking" | "done" | "failed" | "cancelled";
+  total_bytes: number;
+  here_bytes: number;
+  bytes_per_s: number;
+  remaining_s: number | null;
+  file: string | null;
+  num_parts: number;
+  notes: string[];
+  error: { message: string; code: string | null } | null;
 }

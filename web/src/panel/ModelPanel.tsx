@@ -2,26 +2,34 @@
 
 import type { ServedModel, Status, Language } from "../api/types";
 import { fill, useWords, type Words } from "../i18n";
+import { current } from "../state/chat";
+import { useChosen } from "../state/choice";
 import type { Connection } from "../state/session";
+import { useStore } from "../state/store";
 import { bytes, deviceName, number, parameters } from "../ui/format";
+import { Choice } from "./Choice";
 import { Memory } from "./Memory";
 
 interface Props {
   connection: Connection;
   status: Status | null;
   language: Language;
+  onModels(): void;
 }
 
-export function ModelPanel({ connection, status, language }: Props) {
+export function ModelPanel({ connection, status, language, onModels }: Props) {
   const t = useWords();
+  const { thread } = useStore(current);
+  const { model } = useChosen(thread);
   return (
     <>
       <h2>{t.panelTitle}</h2>
       {connection === "offline" ? <p class="hint">{t.errorOffline}</p> : null}
       {connection === "loading" ? <p class="hint">{t.waitingModel}…</p> : null}
+      {status?.ready ? <Choice thread={thread} onModels={onModels} /> : null}
       {status ? <Live status={status} language={language} /> : null}
       {status?.ready ? <Memory status={status} language={language} /> : null}
-      {status?.models.map((model) => <Model key={model.id} model={model} language={language} />)}
+      {model ? <Model model={model} language={language} /> : null}
       {status?.notices.map((notice) => (
         <p class="hint" key={notice}>
           {notice}

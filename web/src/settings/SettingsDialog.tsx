@@ -1,12 +1,13 @@
-// Settings, in parts: general, answers, data, keys, help. Loaded when it is first opened.
+// Settings, in parts: general, answers, models, data, keys, help. Loaded when it is first opened.
 
 import { useRef, useState } from "preact/hooks";
 import type { Language } from "../api/types";
 import { useWords } from "../i18n";
+import { Models } from "../models/Models";
 import { session } from "../state/session";
 import { useStore } from "../state/store";
 import { CloseButton, Dialog } from "../ui/Dialog";
-import { Chat, Database, Gear, Help, Key } from "../ui/icons";
+import { Chat, Cube, Database, Gear, Help, Key } from "../ui/icons";
 import { Answers } from "./Answers";
 import { Data } from "./Data";
 import { General } from "./General";
@@ -16,22 +17,24 @@ import "../styles/settings.css";
 
 interface Props {
   language: Language;
+  part: string; // that is shown first
   onClose(): void;
   onTour(): void;
 }
 
-export function SettingsDialog({ language, onClose, onTour }: Props) {
+export function SettingsDialog({ language, part: first, onClose, onTour }: Props) {
   const t = useWords();
   const { session: now } = useStore(session);
   const tabs = useRef<HTMLDivElement>(null);
   const parts = [
     { id: "general", label: t.general, icon: <Gear />, body: <General /> },
     { id: "answers", label: t.answers, icon: <Chat />, body: <Answers /> },
+    { id: "models", label: t.models, icon: <Cube />, body: <Models language={language} /> },
     { id: "data", label: t.data, icon: <Database />, body: <Data language={language} /> },
     ...(now?.role === "admin" ? [{ id: "keys", label: t.keys, icon: <Key />, body: <Keys language={language} /> }] : []),
     { id: "help", label: t.help, icon: <Help />, body: <HelpPart version={now?.version ?? ""} onTour={onTour} /> },
   ];
-  const [shown, setShown] = useState("general");
+  const [shown, setShown] = useState(first);
   const part = parts.find((one) => one.id === shown) ?? parts[0]!;
 
   const onKeyDown = (event: KeyboardEvent) => {

@@ -5,6 +5,7 @@ import { addMessage, createConversation, deleteConversation, getConversation, pa
 import { streamAnswer } from "../api/answer";
 import { ApiError } from "../api/client";
 import type { Attachment, Conversation } from "../api/types";
+import { nextModel } from "./choice";
 import { refreshList, setBusy, touch } from "./list";
 import { allUnsent, dropUnsent, newId, putUnsent } from "./local";
 import { pollStatus } from "./session";
@@ -112,7 +113,8 @@ export function titleOf(text: string, fallback: string): string {
 export async function send(text: string, attachments: Attachment[], untitled: string): Promise<void> {
   let thread = current.value.thread;
   if (!thread) {
-    thread = newThread(newId(), titleOf(text, untitled));
+    thread = newThread(newId(), titleOf(text, untitled), nextModel.value.model);
+    nextModel.set({ model: null });
     threads.set(thread.value.id, thread);
     current.set({ thread });
   }
@@ -151,6 +153,7 @@ async function say(thread: ThreadStore, parentId: string | null, text: string, a
   putUnsent({
     conversation: thread.value.id,
     title: thread.value.title,
+    model: thread.value.model,
     id: entry.id,
     parent_id: parentId,
     text,
@@ -166,10 +169,10 @@ const storeAndAnswer = (thread: ThreadStore, entry: Entry) =>
   });
 
 async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
-  const { id, title } = thread.value;
+  const { id, title, model } = thread.value;
   patchEntry(thread, entry.id, { state: "saving", failure: undefined });
   try {
-    if (!thread.value.isStored) await createConversation(id, title);
+    if (!thread.value.isStored) await createConversation(id, title, model);
     thread.set({ isStored: true });
     const attachments = entry.attachments.map((one) => one.id);
     const saved = await addMessage(id, { id: entry.id, parent_id: entry.parent_id, text: entry.text, attachments });
@@ -188,9 +191,9 @@ async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
 }
 
 function summaryOf(thread: ThreadStore): Conversation {
-  const { id, title, messages, leaf } = thread.value;
+  const { id, title, messages, leaf, model } = thread.value;
   const now = Date.now() / 1000;
-  return { id, title, created_at: now, updated_at: now, num_messages: messages.size, leaf };
+  return { id, title, created_at: now, updated_at: now, num_messages: messages.size, leaf, model };
 }
 
 /** Have the message `parentId` answered; an earlier answer stays as a branch. */
@@ -240,7 +243,8 @@ async function settle(thread: ThreadStore, id: string): Promise<void> {
 
 function failed(error: unknown): Partial<Entry> {
   const failure = failureOf(error);
-  if (failure.kind === "offline" || failure.kind === "interrupted") void pollStatus();
+  const isStale = failure.code === "model_not_found"; // what is known of the models here
+  if (failure.kind === "offline" || failure.kind === "interrupted" || isStale) void pollStatus();
   return { state: "failed", failure };
 }
 
@@ -299,7 +303,7 @@ export async function sendWaiting(): Promise<void> {
       continue;
     }
     try {
-      await createConversation(unsent.conversation, unsent.title);
+      await createConversation(unsent.conversation, unsent.title, unsent.model ?? null);
       const attachments = unsent.attachments.map((one) => one.id);
       await addMessage(unsent.conversation, { id: unsent.id, parent_id: unsent.parent_id, text: unsent.text, attachments });
       dropUnsent(unsent.id);

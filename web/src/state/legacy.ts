@@ -69,7 +69,7 @@ async function picturesOf(turn: OldTurn): Promise<string[]> {
 
 async function move(old: OldConversation): Promise<void> {
   const id = `old_${old.id}`;
-  await createConversation(id, old.title);
+  await createConversation(id, old.title, null);
   let parent: string | null = null;
   for (const turn of old.turns) {
     const attachments = await picturesOf(turn);

@@ -76,6 +76,7 @@ export function saveDraft(id: string | null, draft: SavedDraft): void {
 export interface Unsent {
   conversation: string;
   title: string;
+  model?: string | null; // of a conversation that may have to be begun
   id: string;
   parent_id: string | null;
   text: string;

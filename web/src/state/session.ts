@@ -16,6 +16,7 @@ export const DEFAULT_SETTINGS: Settings = {
   temperature: null,
   max_tokens: null,
   show_tour: false,
+  model: null,
 };
 
 export const session = new Store<{ session: Session | null; isKnown: boolean; asksKey: boolean }>({

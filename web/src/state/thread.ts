@@ -8,6 +8,7 @@ export interface Failure {
   kind: FailureKind;
   message: string;
   retryAt: number | null; // milliseconds since the epoch
+  code?: string | null; // the server's word for it
 }
 
 /** A message, and how far it has come. Without `state` it is stored. */
@@ -19,6 +20,7 @@ export interface Entry extends Message {
 export interface Thread {
   id: string;
   title: string;
+  model: string | null; // null: as the settings say
   isStored: boolean;
   load: "loading" | "ready" | "failed" | "missing";
   messages: ReadonlyMap<string, Entry>;
@@ -32,12 +34,14 @@ interface Stored {
   messages: Message[];
   leaf: string | null;
   title: string;
+  model: string | null;
 }
 
-export function newThread(id: string, title: string): ThreadStore {
+export function newThread(id: string, title: string, model: string | null = null): ThreadStore {
   return new Store<Thread>({
     id,
     title,
+    model,
     isStored: false,
     load: "ready",
     messages: new Map(),
@@ -48,8 +52,8 @@ export function newThread(id: string, title: string): ThreadStore {
 
 export function failureOf(error: unknown): Failure {
   if (!(error instanceof ApiError)) throw error;
-  const { kind, message, retryAfterS } = error;
-  return { kind, message, retryAt: kind === "busy" ? Date.now() + 1000 * (retryAfterS ?? 5) : null };
+  const { kind, message, retryAfterS, code } = error;
+  return { kind, message, retryAt: kind === "busy" ? Date.now() + 1000 * (retryAfterS ?? 5) : null, code };
 }
 
 /** From the first message to the leaf. */
@@ -122,7 +126,7 @@ export function dropEntry(thread: ThreadStore, id: string): void {
  * was asked: what it did not name is kept.
  */
 export function mergeStored(thread: ThreadStore, found: Stored, keepsAll = false): void {
-  const { messages: stored, leaf, title } = found;
+  const { messages: stored, leaf, title, model } = found;
   const messages = new Map<string, Entry>();
   const before = thread.value.messages;
   for (const message of stored) {
@@ -140,6 +144,7 @@ export function mergeStored(thread: ThreadStore, found: Stored, keepsAll = false
   thread.set({
     messages,
     title,
+    model,
     isStored: true,
     load: "ready",
     leaf: hasOwn || last === null ? thread.value.leaf : newestBelow(messages, last),

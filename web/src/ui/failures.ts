@@ -1,14 +1,44 @@
 // What to say about a failure, in the reader's language; the server's own words stand behind it as a detail.
 
-import { ApiError } from "../api/client";
 import type { Words } from "../i18n";
-import type { Failure } from "../state/thread";
+import { en } from "../i18n/en";
+import { failureOf, type Failure } from "../state/thread";
 
 const PICTURE = /image|picture|photo/i;
+const PICTURE_SIZE = /pixels|on a side|too large/i;
 const TOO_LONG = /context|too long|tokens/i;
 
+const WORD_OF_CODE: Record<string, keyof Words> = {
+  overloaded: "errorBusy",
+  rate_limit_exceeded: "errorRateLimit",
+  deadline_exceeded: "errorDeadline",
+  cancelled: "errorStopping",
+  context_length_exceeded: "errorTooLong",
+  too_large: "errorTooLarge",
+  invalid_api_key: "errorKey",
+  admin_only: "errorAdminOnly",
+  model_not_found: "errorModelGone",
+  model_unavailable: "errorModelDown",
+  backend_unavailable: "errorModelDown",
+  model_unknown: "errorModelUnknown",
+  model_gated: "errorModelGated",
+  model_unsafe: "errorModelUnsafe",
+  model_busy: "errorModelBusy",
+  model_in_use: "errorModelInUse",
+  pull_not_allowed: "errorPullNotAllowed",
+  offline: "errorHubOffline",
+  hub_unavailable: "errorHub",
+  wrong_hash: "errorWrongHash",
+  disk_full: "errorDiskFull",
+  store_unavailable: "errorStore",
+};
+
 export function wordsOf(failure: Failure, t: Words): string {
-  switch (failure.kind) {
+  const { kind, code, message } = failure;
+  if (code === "invalid_image") return PICTURE_SIZE.test(message) ? t.errorPictureLarge : t.errorPicture;
+  const word = code ? WORD_OF_CODE[code] : undefined;
+  if (word) return t[word];
+  switch (kind) {
     case "offline":
       return t.errorOffline;
     case "interrupted":
@@ -20,8 +50,9 @@ export function wordsOf(failure: Failure, t: Words): string {
     case "missing":
       return t.errorMissing;
     case "refused":
-      if (PICTURE.test(failure.message)) return t.errorPicture;
-      return TOO_LONG.test(failure.message) ? t.errorTooLong : failure.message;
+      if (PICTURE.test(message)) return t.errorPicture;
+      if (TOO_LONG.test(message)) return t.errorTooLong;
+      return t === en ? message : t.errorRefused;
   }
 }
 
@@ -32,6 +63,6 @@ export function detailOf(failure: Failure, t: Words): string | null {
 
 /** The words for an error of a call; anything but an `ApiError` is a bug and goes on. */
 export function wordsOfError(error: unknown, t: Words): string {
-  if (!(error instanceof ApiError)) throw error;
-  return error.kind === "refused" ? error.message : wordsOf({ kind: error.kind, message: error.message, retryAt: null }, t);
+  const failure = failureOf(error);
+  return failure.kind === "refused" && !failure.code && t === en ? failure.message : wordsOf(failure, t);
 }

@@ -47,6 +47,7 @@ export const Key = icon(<path d="M7 9.2a3.4 3.4 0 1 0 0 6.8 3.4 3.4 0 0 0 0-6.8z
 export const Help = icon(<path d="M10 3a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM8 8.2a2 2 0 1 1 2.9 1.8c-.6.3-.9.7-.9 1.3M10 13.7h.01" />);
 export const Database = icon(<path d="M10 3.5c3.3 0 6 1 6 2.25S13.3 8 10 8 4 7 4 5.75 6.7 3.5 10 3.5zM4 5.75v8.5c0 1.25 2.7 2.25 6 2.25s6-1 6-2.25v-8.5M4 10c0 1.25 2.7 2.25 6 2.25S16 11.25 16 10" />);
 export const Chat = icon(<path d="M4.5 4.5h11v8h-6l-3.5 3v-3h-1.5z" />);
+export const Cube = icon(<path d="M10 3l6.2 3.5v7L10 17l-6.2-3.5v-7zM3.8 6.5L10 10l6.2-3.5M10 10v7" />);
 export const Person = icon(<path d="M10 3.5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM4.5 16.5c.4-3 2.6-4.5 5.5-4.5s5.1 1.5 5.5 4.5" />);
 export const Cross = icon(<path d="M6 6l8 8M14 6l-8 8" />);
 

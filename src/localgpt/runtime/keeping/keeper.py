@@ -116,7 +116,7 @@ class HubKeeper:
             models=survey(load_catalogue(self._data_folder), self._models, self._checked, memory_bytes),
             folder=str(self._models),
             free_bytes=shutil.disk_usage(folder).free,
-            hub=hub.host if hub else None,
+            hub=hub.url if hub else None,
             offline_reason=reason,
             has_token=bool(hub and hub.token),
         )

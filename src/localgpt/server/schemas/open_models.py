@@ -141,7 +141,7 @@ class OpenModelsReply(Reply):
     data: list[KnownModelReply]
     free_bytes: int  # on the disk of the models
     memory_bytes: int | None  # of the device that runs them; null until the models are loaded
-    hub: str | None  # the host that models come from; null when offline
+    hub: str | None  # the address that models come from; null when offline
     has_token: bool  # of the hub, for gated models
     is_admin: bool  # who may check and remove models
     pull_refusal: PullRefusal | None  # why the caller cannot pull; null if they can

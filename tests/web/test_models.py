@@ -260,6 +260,23 @@ def test_a_model_that_is_gone_is_said_and_others_offered(
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_a_model_of_another_machine_says_that_words_leave_this_one(page: Page, live: LiveServer) -> None:
+    serve_more(live, "upstream:office/large")
+    (away,) = live.service.more_models
+    live.service.more_models = (replace(away, upstream="gpu.example.org", leaves_machine=True),)
+    page.reload()
+    foot = page.locator(".foot")
+    expect(foot).to_contain_text("Nothing leaves this computer")
+    page.locator(".chip").click()
+    choice = page.get_by_role("group", name="Will answer the new chat")
+    expect(choice).to_contain_text(
+        "What you ask this model leaves this computer: it goes to gpu.example.org."
+    )
+    choice.get_by_role("radio", name="upstream:office/large").check()
+    expect(foot).to_contain_text("it goes to gpu.example.org")
+    expect(foot).not_to_contain_text("Nothing leaves")
+
+
 def test_who_may_not_fetch_is_told_why(
     serve: Callable[..., LiveServer], visitor: Callable[..., Visit]
 ) -> None:

@@ -74,4 +74,6 @@ def _served(model: ModelStatus) -> ServedModel:
         weight_bytes=model.weight_bytes,
         context_len=model.context_len,
         licence=model.licence,
+        upstream=model.upstream,
+        leaves_machine=model.leaves_machine,
     )

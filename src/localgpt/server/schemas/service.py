@@ -70,6 +70,8 @@ class ServedModel(Reply):
     weight_bytes: int
     context_len: int
     licence: str
+    upstream: str | None  # host of the server that runs it; null: this one does
+    leaves_machine: bool  # what is asked of it may go to another machine
 
 
 class StatusReply(Reply):

@@ -14,6 +14,7 @@ from localgpt.settings import Settings
 from localgpt.tasks import TaskService
 
 PATIENCE_S = 60  # of a busy machine; a hang fails the test
+SOON_S = 0.5  # a time limit to be passed, yet long enough for what a busy machine has to read before
 
 
 class Live:

@@ -17,7 +17,7 @@ from localgpt.server.bodies import MAX_JSON_MARKS, BodyRoom
 from localgpt.settings import Settings
 from localgpt.units import KIB, MIB
 from tests.api.fake_service import FakeService
-from tests.api.live import close, live
+from tests.api.live import SOON_S, close, live
 from tests.api.wire import Wire
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
@@ -103,7 +103,7 @@ def test_room_that_was_given_back_is_there() -> None:
 
 async def test_the_key_is_looked_at_before_the_body(service: FakeService) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\n{HOST}content-type: application/json\r\ncontent-length: 1000\r\n"
-    async with live(Settings(api_keys=(KEY,), read_timeout_s=0.05), service) as server:
+    async with live(Settings(api_keys=(KEY,), read_timeout_s=SOON_S), service) as server:
         for sent in (f"{head}\r\n", f"{head}authorization: Bearer wrong\r\n\r\n" + "{"):
             reply = await server.ask(sent)
             assert reply.startswith("HTTP/1.1 401 ") and "connection: close" in reply
@@ -145,7 +145,7 @@ async def test_who_asks_is_found_out_once(
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1/audio/speech"])
 async def test_an_early_answer_does_not_keep_the_connection(service: FakeService, path: str) -> None:
-    async with live(Settings(read_timeout_s=0.05), service) as server:
+    async with live(Settings(read_timeout_s=SOON_S), service) as server:
         reply = await server.ask(f"POST {path} HTTP/1.1\r\n{HOST}content-length: 1000\r\n\r\nx")
         assert "connection: close" in reply and '"error"' in reply
         while server.server.server_state.connections:

@@ -20,7 +20,7 @@ from localgpt.server.tls import identity_of
 from localgpt.settings import Settings
 from localgpt.tasks import Event, Request, TextDelta
 from tests.api.fake_service import FakeService
-from tests.api.live import Live, close, live
+from tests.api.live import SOON_S, Live, close, live
 
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 HOST = "host: 127.0.0.1\r\n"
@@ -47,13 +47,13 @@ async def begin(server: Live) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 @pytest.mark.parametrize("sent", ["", "GET /health HT", f"GET /health HTTP/1.1\r\n{HOST}x: "])
 async def test_headers_that_do_not_come_end_the_connection(service: FakeService, sent: str) -> None:
-    async with live(Settings(read_timeout_s=0.05), service) as server:
+    async with live(Settings(read_timeout_s=SOON_S), service) as server:
         reply = await server.ask(sent)
     assert reply.startswith("HTTP/1.1 408 ") and error_of(reply)["code"] == "request_timeout"
 
 
 async def test_a_second_request_is_on_the_clock_too(service: FakeService) -> None:
-    async with live(Settings(read_timeout_s=0.05), service) as server:
+    async with live(Settings(read_timeout_s=SOON_S), service) as server:
         reader, writer = await server.connect()
         writer.write(f"GET /health HTTP/1.1\r\n{HOST}\r\n".encode())
         await reader.readuntil(b'"status":"ok"')
@@ -64,7 +64,7 @@ async def test_a_second_request_is_on_the_clock_too(service: FakeService) -> Non
 
 async def test_a_body_that_does_not_come_is_a_408(service: FakeService) -> None:
     head = f"POST /v1/chat/completions HTTP/1.1\r\n{HOST}content-type: application/json\r\n"
-    async with live(Settings(read_timeout_s=0.05), service) as server:
+    async with live(Settings(read_timeout_s=SOON_S), service) as server:
         for length in ("content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n"):
             reply = await server.ask(head + length)
             assert reply.startswith("HTTP/1.1 408 ") and "did not arrive in time" in reply

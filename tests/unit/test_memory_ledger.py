@@ -199,7 +199,7 @@ async def test_cancelling_while_something_is_moved() -> None:
 
     def guard(name: str) -> None:
         started.set()
-        assert goes_on.wait(20)
+        assert goes_on.wait(60)
 
     holder.guard = guard
     waiting = asyncio.ensure_future(ledger.reserve(need(80)).__aenter__())
@@ -351,7 +351,7 @@ def test_several_event_loops_share_a_ledger() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(finished) == list(range(8))
 
 
@@ -454,7 +454,7 @@ class Run:
             if job.is_cancelled:
                 await asyncio.sleep(0)
                 tasks[-1].cancel()
-        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(
                 outcome, CapacityError | asyncio.CancelledError

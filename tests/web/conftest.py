@@ -21,13 +21,14 @@ from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
 from tests.api.fake_keeper import FakeKeeper
 from tests.api.fake_service import FakeService
+from tests.served import PATIENCE_S
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-expect.set_options(timeout=20_000)  # a state is waited for, however slow the machine
+expect.set_options(timeout=PATIENCE_S * 1000)  # a state is waited for, however slow the machine
 DESKTOP = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
 
 
@@ -41,11 +42,13 @@ class LiveServer:
         listener = bind("127.0.0.1", 0)
         self.url = address_of(listener)
         key = chosen.api_keys[0] if chosen.api_keys else "none"
-        self.http = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=30)
+        self.http = httpx.Client(
+            base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE_S
+        )
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(chosen, listener)), daemon=True)
         self._thread.start()
-        assert self._started.wait(20)
+        assert self._started.wait(PATIENCE_S)
 
     async def _run(self, chosen: Settings, listener: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
@@ -96,7 +99,7 @@ class LiveServer:
         if self.service.gate is not None:
             self.release()
         self._server.stop()
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
 
@@ -151,7 +154,11 @@ class Visit:
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on(
             "console",
-            lambda message: self.problems.append(message.text) if message.type == "error" else None,
+            lambda message: (
+                self.problems.append(f"{message.text} ({message.location['url']})")
+                if message.type == "error"
+                else None
+            ),
         )
         page.goto(self.url)
         return page
@@ -168,7 +175,7 @@ def visitor(browser: Browser) -> Iterator[Callable[..., Visit]]:
 
     def visit(url: str, **options: Any) -> Visit:
         context = browser.new_context(**{**DESKTOP, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_S * 1000)
         contexts.append(context)
         return Visit(context, url)
 

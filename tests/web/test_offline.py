@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.web.conftest import LiveServer, Visit
 from tests.web.steps import BOX, LAST_ANSWER, OPEN, converse, say
@@ -61,6 +61,22 @@ def test_unsent_message_can_be_discarded(visit: Visit, live: LiveServer) -> None
     page.reload()
     expect(page.locator(BOX)).to_be_visible()
     assert live.messages() == []
+
+
+def test_message_may_be_written_before_the_session_is_known(visit: Visit, live: LiveServer) -> None:
+    page = visit.page
+    held: dict[str, Route] = {}
+    page.route("**/api/session", lambda route: held.setdefault("session", route))
+    page.route("**/api/conversations", lambda route: held.setdefault("new conversation", route))
+    page.reload()
+    with page.expect_request("**/api/conversations"):
+        say(page, "At once")
+    with page.expect_response("**/api/settings"), page.expect_response("**/api/conversations?*"):
+        held["session"].continue_()
+    held["new conversation"].continue_()
+    expect(page.locator(LAST_ANSWER)).to_contain_text("Hello, world.")
+    assert [m["text"] for m in live.messages() if m["role"] == "user"] == ["At once"]
+    assert visit.problems == []
 
 
 def test_drafts_belong_to_their_conversations(live: LiveServer, visitor: Callable[..., Visit]) -> None:

@@ -17,7 +17,8 @@ let hasBegun = false;
 export async function beginSession(): Promise<void> {
   void pollStatus();
   const { thread } = current.value;
-  await Promise.all([loadSettings().catch(ignoreFailure), refreshList(), thread ? load(thread) : null]);
+  const isThere = thread && !thread.value.isBusy; // else it is new: somebody wrote before this was known
+  await Promise.all([loadSettings().catch(ignoreFailure), refreshList(), isThere ? load(thread) : null]);
   const moved = await importOldConversations();
   const t = words[settings.value.language];
   if (moved.isUnfinished) say(t.importFailed);

@@ -46,10 +46,10 @@ class _Admitted:
         """Await up to the deadline; the service may notice it first, in its own words."""
         clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout_at(self.deadline):
+            async with asyncio.timeout_at(self.deadline) as limit:
                 return await awaitable
         except (TimeoutError, CancelledRequestError) as error:
-            if clock() < self.deadline:
+            if not limit.expired() and clock() < self.deadline:
                 raise
             raise DeadlineError(
                 "the answer was not finished in the time it was given; ask for fewer tokens, or try again "

@@ -1,0 +1,250 @@
+"""What it gives to keep prompts and answers: total time and time to the first text, with and without.
+
+    python benchmarks/cache.py [--rounds 5] [--max-tokens 96] [--device cpu] [--model FOLDER] [--json]
+
+Three services share one set of weights: one keeps nothing, one keeps prompts (the default), one keeps prompts
+and answers (`--use-cache`). In each round all of them are asked the same, in turning order:
+
+* new: a system turn of some hundred tokens that was never seen, and a question;
+* same prefix: another question behind that system turn;
+* exact repeat: that question again, greedy; and once more of one with a temperature and a seed;
+* picture again: the same question about the same picture (its first time is not counted).
+
+Medians over the rounds. After each round the repeat is asked once more for log probabilities, outside of the
+timed part: an answer is the same if text, tokens and all numbers are those of the service that keeps nothing,
+to the last bit. Exit status 1 if one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import io
+import json
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.repetition import OPEN  # noqa: E402
+from localgpt.runtime.loading import LoadOptions, LoadPlan, load_models, plan_load  # noqa: E402
+from localgpt.runtime.local import LocalService  # noqa: E402
+from localgpt.runtime.remembering import CacheOptions  # noqa: E402
+from localgpt.tasks import (  # noqa: E402
+    AskRequest,
+    ChatRequest,
+    ChatResult,
+    Finished,
+    ImagePart,
+    Message,
+    SamplingOptions,
+    TextDelta,
+)
+
+ARMS = {
+    "nothing kept": CacheOptions(prompt_mib=0),
+    "prompts (default)": CacheOptions(),
+    "--use-cache": CacheOptions(keeps_answers=True),
+}
+CASES = ("new", "same prefix", "exact repeat", "exact repeat, seeded", "picture again")
+RULES = (
+    "You help people who use this computer. Answer in the language of the question. Be brief where the "
+    "question is short and thorough where it is not. Say so when you do not know something. Never invent "
+    "names, numbers, places or sources. If a question can be read in two ways, say which one you answer. "
+)
+Asked = ChatRequest | AskRequest
+
+
+@dataclass
+class Answer:
+    """One answer, and its times in seconds."""
+
+    total_s: float
+    first_s: float
+    result: ChatResult
+
+
+@dataclass
+class Figures:
+    """Times by case and arm, and how many answers were the same."""
+
+    total_s: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    first_s: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    num_tokens: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    num_compared: int = 0
+    num_same: int = 0
+
+    def add(self, case: str, answers: dict[str, Answer]) -> None:
+        """Take one case of one round."""
+        texts = set()
+        for arm, answer in answers.items():
+            self.total_s[case, arm].append(answer.total_s)
+            self.first_s[case, arm].append(answer.first_s)
+            texts.add((answer.result.text, answer.result.finish_reason))
+        self.num_tokens[case].append(answer.result.usage.completion_tokens)
+        self.compare(len(texts) == 1)
+
+    def compare(self, same: bool) -> None:
+        """Count a comparison of all arms."""
+        self.num_compared += 1
+        self.num_same += same
+
+
+async def ask(service: LocalService, request: Asked) -> Answer:
+    """Ask once and watch the clock."""
+    start, first_s = time.perf_counter(), None
+    async for event in service.stream(request):
+        if isinstance(event, TextDelta) and first_s is None:
+            first_s = time.perf_counter() - start
+        if isinstance(event, Finished):
+            assert isinstance(event.result, ChatResult)
+            total_s = time.perf_counter() - start
+            return Answer(total_s, total_s if first_s is None else first_s, event.result)
+    raise AssertionError("an answer ended without its last event")
+
+
+async def ask_all(services: dict[str, LocalService], request: Asked, first: int) -> dict[str, Answer]:
+    """Ask every service, one after another, beginning with another one each time."""
+    names = list(services)
+    order = [names[(first + number) % len(names)] for number in range(len(names))]
+    answers = {name: await ask(services[name], request) for name in order}
+    return {name: answers[name] for name in names}
+
+
+def chat(number: int, question: str, options: SamplingOptions) -> ChatRequest:
+    """A question behind the system turn of one round."""
+    system = f"This is conversation {number}. {RULES * 3}"
+    messages = (Message.of("system", system), Message.of("user", question))
+    return ChatRequest(id="-", messages=messages, options=options)
+
+
+def photo(number: int) -> ImagePart:
+    """A picture that no other round has."""
+    pixels = np.random.default_rng(number).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((320, 240), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    return ImagePart(data=buffer.getvalue())
+
+
+async def one_round(
+    services: dict[str, LocalService], number: int, max_tokens: int, figures: Figures | None
+) -> None:
+    """All cases once; without figures it only warms up."""
+    greedy = SamplingOptions(temperature=0.0, max_tokens=max_tokens)
+    seeded = SamplingOptions(seed=number, max_tokens=max_tokens)
+    first, second, third = (OPEN[(3 * number + step) % len(OPEN)] for step in range(3))
+    picture = AskRequest(
+        id="-", image=photo(number), question="Describe all that can be seen.", options=replace(greedy)
+    )
+    sees = (await next(iter(services.values())).status()).models[0].num_image_tokens > 0
+    plan: list[tuple[str | None, Asked]] = [
+        ("new", chat(number, first, greedy)),
+        ("same prefix", chat(number, second, greedy)),
+        ("exact repeat", chat(number, second, greedy)),
+        (None, chat(number, third, seeded)),
+        ("exact repeat, seeded", chat(number, third, seeded)),
+    ]
+    if sees:
+        plan += [(None, picture), ("picture again", picture)]
+    for step, (case, request) in enumerate(plan):
+        answers = await ask_all(services, request, number + step)
+        if case is not None and figures is not None:
+            figures.add(case, answers)
+    for options in (greedy, seeded):
+        question = second if options is greedy else third
+        request = chat(number, question, replace(options, top_logprobs=5))
+        told = await ask_all(services, request, number)
+        if figures is not None:
+            results = [(a.result.text, a.result.finish_reason, a.result.logprobs) for a in told.values()]
+            figures.compare(all(result == results[0] for result in results))
+
+
+async def measure(plan: LoadPlan, rounds: int, max_tokens: int) -> tuple[Figures, list[str]]:
+    """All rounds, after one that warms up."""
+    family = load_models(plan)
+    services = {
+        name: LocalService(family, max_batch_size=1, device=plan.device, cache=options)
+        for name, options in ARMS.items()
+    }
+    figures = Figures()
+    for number in range(rounds + 1):
+        await one_round(services, number, max_tokens, figures if number else None)
+    notices = list(services["--use-cache"].notices)
+    for service in services.values():
+        await service.close()
+    return figures, notices
+
+
+def report(figures: Figures) -> dict[str, Any]:
+    """Medians, and how many times as quick as with nothing kept."""
+    cases: dict[str, Any] = {}
+    plain = next(iter(ARMS))
+    for case in CASES:
+        if case not in figures.num_tokens:
+            continue
+        arms = {}
+        for arm in ARMS:
+            total, first = (statistics.median(t[case, arm]) for t in (figures.total_s, figures.first_s))
+            plain_total = statistics.median(figures.total_s[case, plain])
+            arms[arm] = {
+                "total_s": round(total, 4),
+                "first_s": round(first, 4),
+                "speedup": round(plain_total / total, 2),
+            }
+        cases[case] = {"tokens": statistics.median(figures.num_tokens[case]), **arms}
+    return {
+        "cases": cases,
+        "answers_compared": figures.num_compared,
+        "answers_identical": figures.num_same,
+    }
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What is kept between questions gives.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", help="family folder; absent means the embedded one")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    plan = plan_load(LoadOptions(model=args.model, device=args.device))
+    load = os.getloadavg()[0]
+    figures, notices = asyncio.run(measure(plan, args.rounds, args.max_tokens))
+    found = report(figures)
+    found |= {"device": plan.device, "rounds": args.rounds, "notices": notices}
+    found |= {"load_average": [round(load, 2), round(os.getloadavg()[0], 2)]}
+    if args.json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        print(
+            f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, {plan.device}, {args.rounds} rounds"
+        )
+        print("load average {} before, {} after".format(*found["load_average"]))
+        for case, values in found["cases"].items():
+            print(f"\n{case} (answers of {values['tokens']:.0f} tokens)")
+            for arm in ARMS:
+                one = values[arm]
+                print(
+                    f"  {arm:18} total {one['total_s'] * 1000:7.0f} ms   first text "
+                    f"{one['first_s'] * 1000:6.0f} ms   {one['speedup']:5.2f}x"
+                )
+        print(f"\n{found['answers_identical']} of {found['answers_compared']} comparisons: identical")
+        for notice in notices:
+            print(notice)
+    return 0 if figures.num_same == figures.num_compared else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

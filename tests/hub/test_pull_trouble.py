@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import threading
 from collections import namedtuple
 from collections.abc import Callable
 from io import FileIO
@@ -14,7 +15,9 @@ import pytest
 from localgpt.checkpoints.hub import kept, partial
 from localgpt.checkpoints.hub.address import Hub
 from localgpt.checkpoints.hub.pull import Watcher, pull
+from localgpt.checkpoints.hub.transfer import Patience
 from localgpt.errors import (
+    CancelledRequestError,
     CapacityError,
     CheckpointError,
     ConfigError,
@@ -26,6 +29,7 @@ from tests.hub.conftest import HASTE, PART_BYTES, REPO, PullNow, half_made
 from tests.hub.hub_server import Fault, HubServer
 
 FIRST = "model-00001-of-00002.safetensors"
+PATIENCE_S = 60  # of a busy machine; a hang fails the test
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -68,6 +72,34 @@ def test_a_flipped_byte_of_a_small_file_is_found(hub: HubServer, models: Path, p
     hub.fault = once(Fault(flip_at=0), "config.json")
     refused(pull_now, models, CheckpointError, "config.json of .* its hash is")
     assert not pull_now().was_here
+
+
+def test_a_stop_ends_what_waits_for_a_silent_hub(hub: HubServer, models: Path) -> None:
+    asked, gate = threading.Event(), threading.Event()
+
+    def silent(name: str, start: int) -> Fault:
+        asked.set()
+        return Fault(wait_for=gate)
+
+    hub.fault = silent
+    watcher, ends = Watcher(), []
+
+    def work() -> None:
+        try:
+            pull(Hub(url=hub.url), REPO, models, patience=Patience(read_s=3600), watcher=watcher)
+        except LocalGPTError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert asked.wait(PATIENCE_S)
+    watcher.stop.set()
+    thread.join(PATIENCE_S)
+    was_waiting = thread.is_alive()
+    gate.set()
+    thread.join()
+    assert not was_waiting
+    assert [type(error) for error in ends] == [CancelledRequestError]
 
 
 def test_a_wrong_hash_is_never_accepted(hub: HubServer, models: Path, pull_now: PullNow) -> None:

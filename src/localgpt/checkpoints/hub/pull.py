@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from localgpt.checkpoints.hub.download import Downloader, PullOptions
 from localgpt.checkpoints.hub.metadata import HubModel, is_commit, read_model
 from localgpt.checkpoints.hub.partial import sync
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME, Selection, check_needs_no_code, select_files
-from localgpt.checkpoints.hub.transfer import HubClient, Patience
+from localgpt.checkpoints.hub.transfer import HubClient, Patience, Stop
 from localgpt.errors import CheckpointError
 
 __all__ = ["Pulled", "Watcher", "pull"]
@@ -57,7 +56,7 @@ class Watcher:
     on_bytes: Callable[[int], None] = lambda num_bytes: None
     on_part: Callable[[str, bool], None] = lambda name, is_over: None
     on_note: Callable[[str], None] = lambda line: None
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
 
 
 def pull(

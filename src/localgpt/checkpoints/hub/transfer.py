@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +17,41 @@ import httpx
 
 from localgpt import __version__
 from localgpt.checkpoints.hub.address import Hub
-from localgpt.errors import CheckpointError, GatedModelError, HubError, LocalGPTError, UnknownModelError
+from localgpt.errors import (
+    CancelledRequestError,
+    CheckpointError,
+    GatedModelError,
+    HubError,
+    LocalGPTError,
+    UnknownModelError,
+)
 
-__all__ = ["Attempts", "HubClient", "PassingTroubleError", "Patience", "RangesIgnoredError"]
+__all__ = ["Attempts", "HubClient", "PassingTroubleError", "Patience", "RangesIgnoredError", "Stop"]
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _HEX = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class Stop(threading.Event):
+    """An event that also calls whoever has to be interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[Callable[[], None]] = []
+
+    def set(self) -> None:
+        """Let everything end, also what waits for the hub."""
+        super().set()
+        for call in list(self._calls):
+            call()
+
+    def calls(self, call: Callable[[], None]) -> None:
+        """Have a function called when it is set."""
+        self._calls.append(call)
+
+    def calls_no_more(self, call: Callable[[], None]) -> None:
+        """Forget a function."""
+        self._calls.remove(call)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +85,7 @@ class Attempts:
         stop: ends a wait.
     """
 
-    def __init__(self, patience: Patience, stop: threading.Event) -> None:
+    def __init__(self, patience: Patience, stop: Stop) -> None:
         self._patience = patience
         self._stop = stop
         self._num_failed = 0
@@ -69,7 +99,10 @@ class Attempts:
 
         Raises:
             HubError: that was the last one, or the hub asks for more time than anyone has.
+            CancelledRequestError: it was stopped.
         """
+        if self._stop.is_set():
+            raise CancelledRequestError("the pull was stopped; run the same command again to go on from here")
         self._num_failed += 1
         if self._num_failed >= self._patience.max_tries:
             raise HubError(str(trouble)) from None
@@ -89,10 +122,10 @@ class HubClient:
     Args:
         hub: address and token.
         patience: how long to wait.
-        stop: set to end every wait.
+        stop: set to end every wait, also for bytes of the hub.
     """
 
-    def __init__(self, hub: Hub, *, patience: Patience, stop: threading.Event) -> None:
+    def __init__(self, hub: Hub, *, patience: Patience, stop: Stop) -> None:
         self.hub = hub
         self.patience = patience
         self.stop = stop
@@ -102,6 +135,8 @@ class HubClient:
             follow_redirects=True,
             max_redirects=5,
         )
+        self._streams: list[Any] = []  # of the network, opened so far
+        stop.calls(self._interrupt)
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +144,22 @@ class HubClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop.calls_no_more(self._interrupt)
         self._client.close()
+
+    def _interrupt(self) -> None:
+        """End what waits for bytes: who reads from a connection that is shut down learns so at once."""
+        for stream in list(self._streams):
+            if (connection := stream.get_extra_info("socket")) is not None:
+                with suppress(OSError):  # it has ended already
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _trace(self, event: str, about: Mapping[str, Any]) -> None:
+        """Learn of each connection while it is made."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._streams.append(about["return_value"])
+            if self.stop.is_set():
+                self._interrupt()
 
     def read_json(self, path: str, *, repo: str, revision: str, max_bytes: int) -> dict[str, Any]:
         """A JSON object; errors as `metadata.read_model`."""
@@ -174,7 +224,9 @@ class HubClient:
         if self.hub.token:
             headers = {**headers, "Authorization": f"Bearer {self.hub.token}"}
         try:
-            with self._client.stream("GET", self.hub.url + path, headers=headers) as response:
+            with self._client.stream(
+                "GET", self.hub.url + path, headers=headers, extensions={"trace": self._trace}
+            ) as response:
                 yield response
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise PassingTroubleError(

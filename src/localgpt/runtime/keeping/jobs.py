@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from localgpt.checkpoints.hub.transfer import Stop
 from localgpt.errors import BusyModelError, CancelledRequestError, LocalGPTError, UnknownModelError
 from localgpt.tasks.kept_models import JobKind, JobState, JobStatus
 
@@ -46,7 +47,7 @@ class Job:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.repo, self.id, self.kind, self.revision = repo, id, kind, revision
-        self.stop = threading.Event()  # a pull that fails sets it too, to end its own threads
+        self.stop = Stop()  # a pull that fails sets it too, to end its own threads
         self.is_cancelled = False
         self._on_change, self._clock = on_change, clock
         self._lock = threading.Lock()

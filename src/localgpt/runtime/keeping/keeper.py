@@ -27,7 +27,6 @@ from localgpt.tasks.kept_models import JobStatus, Survey
 
 __all__ = ["HubKeeper"]
 
-_PATIENCE = Patience(max_tries=8, read_s=10.0)  # a stop waits for the read that is under way
 _MAX_PROBLEMS_TOLD = 3
 
 
@@ -47,7 +46,7 @@ class HubKeeper:
         environment: Mapping[str, str],
         *,
         options: PullOptions = PullOptions(),  # noqa: B008 - frozen
-        patience: Patience = _PATIENCE,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
         self._data_folder = data_folder
         self._models = kept.models_folder(data_folder)

@@ -82,15 +82,21 @@ class Served:
                 last = now
         return last
 
+    def _processes(self) -> list[Path]:
+        """The server's process and those it started: that of the models, where they have their own."""
+        own = Path(f"/proc/{self._process.pid}")
+        children = (own / f"task/{self._process.pid}/children").read_text(encoding="ascii").split()
+        return [own, *(Path("/proc", child) for child in children)]
+
     def _descriptors(self) -> list[Path]:
-        found = Path(f"/proc/{self._process.pid}/fd").iterdir()
+        found = [path for process in self._processes() for path in (process / "fd").iterdir()]
         return [path for path in found if path.is_symlink()]  # some may have been closed meanwhile
 
     def resident_mib(self) -> float:
-        """Memory of the process now."""
-        text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        found = re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE)
-        return int(found.group(1)) / 1024 if found else 0.0
+        """Memory of the processes now; pages that they share are counted in each."""
+        texts = [(process / "status").read_text(encoding="ascii") for process in self._processes()]
+        found = [re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE) for text in texts]
+        return sum(int(one.group(1)) for one in found if one) / 1024
 
     def stop(self) -> int:
         """End it as a service manager does; its exit status."""

@@ -44,6 +44,7 @@ CONFIG_KEYS: Mapping[str, str] = {
     "cpu_kernel": "cpu_kernel",
     "use_cache": "use_cache",
     "prompt_cache_mib": "prompt_cache_mib",
+    "model_process": "model_process",
     "data_dir": "data_dir",
     "api_key": "api_keys",
     "log_level": "log_level",
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     memory_budget_mib: int | None = Field(
         default=None, ge=1, le=1 << 24
     )  # None: what is free, less a reserve
+    model_process: bool = True  # give the models a process of their own, where the system can do that
     enable_voice: bool = True
     data_dir: Path | None = None  # None: see `data_folder`
     log_level: Literal["debug", "info", "warning", "error"] = "info"

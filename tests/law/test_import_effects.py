@@ -11,7 +11,18 @@ import pytest
 from tests.law.source import ROOT, Module, package_modules
 
 HEAVY = ("torch", "PIL", "av", "transformers", "diffusers")
-LIGHT_PARTS = ("errors", "units", "settings", "tasks", "server", "cli", "sandbox", "compliance", "apps")
+LIGHT_PARTS = (
+    "errors",
+    "units",
+    "settings",
+    "tasks",
+    "server",
+    "worker",
+    "cli",
+    "sandbox",
+    "compliance",
+    "apps",
+)
 LIGHT_PACKAGES = ("checkpoints.hub", "checkpoints.catalogue", "runtime.upstream", "runtime.keeping")
 
 # Other libraries may do things when they are imported; they are loaded before the watch begins.

@@ -27,6 +27,7 @@ from localgpt.cli.serve_options import (
     MaxConnectionsOption,
     MaxQueueOption,
     MemoryBudgetOption,
+    NoModelProcessOption,
     ReadTimeoutOption,
     RequestTimeoutOption,
     TlsCertOption,
@@ -68,6 +69,7 @@ def serve(
     ] = None,
     memory_budget_mib: MemoryBudgetOption = None,
     use_cache: UseCacheOption = False,
+    no_model_process: NoModelProcessOption = False,
     max_queue: MaxQueueOption = None,
     request_timeout_s: RequestTimeoutOption = None,
     heartbeat_s: HeartbeatOption = None,
@@ -122,7 +124,10 @@ def serve(
         device=device,
         fp16=fp16,
     )
-    import localgpt.runtime.loading  # noqa: F401 - while Ctrl-C is still abrupt
+    if no_model_process:
+        settings = settings.model_copy(update={"model_process": False})
+    if not settings.model_process:
+        import localgpt.runtime.loading  # noqa: F401 - while Ctrl-C is still abrupt
 
     with graceful_interrupts():
         interrupted = serve_settings(settings, say=write_text, warn=note)

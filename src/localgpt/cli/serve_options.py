@@ -18,6 +18,7 @@ __all__ = [
     "MaxConnectionsOption",
     "MaxQueueOption",
     "MemoryBudgetOption",
+    "NoModelProcessOption",
     "ReadTimeoutOption",
     "RequestTimeoutOption",
     "TlsCertOption",
@@ -41,6 +42,14 @@ MemoryBudgetOption = Annotated[
         min=1,
         help="Memory for models, their caches and their work. Default: what the device has free, less a "
         "reserve for others.",
+    ),
+]
+NoModelProcessOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-model-process",
+        help="Load the models in the server's own process. In one of their own, which is the default where "
+        "the system can do that, they answer faster under load, and the server outlives their crash.",
     ),
 ]
 RequestTimeoutOption = Annotated[

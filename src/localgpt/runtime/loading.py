@@ -134,7 +134,7 @@ class LazyService:
     def __init__(self, plan: LoadPlan) -> None:
         self._loaded: Future[LocalService] = Future()
         self._loaded.set_running_or_notify_cancel()  # a caller who goes away cannot cancel it for the others
-        self._plan = plan
+        self.plan = plan
         self._thread: threading.Thread | None = None
 
     def start(self, *, on_failure: Callable[[], None] | None = None) -> None:
@@ -152,6 +152,14 @@ class LazyService:
     def failure(self) -> BaseException | None:
         """Why the load failed, once it has."""
         return self._loaded.exception() if self._loaded.done() else None
+
+    async def loaded(self) -> None:
+        """Wait until the models are loaded.
+
+        Raises:
+            LocalGPTError: they cannot be.
+        """
+        await self._service()
 
     async def run(self, request: Request) -> Result:
         """Run one request, once the models are loaded."""
@@ -174,14 +182,14 @@ class LazyService:
             return await self._loaded.result().status()
         return Status(
             ready=False,
-            device=self._plan.device,
+            device=self.plan.device,
             dtype="",
             models=(),
             resident_bytes=0,
             num_running=0,
             num_waiting=0,
-            max_batch_size=self._plan.max_batch_size,
-            notices=self._plan.notices,
+            max_batch_size=self.plan.max_batch_size,
+            notices=self.plan.notices,
         )
 
     async def close(self) -> None:
@@ -196,8 +204,8 @@ class LazyService:
 
     def _load(self, on_failure: Callable[[], None] | None) -> None:
         try:
-            service = load_service(self._plan)
-            for notice in service.notices[len(self._plan.notices) :]:
+            service = load_service(self.plan)
+            for notice in service.notices[len(self.plan.notices) :]:
                 logger.warning("%s", notice)
             self._loaded.set_result(service)
         except BaseException as error:  # noqa: BLE001 - handed to everyone who waits

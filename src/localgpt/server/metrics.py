@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from localgpt.tasks import Status, Usage
 
-__all__ = ["AnswerMeter", "Metrics", "RecentRate", "process_bytes"]
+__all__ = ["AnswerMeter", "Metrics", "RecentRate", "process_bytes", "total_process_bytes"]
 
 _WINDOW_S = 60
 _TOKEN_BUCKETS = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
@@ -102,7 +102,11 @@ class Metrics:
                 ("running", "Requests being answered."),
                 ("waiting", "Requests waiting for their turn."),
                 ("model_resident_bytes", "Memory of the models and their caches."),
-                ("process_bytes", "Resident memory of this process; -1 where it cannot be told."),
+                (
+                    "process_bytes",
+                    "Resident memory of this process and that of the models; -1 where it cannot be told.",
+                ),
+                ("model_process_bytes", "Resident memory of the models' own process; 0 where there is none."),
                 ("asyncio_tasks", "Tasks of the event loop, the one that answers this included."),
             )
         }
@@ -133,7 +137,8 @@ class Metrics:
             "running": status.num_running,
             "waiting": status.num_waiting,
             "model_resident_bytes": status.resident_bytes,
-            "process_bytes": -1 if (resident := process_bytes()) is None else resident,
+            "process_bytes": -1 if (resident := total_process_bytes(status)) is None else resident,
+            "model_process_bytes": status.model_process_bytes or 0,
             "asyncio_tasks": len(asyncio.all_tasks()),
         }
         for name, value in now.items():
@@ -171,6 +176,12 @@ class AnswerMeter:
         self._metrics.count_tokens(usage)
         if usage.completion_tokens > self._num_pieces:
             self._metrics.recent_tokens.add(usage.completion_tokens - self._num_pieces)
+
+
+def total_process_bytes(status: Status) -> int | None:
+    """Resident memory of this process and of the models' own one, or None where it cannot be told."""
+    own = process_bytes()
+    return None if own is None else own + (status.model_process_bytes or 0)
 
 
 def process_bytes() -> int | None:

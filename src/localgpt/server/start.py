@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,14 @@ from localgpt.server.logs import PromptLog, log_to_stderr
 from localgpt.server.running import Server, address_of, bind, run_server
 from localgpt.server.store.records import new_key
 from localgpt.server.tls import identity_of
-from localgpt.settings import PEAKS_FILE, Settings, data_folder, settings_from_config
+from localgpt.settings import Settings, data_folder, settings_from_config
 
 if TYPE_CHECKING:
+    from localgpt.runtime.loading import LazyService
     from localgpt.server.store.opening import Store
+    from localgpt.worker import WorkerService
 
 __all__ = ["serve", "start_api"]
-
-# Python's default is 5 ms. The model's thread takes the interpreter back a few hundred times for every token,
-# and would wait up to that long each time while the event loop is busy.
-_SWITCH_INTERVAL_S = 0.0005
 
 
 def start_api(config: Mapping[str, Any] | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -97,58 +96,65 @@ def serve(
 
 
 def _serve(settings: Settings, store: Store, say: Callable[[str], None], warn: Callable[[str], None]) -> bool:
+    from localgpt.runtime.keeping.keeper import HubKeeper
+    from localgpt.runtime.upstream.beside import beside_upstreams, read_upstreams
+
     identity = identity_of(settings)
     listener = bind(settings.host, settings.port)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    scheme = "http" if identity is None else "https"
     try:
-        with _deferred_interrupts():
-            from localgpt.runtime.holdings import MemoryOptions
-            from localgpt.runtime.keeping.keeper import HubKeeper
-            from localgpt.runtime.loading import LazyService, LoadOptions, plan_load
-            from localgpt.runtime.remembering import CacheOptions
-            from localgpt.runtime.upstream.beside import beside_upstreams, read_upstreams
-
-        options = LoadOptions(
-            model=settings.model,
-            device=settings.device,
-            fp16=settings.fp16,
-            cpu_kernel=settings.cpu_kernel == "auto",
-            max_batch_size=settings.max_batch_size,
-            memory=MemoryOptions(
-                budget_mib=settings.memory_budget_mib, peaks_file=data_folder(settings) / PEAKS_FILE
-            ),
-            cache=CacheOptions(prompt_mib=settings.prompt_cache_mib, keeps_answers=settings.use_cache),
-        )
-        plan = plan_load(options)
         upstreams = read_upstreams(settings.upstreams, os.environ)
-        warnings = (one.warning for one in upstreams if one.warning is not None)
-        for notice in (*plan.notices, *warnings, *_notices_of(settings)):
-            warn(notice)
-        say(f"Device: {plan.device}")
-        for one in upstreams:
-            say(f"Upstream {one.name}: {one.base_url}")
-        service = LazyService(plan)
-        served = beside_upstreams(service, upstreams)
-        for line in () if identity is None else identity.lines:
-            say(line)
-        scheme = "http" if identity is None else "https"
-        server = Server(
-            create_app(
+        with _models(settings, warn) as service:
+            served = beside_upstreams(service, upstreams)
+
+            def on_listening() -> None:
+                service.start(on_failure=server.stop)
+                say(f"LocalGPT listens on {address_of(listener, scheme=scheme)}")
+
+            app = create_app(
                 settings,
                 PromptLog(served) if settings.log_prompts else served,
                 store=store,
                 keeper=HubKeeper(data_folder(settings), os.environ),
-            ),
-            identity=identity,
-            on_listening=lambda: say(f"LocalGPT listens on {address_of(listener, scheme=scheme)}"),
-        )
-        service.start(on_failure=server.stop)
-        interrupted = run_server(server, listener)
+            )
+            server = Server(app, identity=identity, on_listening=on_listening)
+            warnings = (one.warning for one in upstreams if one.warning is not None)
+            for notice in (*service.plan.notices, *warnings, *_notices_of(settings)):
+                warn(notice)
+            say(f"Device: {service.plan.device}")
+            for one in upstreams:
+                say(f"Upstream {one.name}: {one.base_url}")
+            for line in () if identity is None else identity.lines:
+                say(line)
+            interrupted = run_server(server, listener)
     finally:
         listener.close()
     if service.failure is not None:
         raise service.failure
     return interrupted
+
+
+@contextmanager
+def _models(settings: Settings, warn: Callable[[str], None]) -> Iterator[WorkerService | LazyService]:
+    """The service that is served: in a process of its own where that is wanted and can be."""
+    from localgpt.worker import ModelProcess, WorkerService, why_not_here
+
+    missing = why_not_here()
+    if settings.model_process and missing is None:
+        service = WorkerService(partial(ModelProcess, settings))
+        try:
+            yield service
+        finally:
+            service.kill()
+        return
+    if settings.model_process:
+        warn(f"the models run in the server's own process: {missing}")
+    with _deferred_interrupts():
+        from localgpt.worker.building import SWITCH_INTERVAL_S, build
+
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        lazy = build(settings)
+    yield lazy
 
 
 def _notices_of(settings: Settings) -> list[str]:

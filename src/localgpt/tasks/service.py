@@ -99,6 +99,7 @@ class Status:
     max_batch_size: int
     notices: tuple[str, ...] = ()  # what was downgraded at start, for example an absent device
     memory: MemoryStatus | None = None  # None until the models are loaded
+    model_process_bytes: int | None = None  # resident memory of the models' own process, if they have one
 
 
 class Channel(Protocol):

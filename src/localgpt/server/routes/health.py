@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from localgpt import __version__
 from localgpt.server.access import GatewayDep, Owner
 from localgpt.server.errors import ERROR_REPLIES
-from localgpt.server.metrics import process_bytes
+from localgpt.server.metrics import total_process_bytes
 from localgpt.server.schemas.service import HealthReply, ReadyReply, ServedModel, StatusReply
 from localgpt.tasks import ModelStatus
 
@@ -60,7 +60,7 @@ async def status(gateway: GatewayDep, owner: Owner) -> StatusReply:
         max_batch_size=now.max_batch_size,
         max_queue=gateway.settings.max_queue,
         tokens_per_s=round(gateway.metrics.recent_tokens.per_s(), 2),
-        process_bytes=process_bytes(),
+        process_bytes=total_process_bytes(now),
         uptime_s=int(time.time()) - gateway.started_at,
         notices=list(now.notices),
     )

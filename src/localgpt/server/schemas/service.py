@@ -88,6 +88,6 @@ class StatusReply(Reply):
     max_batch_size: int
     max_queue: int  # requests that may wait
     tokens_per_s: float  # written, over those of the last sixty seconds in which any were
-    process_bytes: int | None  # resident memory of the server's process, where it can be told
+    process_bytes: int | None  # resident memory of the server and its models, where it can be told
     uptime_s: int
     notices: list[str]

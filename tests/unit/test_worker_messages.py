@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import localgpt.runtime.local
 import localgpt.server  # noqa: F401
 from localgpt.errors import CapacityError, InputError, LocalGPTError, PromptTooLongError
 from localgpt.server.errors import describe_error
-from localgpt.settings import Settings
+from localgpt.settings import _SECRETS, Settings
 from localgpt.worker.frames import (
     HEADER_BYTES,
     MAX_BODY_BYTES,
@@ -26,6 +27,7 @@ from localgpt.worker.frames import (
 )
 from localgpt.worker.logs import log_lines_to_stderr, pass_on
 from localgpt.worker.messages import (
+    _KEPT_HERE,
     Plan,
     RemoteError,
     copy_error,
@@ -131,7 +133,7 @@ def test_a_plan_survives() -> None:
 def test_settings_survive_without_what_opens_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in __import__("os").environ if name.startswith("LOCALGPT_")]:
+    for name in [name for name in os.environ if name.startswith("LOCALGPT_")]:
         monkeypatch.delenv(name)
     settings = Settings(
         model="模型",
@@ -147,7 +149,7 @@ def test_settings_survive_without_what_opens_the_store(
         database_url="postgresql+asyncpg://me:secret@host/db",
     )
     body = encode_settings(settings)
-    assert b"secret" not in body
+    assert b"secret" not in body and set(_SECRETS) <= _KEPT_HERE
     kept = {"api_keys": (), "passphrase": None, "database_url": None}
     assert decode_settings(body) == settings.model_copy(update=kept)
     for broken in (b"", b"[]", b'{"colour": "red"}'):

@@ -27,8 +27,8 @@ __all__ = [
     "encode_settings",
 ]
 
-# Of no use to the models: who may ask, and what opens the store.
-_KEPT_HERE: Final = frozenset({"api_keys", "database_url", "passphrase", "tls_cert", "tls_key"})
+# Of no use to the models: who may ask, what opens the store, and what other servers are asked with.
+_KEPT_HERE: Final = frozenset({"api_keys", "database_url", "passphrase", "tls_cert", "tls_key", "upstreams"})
 _BROKEN = (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, ConfigError)
 
 

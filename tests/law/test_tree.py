@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -74,6 +75,11 @@ def test_text_speaks_of_the_project_alone(kind: str) -> None:
         text = path.read_text(encoding="utf-8", errors="replace")
         found += [f"{path.relative_to(ROOT)}: {hit.group()}" for hit in pattern.finditer(text)]
     assert not found, "; ".join(found[:20])
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    names = Counter(path.name for path in tracked_files() if path.match("tests/**/test_*.py"))
+    assert not [name for name, num in names.items() if num > 1], "pytest imports them by their names alone"
 
 
 def test_make_has_the_promised_targets() -> None:

@@ -14,11 +14,12 @@ import uuid
 import warnings
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from localgpt.errors import InputError
 from localgpt.runtime.loading import LoadOptions, load_service
 from localgpt.runtime.remembering import CacheOptions
+from localgpt.settings import build_settings, data_folder
 from localgpt.tasks import (
     AskRequest,
     ChatRequest,
@@ -60,16 +61,19 @@ class MultimodalPipeline:
         *,
         device: str = "auto",
         fp16: bool = False,
+        quantize: Literal["auto", "none", "int8", "int4"] = "auto",
         max_batch_size: int = 1,
         use_cache: bool = False,
     ) -> Self:
         """Load a model.
 
         Args:
-            model: "local/multimodal-base", a model folder, or a file written by `localgpt models export`.
+            model: "local/multimodal-base", a model folder, a file written by `localgpt models export`, or the
+                name of a pulled model.
             device: "auto", "cpu", "cuda:N", "rocm:N", "opencl:N" or "mps"; an absent one becomes the CPU,
                 with a warning.
             fp16: half precision weights on a GPU.
+            quantize: weights of an open model; "auto" takes the most precise that fit.
             max_batch_size: answers made at once.
             use_cache: answer the same question quicker the next time, in the same words.
 
@@ -80,8 +84,10 @@ class MultimodalPipeline:
             model=str(model),
             device=device,
             fp16=fp16,
+            quantize=quantize,
             max_batch_size=max_batch_size,
             cache=CacheOptions(keeps_answers=use_cache),
+            data_folder=data_folder(build_settings()),
         )
         service = load_service(options)
         pipeline = cls(service)

@@ -42,6 +42,7 @@ CONFIG_KEYS: Mapping[str, str] = {
     "enable_voice": "enable_voice",
     "fp16": "fp16",
     "cpu_kernel": "cpu_kernel",
+    "quantize": "quantize",
     "use_cache": "use_cache",
     "prompt_cache_mib": "prompt_cache_mib",
     "model_process": "model_process",
@@ -94,9 +95,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)  # 0 lets the system choose
     api_keys: tuple[str, ...] = Field(default=(), repr=False)  # any of them opens the server; see `access`
-    model: str | None = None  # folder, file or catalogue id; None is the embedded family
+    model: str | None = None  # folder, file, or name of a pulled model; None is the embedded family
     device: str = "auto"
     fp16: bool = False
+    quantize: Literal["auto", "none", "int8", "int4"] = "auto"  # weights of open models; auto: what fits
     use_cache: bool = False  # answer the same question quicker the next time
     cpu_kernel: Literal["auto", "off"] = "auto"  # off: decode on the CPU in torch, not in our own kernel
     prompt_cache_mib: int = Field(default=256, ge=0, le=1 << 24)  # of prompts read before; 0 keeps none

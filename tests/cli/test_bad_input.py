@@ -134,17 +134,6 @@ def test_recipes_need_a_checkout(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_
     assert outcome.status == 2 and "clone the project" in outcome.line
 
 
-def test_the_benchmark_needs_its_peer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib import metadata
-
-    def no_version(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", no_version)
-    outcome = run("bench", "decode", "--random")
-    assert outcome.status == 2 and "localgpt[transformers]" in outcome.line
-
-
 def test_the_unexpected_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("out of\nluck")

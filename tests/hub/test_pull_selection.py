@@ -181,18 +181,7 @@ def test_code_beside_a_network_that_is_known_is_left_where_it_is(
     assert not list(pull_now(watcher=Watcher(on_note=notes.append)).folder.glob("*.py")) and not notes
 
 
-def test_without_transformers_nobody_knows(
-    hub: HubServer, pull_now: PullNow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub.repos[REPO].files["config.json"] = json.dumps({"auto_map": {}, "model_type": "own"}).encode()
-    monkeypatch.setattr(pulling, "_known_types", lambda: None)
-    notes: list[str] = []
-    pull_now(watcher=Watcher(on_note=notes.append))
-    assert len(notes) == 1 and "which is never run" in notes[0]
-
-
 def test_transformers_tells_which_networks_it_knows() -> None:
-    pytest.importorskip("transformers")
     known = pulling._known_types()
-    assert known is not None and {"llama", "whisper", "vits", "rt_detr", "qwen2_5_vl"} <= known
+    assert {"llama", "whisper", "vits", "rt_detr", "qwen2_5_vl"} <= known
     assert "own-network" not in known

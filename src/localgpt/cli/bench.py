@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,7 +67,6 @@ def decode(
     With --device, ours on that device too.
     Close what else runs, and look at the load average that is printed beside the figures.
     """
-    _require_transformers()
     import torch
 
     load_before = os.getloadavg() if hasattr(os, "getloadavg") else None
@@ -94,7 +94,7 @@ def decode(
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "kernel": pair.kernel,
         "torch": torch.__version__,
-        "transformers": _require_transformers(),
+        "transformers": version("transformers"),
         "load_average": load_before and [round(value, 2) for value in load_before],
     }
     if json:
@@ -303,19 +303,3 @@ def _as_lines(report: dict[str, Any]) -> list[str]:
         f"kernel {report['kernel']}, "
         f"torch {report['torch']}, transformers {report['transformers']}",
     ]
-
-
-def _require_transformers() -> str:
-    """Version of the peer.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("transformers")
-    except PackageNotFoundError:
-        raise ConfigError(
-            "the comparison needs transformers, which is not installed: pip install 'localgpt[transformers]'"
-        ) from None

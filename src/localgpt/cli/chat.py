@@ -11,10 +11,12 @@ from localgpt.cli.console import print_json, write_text
 from localgpt.cli.conversation import Conversation, talk
 from localgpt.cli.inputs import read_picture, read_text
 from localgpt.cli.options import (
+    DataDirOption,
     DeviceOption,
     Fp16Option,
     JsonOption,
     ModelOption,
+    QuantizeOption,
     UseCacheOption,
     settings_of,
 )
@@ -77,6 +79,8 @@ def chat(
     device: DeviceOption = None,
     fp16: Fp16Option = False,
     use_cache: UseCacheOption = False,
+    quantize: QuantizeOption = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Talk with LocalGPT.
 
@@ -95,7 +99,10 @@ def chat(
     text = None if prompt is None else read_text(prompt, what="prompt")
     for path in images or []:
         conversation.attach(read_picture(path), source=str(path))
-    with Session(settings_of(model=model, device=device, fp16=fp16, use_cache=use_cache)) as session:
+    settings = settings_of(
+        model=model, device=device, fp16=fp16, use_cache=use_cache, quantize=quantize, data_dir=data_dir
+    )
+    with Session(settings) as session:
         if text is None:
             talk(session, conversation, json=json)
         elif json:

@@ -10,11 +10,13 @@ import typer
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.inputs import read_picture
 from localgpt.cli.options import (
+    DataDirOption,
     DeviceOption,
     Fp16Option,
     JsonOption,
     MaxLengthOption,
     ModelOption,
+    QuantizeOption,
     UseCacheOption,
     settings_of,
 )
@@ -37,6 +39,8 @@ def describe(
     device: DeviceOption = None,
     fp16: Fp16Option = False,
     use_cache: UseCacheOption = False,
+    quantize: QuantizeOption = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Describe pictures in a sentence.
 
@@ -47,7 +51,10 @@ def describe(
     options = SamplingOptions(temperature=0.0, max_tokens=max_length)
     several = len(pictures) > 1
     answers: list[dict[str, Any]] = []
-    with Session(settings_of(model=model, device=device, fp16=fp16, use_cache=use_cache)) as session:
+    settings = settings_of(
+        model=model, device=device, fp16=fp16, use_cache=use_cache, quantize=quantize, data_dir=data_dir
+    )
+    with Session(settings) as session:
         for path, picture in zip(images, pictures, strict=True):
             request = DescribeRequest(id=new_id(), image=picture, language=language, options=options)
             text = session.answer(request, source=str(path)).text

@@ -9,7 +9,15 @@ import typer
 
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.inputs import read_picture, read_text
-from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, ModelOption, settings_of
+from localgpt.cli.options import (
+    DataDirOption,
+    DeviceOption,
+    Fp16Option,
+    JsonOption,
+    ModelOption,
+    QuantizeOption,
+    settings_of,
+)
 from localgpt.cli.session import Session
 from localgpt.errors import InputError
 from localgpt.tasks import ImagePart, TextPart
@@ -28,6 +36,8 @@ def embed(
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
+    quantize: QuantizeOption = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Turn texts and pictures into vectors of one space.
 
@@ -39,7 +49,8 @@ def embed(
     parts += [(read_picture(path), str(path)) for path in images or []]
     if not parts:
         raise InputError("nothing to embed; expected texts, or pictures with --image")
-    with Session(settings_of(model=model, device=device, fp16=fp16)) as session:
+    settings = settings_of(model=model, device=device, fp16=fp16, quantize=quantize, data_dir=data_dir)
+    with Session(settings) as session:
         vectors = [session.embed(part, source=source) for part, source in parts]
     if json:
         print_json({"embeddings": vectors})

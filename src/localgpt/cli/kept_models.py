@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgpt.cli.pull import NOT_RUN_YET
 from localgpt.units import format_bytes
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Collection:
                 for entry in self.unfinished
             ]
         memory = f", here with {format_bytes(self.memory_bytes)}" if self.memory_bytes else ""
-        lines += ["", f"To pull with localgpt pull NAME{memory} ({NOT_RUN_YET}):"]
+        lines += ["", f"To pull with localgpt pull NAME{memory}:"]
         lines += [
             _entry_line(entry, self.memory_bytes) for entry in self.entries.values() if entry.repo not in here
         ]

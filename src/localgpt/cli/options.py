@@ -17,6 +17,7 @@ __all__ = [
     "JsonOption",
     "MaxLengthOption",
     "ModelOption",
+    "QuantizeOption",
     "UseCacheOption",
     "settings_of",
 ]
@@ -27,7 +28,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="A model folder, or a file written by 'localgpt models export'. Default: the embedded models.",
+        help="A model folder, a file written by 'localgpt models export', or a pulled model by its name in "
+        "the catalogue or as OWNER/NAME. Default: the embedded models.",
     ),
 ]
 DeviceOption = Annotated[
@@ -42,6 +44,14 @@ Fp16Option = Annotated[bool, typer.Option("--fp16", help="Half precision on a GP
 UseCacheOption = Annotated[
     bool,
     typer.Option("--use-cache", help="Answer the same question quicker the next time, in the same words."),
+]
+QuantizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        metavar="BITS",
+        help="Weights of open models: none, int8, int4, or auto, the most precise that fit. Default: auto.",
+    ),
 ]
 MaxLengthOption = Annotated[
     int | None,

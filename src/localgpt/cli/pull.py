@@ -17,9 +17,18 @@ from localgpt.units import format_bytes
 if TYPE_CHECKING:
     from localgpt.checkpoints.hub.pull import Watcher
 
-__all__ = ["NOT_RUN_YET", "pull"]
+__all__ = ["pull"]
 
-NOT_RUN_YET = "this version keeps and checks such models; it cannot run them itself yet"
+# What a model of each job is used with.
+_COMMANDS = {
+    "chat": "chat",
+    "vision": "ask",
+    "embed": "embed",
+    "paint": "paint",
+    "listen": "transcribe",
+    "speak": "say",
+    "detect": "detect",
+}
 
 
 def pull(
@@ -39,8 +48,8 @@ def pull(
     Only safetensors and what is needed to read them is fetched, and every file is checked against the hash
     that the hub tells. A pull that ends early, however it ends, goes on from there when the same command is
     run again. The hub is `LOCALGPT_HUB`, else `HF_ENDPOINT`, else huggingface.co; `HF_TOKEN` opens gated
-    models. No other command fetches anything. This version keeps and checks such models for other programs;
-    it cannot run them itself yet.
+    models. No other command fetches anything. Afterwards `--model NAME` names it in the commands that use
+    models, and a server answers for it.
     """
     from localgpt.checkpoints.catalogue import load_catalogue, resolve_name
     from localgpt.checkpoints.hub.address import hub_of
@@ -70,7 +79,8 @@ def pull(
             }
         )
         return
-    note(NOT_RUN_YET)
+    used_with = _COMMANDS[entry.job] if entry else "chat"
+    note(f"use it with localgpt {used_with} --model {entry.name if entry else repo}")
     if pulled.was_here:
         note(f"{repo} was here already")
     elif entry and entry.commercial is False:

@@ -13,6 +13,7 @@ from localgpt.cli.options import (
     DeviceOption,
     Fp16Option,
     ModelOption,
+    QuantizeOption,
     UseCacheOption,
     settings_of,
 )
@@ -91,6 +92,7 @@ def serve(
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
+    quantize: QuantizeOption = None,
 ) -> None:
     """Serve the page and the OpenAI-compatible API until Ctrl-C."""
     from localgpt.server.start import serve as serve_settings
@@ -123,6 +125,7 @@ def serve(
         model=model,
         device=device,
         fp16=fp16,
+        quantize=quantize,
     )
     if no_model_process:
         settings = settings.model_copy(update={"model_process": False})

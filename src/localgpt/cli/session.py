@@ -67,6 +67,8 @@ class Session:
             device=settings.device,
             fp16=settings.fp16,
             cpu_kernel=settings.cpu_kernel == "auto",
+            quantize=settings.quantize,
+            data_folder=data_folder(settings),
             max_batch_size=1,
             memory=MemoryOptions(budget_mib=settings.memory_budget_mib),
             cache=CacheOptions(

@@ -25,6 +25,7 @@ __all__ = [
     "fit_conversation",
     "fit_document",
     "language_of",
+    "start_of_tail",
     "text_of",
 ]
 
@@ -138,7 +139,7 @@ def fit_conversation(
         m for m in conversation.messages if text_of(m).strip() or m.role in ("user", "tool") or m.tool_calls
     ]
     num_head = next(number for number, turn in enumerate(turns) if turn.role != "system")
-    num_before_tail = max(num_head, _start_of_tail(turns))
+    num_before_tail = max(num_head, start_of_tail(turns))
     head, middle, tail = turns[:num_head], turns[num_head:num_before_tail], turns[num_before_tail:]
     describe = DESCRIBE_PROMPTS[language_of("".join(map(text_of, turns)))]
     writer = _TurnWriter(tokenizer, num_image_tokens, max_tokens, describe)
@@ -157,7 +158,7 @@ def fit_conversation(
     )
 
 
-def _start_of_tail(turns: Sequence[Message]) -> int:
+def start_of_tail(turns: Sequence[Message]) -> int:
     """Where the turns begin that are of one piece with the last: itself, or all since the user spoke."""
     last = len(turns) - 1
     if turns[last].role != "tool":

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from localgpt.compute.memory import (
     Budget,
+    CpuDevice,
+    CudaDevice,
     Device,
     Ledger,
     Need,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from localgpt.runtime.models import Models
     from localgpt.runtime.pictures import PictureReader, TokenCache
 
-__all__ = ["Holdings", "MemoryOptions"]
+__all__ = ["Holdings", "MemoryOptions", "host_budget"]
 
 PICTURES: Final = "remembered pictures"
 _PREFILL: Final = 256  # tokens read in one go; see `ModelRunner`
@@ -56,6 +58,11 @@ class MemoryOptions:
 
     budget_mib: int | None = None  # None: what the device has, less a reserve for others
     peaks_file: Path | None = None  # None: learned for this process alone
+
+
+def host_budget(device: Device) -> int:
+    """Pinned memory for weights that are put away: half of what is free, beside a card with its own."""
+    return CpuDevice().free_bytes() // 2 if isinstance(device, CudaDevice) else 0
 
 
 class Holdings:
@@ -98,7 +105,8 @@ class Holdings:
         self.notices: list[str] = []
         self._weight_bytes = sum(weights.values())
         budget = self._budget(device, options)
-        self.ledger = Ledger(device, Budget(nbytes=budget), peaks=PeakBook(options.peaks_file))
+        shared = Budget(nbytes=budget, host_bytes=host_budget(device))
+        self.ledger = Ledger(device, shared, peaks=PeakBook(options.peaks_file))
         for name, nbytes in weights.items():
             self.ledger.hold(name, pieces=(Piece(name=name, nbytes=nbytes),))
         self.num_slots = self._fitting_slots(max_batch_size)

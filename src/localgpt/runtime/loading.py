@@ -6,28 +6,35 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 
-from localgpt.checkpoints import load_family, read_layout, resolve_family
+from localgpt.checkpoints import load_family, read_layout
 from localgpt.compute import resolve_device
 from localgpt.compute.native.loading import load_native_family
 from localgpt.compute.opencl.loading import load_opencl_family
-from localgpt.errors import BackendError
+from localgpt.compute.memory import Budget, Ledger, PeakBook, device_of, reserve_bytes
+from localgpt.errors import BackendError, ConfigError
 from localgpt.nn.linear import hear_deprecations
-from localgpt.runtime.holdings import MemoryOptions
+from localgpt.runtime.holdings import MemoryOptions, host_budget
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.models import Models
+from localgpt.runtime.naming import resolve_model
+from localgpt.runtime.open.base import Quantize
+from localgpt.runtime.open.service import OpenOptions, OpenService
+from localgpt.runtime.open.shelf import Shelf, ShelfModel
 from localgpt.runtime.remembering import CacheOptions
+from localgpt.runtime.switchboard import Switchboard
 from localgpt.tasks import Channel, Event, Request, Result, Status
+from localgpt.units import MIB
 
-__all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_models", "load_service", "plan_load"]
+__all__ = ["LazyService", "LoadOptions", "LoadPlan", "load_models", "load_service", "new_ledger", "plan_load"]
 
 logger = logging.getLogger(__name__)
 _JOIN_S = 0.7  # less than a server waits for its service to close
@@ -44,13 +51,15 @@ class LoadOptions:
     cpu_kernel: bool = True  # decode on the CPU in C++ where it can; False: in torch
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
+    data_folder: Path | None = None  # where pulled models are; None: none may be asked for
+    quantize: Quantize | Literal["auto"] = "auto"  # of open models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
     """Options settled on this machine: the model is there, the device is one of this machine."""
 
-    path: Path
+    path: Path | None  # of the family; None where the main model is an open one
     device: str
     dtype: torch.dtype | None  # None: int8 on the CPU and in OpenCL, bfloat16 elsewhere
     max_batch_size: int
@@ -58,6 +67,9 @@ class LoadPlan:
     cpu_kernel: bool = True
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     cache: CacheOptions = field(default_factory=CacheOptions)
+    main: ShelfModel | None = None  # the open model that was named instead of a family
+    data_folder: Path | None = None
+    open_models: OpenOptions = field(default_factory=OpenOptions)
 
 
 def plan_load(options: LoadOptions) -> LoadPlan:
@@ -71,12 +83,17 @@ def plan_load(options: LoadOptions) -> LoadPlan:
     notices = [choice.notice] if choice.notice else []
     is_half_faster = choice.device.startswith(("cuda", "mps"))
     dtype = torch.float16 if options.fp16 and is_half_faster else None
-    if options.fp16 and choice.device == "cpu":
+    place = resolve_model(options.model, options.data_folder)
+    path, main = (place, None) if isinstance(place, Path) else (None, place)
+    if path is not None:
+        read_layout(path)
+    if options.fp16 and path is not None and choice.device == "cpu":
         notices.append("half precision is slower than int8 on a CPU; using int8 weights instead")
-    elif options.fp16 and not is_half_faster:
+    elif options.fp16 and path is not None and not is_half_faster:
         notices.append("the OpenCL kernels know no half precision; using int8 weights instead")
-    path = resolve_family(options.model)
-    read_layout(path)
+    on_torch = "cpu" if choice.device.startswith("opencl") else choice.device
+    if main is not None and on_torch != choice.device:
+        notices.append(f"open models run on no OpenCL device; {main.id} runs on the CPU")
     return LoadPlan(
         path=path,
         device=choice.device,
@@ -86,23 +103,66 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         cpu_kernel=options.cpu_kernel,
         memory=options.memory,
         cache=options.cache,
+        main=main,
+        data_folder=options.data_folder,
+        open_models=OpenOptions(device=on_torch, fp16=options.fp16, quantize=options.quantize),
     )
 
 
-def load_service(options: LoadOptions | LoadPlan) -> LocalService:
-    """Load a family and make a service of it.
+def load_service(options: LoadOptions | LoadPlan) -> Switchboard:
+    """Load a family, and make one service of it and all open models; those are loaded when asked for.
 
     Raises:
         LocalGPTError: the model or the device cannot be used.
     """
     plan = options if isinstance(options, LoadPlan) else plan_load(options)
-    return LocalService(
-        load_models(plan),
-        max_batch_size=plan.max_batch_size,
+    local: LocalService | None = None
+    if plan.path is not None:
+        local = LocalService(
+            load_models(plan),
+            max_batch_size=plan.max_batch_size,
+            notices=plan.notices,
+            device=plan.device,
+            memory=plan.memory,
+            cache=plan.cache,
+        )
+    ledger = new_ledger(plan) if local is None else local.ledger
+    named = () if plan.main is None else (plan.main,)
+    open_models = OpenService(Shelf(plan.data_folder, named), ledger, options=plan.open_models)
+    if plan.main is not None:
+        _load_main(open_models, plan.main.id)
+    return Switchboard(
+        local=local,
+        open_models=open_models,
+        main=None if plan.main is None else plan.main.id,
         notices=plan.notices,
-        device=plan.device,
-        memory=plan.memory,
-        cache=plan.cache,
+    )
+
+
+def _load_main(open_models: OpenService, name: str) -> None:
+    """Load the model that was asked for before anything else; in a thread, for the caller may have a loop."""
+
+    async def load() -> None:
+        try:
+            await open_models.load(name)
+        except BaseException:
+            await open_models.close()
+            await asyncio.to_thread(open_models.ledger.close)
+            raise
+
+    with ThreadPoolExecutor(1, thread_name_prefix="localgpt-load") as thread:
+        thread.submit(asyncio.run, load()).result()
+
+
+def new_ledger(plan: LoadPlan) -> Ledger:
+    """The ledger of a device on which there is no family."""
+    device = device_of(plan.open_models.device)
+    nbytes = device.free_bytes() - reserve_bytes(device)
+    if plan.memory.budget_mib is not None:
+        nbytes = plan.memory.budget_mib * MIB
+    host_bytes = host_budget(device)
+    return Ledger(
+        device, Budget(nbytes=max(0, nbytes), host_bytes=host_bytes), peaks=PeakBook(plan.memory.peaks_file)
     )
 
 
@@ -110,8 +170,12 @@ def load_models(plan: LoadPlan) -> Models:
     """Load the networks of a family where the plan wants them.
 
     Raises:
+        ConfigError: the plan names an open model, which is no family.
         LocalGPTError: the model or the device cannot be used.
     """
+    if plan.path is None:
+        name = "the model" if plan.main is None else plan.main.id
+        raise ConfigError(f"{name} is no model of the embedded family's form, which this needs")
     if plan.device.startswith("opencl"):
         return load_opencl_family(plan.path, plan.device)
     if plan.device == "cpu" and plan.dtype is None and plan.cpu_kernel:
@@ -132,7 +196,7 @@ class LazyService:
     """
 
     def __init__(self, plan: LoadPlan) -> None:
-        self._loaded: Future[LocalService] = Future()
+        self._loaded: Future[Switchboard] = Future()
         self._loaded.set_running_or_notify_cancel()  # a caller who goes away cannot cancel it for the others
         self.plan = plan
         self._thread: threading.Thread | None = None
@@ -199,7 +263,7 @@ class LazyService:
         if self._loaded.done() and self._loaded.exception() is None:
             await self._loaded.result().close()
 
-    async def _service(self) -> LocalService:
+    async def _service(self) -> Switchboard:
         return await asyncio.wrap_future(self._loaded)
 
     def _load(self, on_failure: Callable[[], None] | None) -> None:

@@ -129,6 +129,8 @@ class LocalService:
         kept = make_kept(family.decoder, self._holdings, cache or CacheOptions(), self._device)
         self._runner, self._prefixes = kept.runner, kept.prefixes
         self.notices = (*notices, *self._holdings.notices, *kept.notices)
+        self.names = tuple(dict.fromkeys((family.info.id, EMBEDDED_MODEL_ID)))  # that the family answers to
+        self.ledger = self._holdings.ledger
         self._holdings.register(self._runner)
         new_stream = partial(StreamDecoder, family.tokenizer)
         self._engine = AsyncEngine(Engine(self._runner, new_stream, answers=kept.answers))
@@ -367,10 +369,9 @@ class LocalService:
         return await texts.embed(part.text, param)
 
     def _require_model(self, request: Request) -> None:
-        known = dict.fromkeys((self._family.info.id, EMBEDDED_MODEL_ID))
-        if request.model not in known:
+        if request.model not in self.names:
             raise InputError(
-                f"the model {request.model!r} is not known, expected {' or '.join(known)}", param="model"
+                f"the model {request.model!r} is not known, expected {' or '.join(self.names)}", param="model"
             )
 
     def _require_pictures(self, param: str) -> PictureReader:

@@ -10,6 +10,7 @@ Rules told to the caller:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -34,6 +35,7 @@ __all__ = [
     "AnswerRequest",
     "AnswerRules",
     "Question",
+    "TaskName",
     "options_of",
     "question_of",
     "rules_of",
@@ -42,9 +44,9 @@ __all__ = [
 AnswerRequest = ChatRequest | CompleteRequest | DescribeRequest | AskRequest
 TaskName = Literal["chat", "complete", "describe", "ask"]
 
-DEFAULT_MAX_TOKENS: Final[dict[TaskName, int]] = {"chat": 512, "ask": 128, "describe": 64, "complete": 16}
+DEFAULT_MAX_TOKENS: Final[Mapping[TaskName, int]] = {"chat": 512, "ask": 128, "describe": 64, "complete": 16}
 _MOST_TOOL_CHARS: Final = 2**18  # of all definitions; no context has room for more
-_DEFAULT_REPETITION_PENALTY: Final[dict[TaskName, float]] = {"chat": 1.15}
+_DEFAULT_REPETITION_PENALTY: Final[Mapping[TaskName, float]] = {"chat": 1.15}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,11 @@ class Question:
     param: str
     image_param: str = ""
     may_leave_out: bool = True  # the oldest turns
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether tools may be called."""
+        return isinstance(self.said, Conversation) and bool(self.said.tools)
 
     @property
     def language(self) -> Language:
@@ -81,8 +88,12 @@ class AnswerRules:
         return self.grammar.num_needed if self.grammar is not None else 0
 
 
-def question_of(request: AnswerRequest) -> Question:
+def question_of(request: AnswerRequest, most_tokens: Mapping[TaskName, int] = DEFAULT_MAX_TOKENS) -> Question:
     """What a request asks.
+
+    Args:
+        request: for an answer.
+        most_tokens: of an answer, by task, where the request does not say.
 
     Raises:
         InputError: there is nothing to answer, or it contradicts itself; `param` names the field.
@@ -92,7 +103,7 @@ def question_of(request: AnswerRequest) -> Question:
         return Question(
             task="complete",
             said=request.prompt,
-            max_tokens=max_tokens or DEFAULT_MAX_TOKENS["complete"],
+            max_tokens=max_tokens or most_tokens["complete"],
             param="prompt",
         )
     if isinstance(request, ChatRequest):
@@ -106,7 +117,7 @@ def question_of(request: AnswerRequest) -> Question:
                 tools=request.tools if request.tool_choice.mode != "none" else (),
                 schema=request.answer_format.schema if is_json else None,
             ),
-            max_tokens=max_tokens or DEFAULT_MAX_TOKENS["chat"],
+            max_tokens=max_tokens or most_tokens["chat"],
             param="messages",
             image_param="messages",
             may_leave_out=request.leave_out_turns,
@@ -122,18 +133,23 @@ def question_of(request: AnswerRequest) -> Question:
     return Question(
         task=task,
         said=Conversation(messages=(message,)),
-        max_tokens=max_tokens or DEFAULT_MAX_TOKENS[task],
+        max_tokens=max_tokens or most_tokens[task],
         param="question",
         image_param="image",
     )
 
 
-def options_of(request: AnswerRequest, task: TaskName, rules: AnswerRules) -> SamplingOptions:
-    """The request's options with what was left open filled in."""
+def options_of(
+    request: AnswerRequest,
+    task: TaskName,
+    rules: AnswerRules,
+    penalties: Mapping[TaskName, float] = _DEFAULT_REPETITION_PENALTY,
+) -> SamplingOptions:
+    """The request's options with what was left open filled in; `penalties` are those of repetition."""
     options = request.options
     if options.repetition_penalty is not None:
         return options
-    default = _DEFAULT_REPETITION_PENALTY.get(task, 1.0)
+    default = penalties.get(task, 1.0)
     is_free = rules.grammar is None or rules.is_for_calls_only
     return replace(options, repetition_penalty=default if is_free else 1.0)
 

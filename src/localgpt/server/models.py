@@ -43,8 +43,9 @@ async def find_model(gateway: Gateway, name: str) -> ModelItem:
     Raises:
         WireError: 404; there is none.
     """
-    items = _real_models(gateway, await gateway.service.status())
-    target = _target(gateway, name, items)
+    status = await gateway.service.status()
+    items = _real_models(gateway, status)
+    target = _target(gateway, name, items, status)
     found = next((item for item in items if item.id == target), None)
     if found is None:
         raise _no_model(f"{target!r} is not in the list of its upstream", items)
@@ -61,17 +62,20 @@ async def resolve_model(gateway: Gateway, name: str) -> AnsweringModel:
     items = _real_models(gateway, status)
     if not status.ready and target_of(name, aliases_of(gateway.settings)) is None:
         items.append(ModelItem(id=name, created=gateway.started_at, owned_by=OWNED_BY))
-    target = _target(gateway, name, items)
+    target = _target(gateway, name, items, status)
     # Of what is known before the models are loaded, so that the first answer has it too.
     device, is_half = status.device.partition(":")[0], gateway.settings.fp16
     parts = repr((__version__, target, device, is_half))
     return AnsweringModel(id=target, fingerprint=f"fp_{hashlib.sha256(parts.encode()).hexdigest()[:12]}")
 
 
-def _target(gateway: Gateway, name: str, items: list[ModelItem]) -> str:
+def _target(gateway: Gateway, name: str, items: list[ModelItem], status: Status) -> str:
     known = [item.id for item in items]
     if name in known or _is_of_upstream(gateway, name):
         return name
+    for model in status.models:
+        if name in model.names:
+            return model.id
     target = target_of(name, aliases_of(gateway.settings))
     if target in known or (target is not None and _is_of_upstream(gateway, target)):
         return target

@@ -83,6 +83,8 @@ class ModelStatus:
     licence: str
     upstream: str | None = None  # the server that runs it; None: this service does
     leaves_machine: bool = False  # what is asked of it may go to another machine
+    names: tuple[str, ...] = ()  # others that it answers to
+    is_loaded: bool = True  # False: the first request for it waits until it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

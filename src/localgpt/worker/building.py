@@ -32,6 +32,8 @@ def build(settings: Settings) -> LazyService:
         device=settings.device,
         fp16=settings.fp16,
         cpu_kernel=settings.cpu_kernel == "auto",
+        quantize=settings.quantize,
+        data_folder=data_folder(settings),
         max_batch_size=settings.max_batch_size,
         memory=MemoryOptions(
             budget_mib=settings.memory_budget_mib, peaks_file=data_folder(settings) / PEAKS_FILE

@@ -7,7 +7,6 @@ is gone on with by the next one.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -170,14 +169,8 @@ class _Pull:
             for name in _CODE_TELLERS
             if (self._downloader.files / name).is_file()
         }
-        has_code = "auto_map" in texts.get("config.json", {})
-        known = _known_types() if has_code else None
+        known = _known_types() if "auto_map" in texts.get("config.json", {}) else ()
         check_needs_no_code(self._model.repo, texts, known)
-        if has_code and known is None:
-            self._watcher.on_note(
-                f"{self._model.repo} brings code of its own, which is never run; the extra "
-                "localgpt[transformers] tells whether it can be read without"
-            )
 
     def _move_to(self, place: Path) -> kept.Manifest:
         files = tuple(
@@ -220,10 +213,8 @@ def _look(models: Path, repo: str, commit: str) -> Pulled | None:
     return Pulled(folder=folder, manifest=manifest, was_here=True)
 
 
-def _known_types() -> frozenset[str] | None:
-    """Networks that `transformers` builds without code from elsewhere; None where it is not installed."""
-    if importlib.util.find_spec("transformers") is None:
-        return None
+def _known_types() -> frozenset[str]:
+    """Networks that `transformers` builds without code from elsewhere; it is imported for those alone."""
     from transformers import CONFIG_MAPPING
 
     return frozenset(CONFIG_MAPPING.keys())

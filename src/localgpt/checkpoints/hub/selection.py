@@ -79,13 +79,13 @@ def select_files(model: HubModel) -> Selection:
     )
 
 
-def check_needs_no_code(repo: str, texts: Mapping[str, Any], known_types: Iterable[str] | None) -> None:
+def check_needs_no_code(repo: str, texts: Mapping[str, Any], known_types: Iterable[str]) -> None:
     """Refuse a model whose network exists only as Python in its repository.
 
     Args:
         repo: owner/name.
         texts: `config.json` and `model_index.json`, those that are there.
-        known_types: what `transformers` can build by itself; None where it is not installed, and cannot say.
+        known_types: what `transformers` can build by itself.
 
     Raises:
         UnsafeCheckpointError: it would have to run code of the repository.
@@ -97,7 +97,7 @@ def check_needs_no_code(repo: str, texts: Mapping[str, Any], known_types: Iterab
     if "auto_map" not in config:
         return
     kind = config.get("model_type")
-    if not kind or (known_types is not None and kind not in set(known_types)):
+    if not kind or kind not in set(known_types):
         raise _needs_code(
             repo, f"its network {kind or 'without name'} is Python in the repository (auto_map)"
         )

@@ -17,7 +17,7 @@ from localgpt.errors import CheckpointError
 from localgpt.media.text.lexicon import Lexicon
 from localgpt.media.text.vocabulary import BOS_ID, END_ID, FIRST_SPECIAL_ID, SPECIAL_TOKENS, VOCAB_SIZE
 
-__all__ = ["StreamDecoder", "Tokenizer"]
+__all__ = ["StreamDecoder", "Tokenizer", "byte_chars"]
 
 _RESERVED: Final[Mapping[int, str]] = dict(enumerate(SPECIAL_TOKENS, FIRST_SPECIAL_ID))
 
@@ -136,7 +136,7 @@ class StreamDecoder:
 
 def _piece_bytes(backend: tokenizers.Tokenizer) -> list[bytes]:
     """Bytes of every ordinary piece, by id."""
-    to_byte = {char: byte for byte, char in _byte_chars().items()}
+    to_byte = {char: byte for byte, char in byte_chars().items()}
     pieces = [b""] * VOCAB_SIZE
     for piece, token_id in backend.get_vocab(with_added_tokens=False).items():
         if token_id < FIRST_SPECIAL_ID:
@@ -144,7 +144,7 @@ def _piece_bytes(backend: tokenizers.Tokenizer) -> list[bytes]:
     return pieces
 
 
-def _byte_chars() -> dict[int, str]:
+def byte_chars() -> dict[int, str]:
     """The printable character byte-level BPE writes for each byte (GPT-2, Radford et al. 2019)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     chars = {byte: chr(byte) for byte in printable}

@@ -41,7 +41,7 @@ Quantize = Literal["none", "int8", "int4"]
 Emit = Callable[[Event], None]
 
 # Kind to the function that loads it: `OpenCheckpoint` to `OpenModel`.
-LOADERS: Final[dict[OpenKind, str]] = {}
+LOADERS: Final[dict[OpenKind, str]] = {"language": "localgpt.runtime.open.language:load"}
 
 CONFIG_NAME: Final = "config.json"
 PIPELINE_NAME: Final = "model_index.json"  # of diffusers folders

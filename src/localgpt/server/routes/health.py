@@ -76,4 +76,6 @@ def _served(model: ModelStatus) -> ServedModel:
         licence=model.licence,
         upstream=model.upstream,
         leaves_machine=model.leaves_machine,
+        names=list(model.names),
+        loaded=model.is_loaded,
     )

@@ -72,6 +72,8 @@ class ServedModel(Reply):
     licence: str
     upstream: str | None  # host of the server that runs it; null: this one does
     leaves_machine: bool  # what is asked of it may go to another machine
+    names: list[str]  # others that it answers to
+    loaded: bool  # False: the first request for it waits until it is
 
 
 class StatusReply(Reply):

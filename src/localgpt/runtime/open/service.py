@@ -1,0 +1,312 @@
+"""`OpenService`: the TaskService of open checkpoints in this process.
+
+* A model is loaded by the first request for it, which waits; others that come meanwhile wait for the same
+  load.
+* The memory ledger decides what stays: a model that nobody uses gives way to one that is asked for, first
+  what it remembers, then its weights to the machine's memory where the device has its own, then altogether.
+* Work is done by one thread, one request after the other, in the order in which there is memory for them.
+* A model that does not fit is refused with what is missing and what would fit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal
+
+from localgpt.compute.memory import Ledger, Need, Reservation, Size, TooLarge, make_plan
+from localgpt.engine.async_engine import within
+from localgpt.errors import CancelledRequestError, CapacityError, InputError
+from localgpt.runtime.memory_status import memory_status
+from localgpt.runtime.open.base import OpenCheckpoint, OpenModel, Quantize, load_open
+from localgpt.runtime.open.fitting import choose_quantize, what_would_fit
+from localgpt.runtime.open.home import OpenHome
+from localgpt.runtime.open.shelf import TASKS, Shelf, ShelfModel, readable
+from localgpt.runtime.open.work import Work
+from localgpt.tasks import (
+    Channel,
+    EmbedRequest,
+    Event,
+    Finished,
+    ModelStatus,
+    Request,
+    Result,
+    Status,
+)
+from localgpt.units import format_bytes
+
+__all__ = ["OpenOptions", "OpenService", "task_of"]
+
+_KIND_OF_REQUEST: Final = "Request"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOptions:
+    """How open models run."""
+
+    device: str = "cpu"  # as torch names it
+    fp16: bool = False
+    quantize: Quantize | Literal["auto"] = "auto"
+
+
+class OpenService:
+    """Runs open models; implements `tasks.TaskService`. May be used from several event loops.
+
+    Args:
+        shelf: what may be asked for.
+        ledger: of the device that `options` names.
+        options: how models run.
+        load: reads a checkpoint.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        ledger: Ledger,
+        *,
+        options: OpenOptions | None = None,
+        load: Callable[[OpenCheckpoint], OpenModel] = load_open,
+    ) -> None:
+        self.shelf, self.ledger = shelf, ledger
+        self._options = options or OpenOptions()
+        self._load = load
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="localgpt-open")
+        self._lock = threading.Lock()
+        self._homes: dict[str, OpenHome] = {}
+        self._running: set[Work] = set()
+        self._num_waiting = 0
+        self._is_closed = False
+
+    async def load(self, name: str) -> None:
+        """Load a model before anybody asks it something.
+
+        Raises:
+            InputError: there is none of that name; `param` is "model".
+            LocalGPTError: it cannot be loaded.
+        """
+        model = self._known(name)
+        home = await asyncio.to_thread(self._home, model)
+        async with AsyncExitStack() as stack:
+            await self._reserve(stack, model, self._loading(home))
+
+    async def run(self, request: Request) -> Result:
+        """Run one request to its end.
+
+        Raises:
+            LocalGPTError: the request was refused, failed, or met its deadline.
+        """
+        async with aclosing(self._work(request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.result
+        raise AssertionError("work ended without its last event")
+
+    def stream(self, request: Request) -> AsyncIterator[Event]:
+        """Run one request and yield its events; the last one is `Finished`.
+
+        Raises:
+            InputError: the request is one to embed, which has no events.
+        """
+        if isinstance(request, EmbedRequest):
+            raise InputError("got a request to embed, expected one with an answer to stream", param="stream")
+        return self._work(request)
+
+    async def open(self, request: Request) -> Channel:
+        """Refused: open models hold no channels.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"the model {request.model} has no voice channel", param="model")
+
+    async def status(self) -> Status:
+        """The models that may be asked for, and how busy this service is."""
+        models = await asyncio.to_thread(self._statuses)
+        with self._lock:
+            homes = list(self._homes.values())
+            num_running, num_waiting = len(self._running), self._num_waiting
+        return Status(
+            ready=not self._is_closed,
+            device=self._options.device,
+            dtype="",
+            models=tuple(models),
+            resident_bytes=sum(home.nbytes for home in homes if home.model is not None),
+            num_running=num_running,
+            num_waiting=num_waiting,
+            max_batch_size=1,
+            memory=memory_status(self.ledger),
+        )
+
+    async def close(self) -> None:
+        """End what runs, refuse what comes, and let the models go. May be called twice."""
+        self._is_closed = True
+        with self._lock:
+            running = list(self._running)
+        for work in running:
+            work.cancel()
+        await asyncio.to_thread(self._thread.shutdown, True, cancel_futures=True)
+        with self._lock:
+            homes, self._homes = list(self._homes.values()), {}
+        for home in homes:
+            await asyncio.to_thread(home.let_go)
+
+    async def _work(self, request: Request) -> AsyncGenerator[Event]:
+        self._check_open()
+        deadline = _deadline_of(request)
+        model = self._find(request)
+        home = await within(deadline, asyncio.to_thread(self._home, model))
+        with self._lock:
+            self._num_waiting += 1
+        is_waiting = True
+        work = Work()
+        try:
+            async with AsyncExitStack() as stack:
+                sizes = await within(deadline, self._sizes(model, home, request))
+                need = self._need(home, f"{task_of(request)} with {model.id}", sizes)
+                reservation = await within(deadline, self._reserve(stack, model, need))
+                loaded = home.model
+                assert loaded is not None
+                with self._lock:
+                    self._num_waiting -= 1
+                    self._running.add(work)
+                is_waiting = False
+                self._check_open()
+                work.start(self._thread, loaded, request, reservation.size)
+                stack.push_async_callback(work.ended)
+                async for event in await stack.enter_async_context(aclosing(work.events(deadline))):
+                    yield event
+        finally:
+            with self._lock:
+                self._num_waiting -= is_waiting
+                self._running.discard(work)
+            home.tell_cache()
+
+    async def _sizes(self, model: ShelfModel, home: OpenHome, request: Request) -> tuple[Size, ...]:
+        """What the work will take, asked of the loaded model, which is loaded for that if it has to be."""
+        async with AsyncExitStack() as stack:
+            await self._reserve(stack, model, self._loading(home))
+            loaded = home.model
+            assert loaded is not None
+            self._check_open()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, partial(loaded.sizes, request))
+
+    async def _reserve(self, stack: AsyncExitStack, model: ShelfModel, need: Need) -> Reservation:
+        """Memory until the stack ends.
+
+        Raises:
+            CapacityError: it never fits; says by how much, and what would.
+        """
+        try:
+            return await stack.enter_async_context(self.ledger.reserve(need))
+        except CapacityError as error:
+            plan = make_plan(self.ledger.state(), need)
+            if isinstance(plan, TooLarge):
+                raise self._too_large(model, need, plan) from error
+            raise
+
+    def _too_large(self, model: ShelfModel, need: Need, plan: TooLarge) -> CapacityError:
+        hints = what_would_fit(model, self.shelf.catalogue, plan, self._options_now(model))
+        return CapacityError(
+            f"{need.name} needs {format_bytes(plan.least_bytes)} on {self.ledger.device.id}, which is "
+            f"{format_bytes(plan.short_bytes)} more than the {format_bytes(plan.room_bytes)} that can be "
+            f"made free; {hints}, or raise --memory-budget"
+        )
+
+    def _loading(self, home: OpenHome) -> Need:
+        """Have a model on its device, whatever it will be asked."""
+        return self._need(home, f"loading {home.name}", (Size(shape="loading", nbytes=0),))
+
+    def _need(self, home: OpenHome, name: str, sizes: tuple[Size, ...]) -> Need:
+        dtype = home.model.dtype if home.model is not None else home.checkpoint.quantize
+        return Need(name=name, model=home.name, dtype=dtype, sizes=sizes, residents=(home.name,))
+
+    def _find(self, request: Request) -> ShelfModel:
+        """The model that a request names, if it does what is asked.
+
+        Raises:
+            InputError: there is none, or it does something else; `param` is "model".
+            CheckpointError: it cannot be run here.
+        """
+        model = self._known(request.model)
+        if (task := task_of(request)) not in TASKS[model.kind]:
+            can = ", ".join(TASKS[model.kind])
+            raise InputError(
+                f"the model {model.id} cannot {task}, it can {can}; {_others(self.shelf, task)}",
+                param="model",
+            )
+        return model
+
+    def _known(self, name: str) -> ShelfModel:
+        model = self.shelf.find(name)
+        if model is None:
+            known = ", ".join(one.id for one in self.shelf.models())
+            raise InputError(
+                f"the model {name!r} is not known, expected {known or 'one that was pulled'}", param="model"
+            )
+        return model
+
+    def _home(self, model: ShelfModel) -> OpenHome:
+        """Where a model lives, from its first request on."""
+        with self._lock:
+            home = self._homes.get(model.id)
+            if home is not None and home.checkpoint.folder == model.folder:
+                return home
+            options = self._options_now(model)
+            checkpoint = OpenCheckpoint(
+                folder=model.folder,
+                id=model.id,
+                kind=model.kind,
+                licence=model.licence,
+                created=model.created,
+                device=options.device,
+                fp16=options.fp16,
+                quantize=options.quantize,  # type: ignore[arg-type]  # "auto" was settled
+            )
+            nbytes = model.weight_bytes(device=options.device, fp16=options.fp16, quantize=options.quantize)
+            home = self._homes[model.id] = OpenHome(checkpoint, nbytes, self.ledger, self._load)
+            return home
+
+    def _options_now(self, model: ShelfModel) -> OpenOptions:
+        """The options with what is chosen for this model and this memory."""
+        options = self._options
+        if options.quantize != "auto":
+            return options
+        chosen = choose_quantize(model, self.ledger.state(), device=options.device, fp16=options.fp16)
+        return replace(options, quantize=chosen)
+
+    def _statuses(self) -> list[ModelStatus]:
+        with self._lock:
+            homes = dict(self._homes)
+        found = []
+        for status in readable(self.shelf.models()):
+            home = homes.get(status.id)
+            loaded = home.status if home is not None else None
+            found.append(status if loaded is None else replace(loaded, names=status.names))
+        return found
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise CancelledRequestError("LocalGPT is closing; the request was not answered")
+
+
+def task_of(request: Request) -> str:
+    """The task of a request: its class says it."""
+    return type(request).__name__.removesuffix(_KIND_OF_REQUEST).lower()
+
+
+def _others(shelf: Shelf, task: str) -> str:
+    """Where to go with a task."""
+    here = [status.id for status in readable(shelf.models()) if task in status.tasks]
+    return f"use {' or '.join(here)}" if here else "localgpt models lists those that can"
+
+
+def _deadline_of(request: Request) -> float | None:
+    if request.deadline_s is None:
+        return None
+    return asyncio.get_running_loop().time() + request.deadline_s

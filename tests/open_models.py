@@ -1,0 +1,91 @@
+"""Small random open checkpoints of the true classes, written as their makers write them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from tests import tiny
+
+SPECIALS = ("<|end|>", "<|start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+MARKS = ("<tool_call>", "</tool_call>", "<think>", "</think>")
+TEMPLATE = (
+    "{%- if tools %}<|start|>system\n{{ tools | tojson }}<|end|>{% endif -%}"
+    "{%- for message in messages %}<|start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}"
+    "{%- for part in message.content %}"
+    "{%- if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}"
+    "{%- endfor %}{% endif %}"
+    "{%- for call in message.tool_calls or [] %}"
+    "<tool_call>\n{{ call.function | tojson }}\n</tool_call>{% endfor %}"
+    "<|end|>\n{% endfor -%}"
+    "{%- if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+CONTEXT_LEN = 512
+
+
+@cache
+def make_backend() -> tokenizers.Tokenizer:
+    """A byte-level BPE of a few hundred pieces."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=list(SPECIALS),
+        show_progress=False,
+    )
+    backend.train_from_iterator(tiny.TEXTS * 5, trainer)
+    backend.add_tokens([tokenizers.AddedToken(mark, special=False, normalized=False) for mark in MARKS])
+    return backend
+
+
+def write_tokenizer(folder: Path, *, template: str | None = TEMPLATE) -> tokenizers.Tokenizer:
+    """Write `tokenizer.json`, `tokenizer_config.json` and the chat template."""
+    backend = make_backend()
+    folder.mkdir(parents=True, exist_ok=True)
+    backend.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>", "pad_token": "<|end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    return backend
+
+
+def write_llama(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE, **changes: Any) -> Path:
+    """A Llama of two layers."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    backend = write_tokenizer(folder, template=template)
+    values: dict[str, Any] = {
+        "vocab_size": backend.get_vocab_size() + 3,  # as networks have it that are padded to some multiple
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": CONTEXT_LEN,
+        "eos_token_id": backend.token_to_id("<|end|>"),
+        "bos_token_id": None,
+    }
+    return write_network(folder, LlamaForCausalLM, LlamaConfig(**values | changes), seed=seed)
+
+
+def write_network(folder: Path, network_class: Any, config: Any, *, seed: int = 0) -> Path:
+    """Random weights, large enough that greedy answers vary with the prompt."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = network_class(config)
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+    network.save_pretrained(folder)
+    return folder

@@ -17,9 +17,9 @@ import torch
 
 from localgpt.checkpoints import load_family, read_layout
 from localgpt.compute import resolve_device
+from localgpt.compute.memory import Budget, Ledger, PeakBook, device_of, reserve_bytes
 from localgpt.compute.native.loading import load_native_family
 from localgpt.compute.opencl.loading import load_opencl_family
-from localgpt.compute.memory import Budget, Ledger, PeakBook, device_of, reserve_bytes
 from localgpt.errors import BackendError, ConfigError
 from localgpt.nn.linear import hear_deprecations
 from localgpt.runtime.holdings import MemoryOptions, host_budget

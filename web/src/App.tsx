@@ -181,7 +181,7 @@ export function App() {
           {thread ? (
             <Thread key={currentId} thread={thread} onView={onView} />
           ) : (
-            <Welcome onTry={onTry} onPhoto={onPhoto} onTour={showTour} />
+            <Welcome onTry={onTry} onPhoto={onPhoto} onTour={showTour} onModels={() => showSettings("models")} />
           )}
         </div>
         <div class="dock">

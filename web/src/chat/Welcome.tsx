@@ -1,16 +1,19 @@
 // The first sight: what to try, and what not to expect.
 
-import { useWords } from "../i18n";
+import { fill, useWords } from "../i18n";
+import { BUILT_IN, shortName, useChosen } from "../state/choice";
 import { Globe, Mark, Person, Picture, Sigma } from "../ui/icons";
 
 interface Props {
   onTry(prompt: string): void;
   onPhoto(): void;
   onTour(): void;
+  onModels(): void;
 }
 
-export function Welcome({ onTry, onPhoto, onTour }: Props) {
+export function Welcome({ onTry, onPhoto, onTour, onModels }: Props) {
   const t = useWords();
+  const { name } = useChosen(null);
   const examples = [
     { icon: <Globe />, title: t.exampleFact, prompt: t.exampleFactPrompt },
     { icon: <Sigma />, title: t.exampleSum, prompt: t.exampleSumPrompt },
@@ -36,10 +39,18 @@ export function Welcome({ onTry, onPhoto, onTour }: Props) {
         </button>
       </div>
       <p class="limits">
-        {t.limits}{" "}
-        <button type="button" class="link" onClick={onTour}>
-          {t.limitsMore}
-        </button>
+        {name === BUILT_IN ? t.limits : fill(t.limitsOther, { name: shortName(name) })}{" "}
+        {name === BUILT_IN ? (
+          <>
+            <button type="button" class="link" onClick={onTour}>
+              {t.limitsMore}
+            </button>
+            {" · "}
+            <button type="button" class="link" onClick={onModels}>
+              {t.limitsLarger}
+            </button>
+          </>
+        ) : null}
       </p>
     </div>
   );

@@ -50,6 +50,8 @@ export const en = {
   welcomeSub: "A private assistant that runs on this computer.",
   limits: "The built-in model is small and can be wrong: check what matters.",
   limitsMore: "What it can and cannot do",
+  limitsLarger: "Larger models",
+  limitsOther: "{name} answers. It can be wrong too: check what matters.",
   exampleFact: "Look up a fact",
   exampleFactPrompt: "What is the capital of France?",
   exampleSum: "Do a sum",
@@ -381,7 +383,7 @@ export const en = {
   tourReady1: "Drop, paste or pick pictures; the message box takes up to four.",
   tourReady2: "Edit a message or answer again: earlier versions stay as branches.",
   tourReady3: "The chip at the top shows the model, its licence and the memory it takes.",
-  tourReady4: "Settings hold language, appearance, data, keys and this tour.",
+  tourReady4: "Settings hold larger models to fetch, language, appearance, data, keys and this tour.",
 };
 
 export type Words = { [Key in keyof typeof en]: string };

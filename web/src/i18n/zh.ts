@@ -50,6 +50,8 @@ export const zh: Words = {
   welcomeSub: "运行在这台电脑上的私人助手。",
   limits: "内置模型很小，可能出错：重要的事请核对。",
   limitsMore: "它能做什么，不能做什么",
+  limitsLarger: "更大的模型",
+  limitsOther: "由 {name} 回答。它也可能出错：重要的事请核对。",
   exampleFact: "查一个常识",
   exampleFactPrompt: "法国的首都是哪里？",
   exampleSum: "算一道题",
@@ -371,5 +373,5 @@ export const zh: Words = {
   tourReady1: "拖入、粘贴或选择图片，一条消息最多四张。",
   tourReady2: "可以编辑消息或重新回答，原来的版本会保留为分支。",
   tourReady3: "顶部的状态标签显示模型、许可和占用的内存。",
-  tourReady4: "设置中有语言、外观、数据、密钥和本介绍。",
+  tourReady4: "设置中有可下载的更大模型、语言、外观、数据、密钥和本介绍。",
 };

@@ -89,3 +89,77 @@ def write_network(folder: Path, network_class: Any, config: Any, *, seed: int = 
                 torch.nn.init.normal_(parameter, std=0.3)
     network.save_pretrained(folder)
     return folder
+
+
+def write_qwen_vl(folder: Path, *, seed: int = 0) -> Path:
+    """A Qwen2.5-VL of two layers and its picture processor."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    backend = write_tokenizer(folder)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": backend.get_vocab_size(),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": CONTEXT_LEN,
+            "rope_parameters": rope,
+            "eos_token_id": backend.token_to_id("<|end|>"),
+            "bos_token_id": None,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "patch_size": 14,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=backend.token_to_id("<|image_pad|>"),
+        vision_start_token_id=backend.token_to_id("<|vision_start|>"),
+        vision_end_token_id=backend.token_to_id("<|vision_end|>"),
+    )
+    processor = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "min_pixels": 56 * 56,
+        "max_pixels": 112 * 112,
+        "patch_size": 14,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return write_network(folder, Qwen2_5_VLForConditionalGeneration, config, seed=seed)
+
+
+def write_clip(folder: Path) -> Path:
+    """A CLIP of one layer a side, with a window of 16 tokens."""
+    from transformers import CLIPConfig, CLIPModel
+
+    backend = write_tokenizer(folder)
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    described["bos_token"] = "<|start|>"
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    layer = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={
+            **layer,
+            "vocab_size": backend.get_vocab_size(),
+            "max_position_embeddings": 16,
+            "eos_token_id": backend.token_to_id("<|end|>"),
+            "bos_token_id": backend.token_to_id("<|start|>"),
+        },
+        vision_config={**layer, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return write_network(folder, CLIPModel, config)

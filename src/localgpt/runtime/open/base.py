@@ -41,17 +41,22 @@ Quantize = Literal["none", "int8", "int4"]
 Emit = Callable[[Event], None]
 
 # Kind to the function that loads it: `OpenCheckpoint` to `OpenModel`.
-LOADERS: Final[dict[OpenKind, str]] = {"language": "localgpt.runtime.open.language:load"}
+LOADERS: Final[dict[OpenKind, str]] = {
+    "language": "localgpt.runtime.open.language:load",
+    "vision": "localgpt.runtime.open.vision:load",
+    "clip": "localgpt.runtime.open.clip:load",
+}
 
 CONFIG_NAME: Final = "config.json"
 PIPELINE_NAME: Final = "model_index.json"  # of diffusers folders
+EMBEDDER_NAME: Final = "modules.json"  # of sentence-transformers, whose networks may say they speak
 _WEIGHTS: Final = "*.safetensors"
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 # The first that the name of the network's class matches.
 _CLASSES: Final[tuple[tuple[str, OpenKind], ...]] = (
     (r"CLIPModel", "clip"),
-    (r"(Qwen2VL|Qwen2_5_VL|Qwen3VL|Gemma3)ForConditionalGeneration", "vision"),
+    (r"(Qwen2VL|Qwen2_5_VL|Qwen3VL)ForConditionalGeneration", "vision"),
     (r"WhisperForConditionalGeneration", "listen"),
     (r"VitsModel", "speak"),
     (r".*ForObjectDetection", "detect"),
@@ -172,6 +177,11 @@ def kind_of(folder: Path) -> OpenKind:
             raise _needs_code(folder, f"its pipeline {pipeline[-1]}")
         return "paint"
     config = read_description(folder / CONFIG_NAME)
+    if (folder / EMBEDDER_NAME).is_file():
+        raise CheckpointError(
+            f"{folder} makes vectors of texts in the form of sentence-transformers, which is not run here; "
+            "for vectors use the embedded models or a CLIP"
+        )
     names = config.get("architectures") or []
     for name in names:
         for pattern, kind in _CLASSES:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["LanguageModel", "load"]
+__all__ = ["LanguageModel", "check_is_wanted", "load"]
 
 _PREFILL: Final = 256  # tokens of a prompt read in one go
 _LEAST_ANSWER: Final = 256  # tokens; where memory is short an answer is not cut below this
@@ -209,7 +209,7 @@ class LanguageModel:
         for shape, num in self._lengths(job).items():
             is_less = num < job.max_tokens
             told = f"Memory is short: the answer may have {num:,} tokens instead of {job.max_tokens:,}."
-            nbytes = self._answer_bytes(length, _bucket(num))
+            nbytes = self._answer_bytes(length, _bucket(num), self._piece_len(job.prompt))
             yield Size(shape=shape, nbytes=nbytes, notice=told if is_less else "")
 
     def _lengths(self, job: Job) -> dict[str, int]:
@@ -223,11 +223,15 @@ class LanguageModel:
                 return lengths
             num = max(least, num // 2)
 
-    def _answer_bytes(self, num_prompt: int, num_answer: int) -> int:
+    def _piece_len(self, prompt: OpenPrompt) -> int:
+        """How many tokens of a prompt are read in one go."""
+        return _PREFILL
+
+    def _answer_bytes(self, num_prompt: int, num_answer: int, piece_len: int) -> int:
         """Upper estimate: keys and values with room to grow, a piece's activations, scores, logits."""
         text, itemsize = self._text_config, self._compute_dtype.itemsize
         num_tokens = num_prompt + num_answer
-        piece = min(_PREFILL, num_prompt)
+        piece = min(piece_len, num_prompt)
         widest = max(text.hidden_size, getattr(text, "intermediate_size", 0) or 4 * text.hidden_size)
         keys = kv_bytes(self._config, self._compute_dtype) * num_tokens * 3 // 2
         hidden = piece * widest * _ALIVE * itemsize
@@ -259,7 +263,7 @@ class LanguageModel:
                 )
                 if is_over:
                     break
-                _check_is_wanted(is_cancelled)
+                check_is_wanted(is_cancelled)
                 logits = self._step(made, token_id)
         if not job.prompt.images:
             self._prefix.keep(job.prompt.token_ids, made)
@@ -270,7 +274,7 @@ class LanguageModel:
         made, start = known if known is not None else (new_cache(self._config), 0)
         logits = torch.empty(0)
         for at in range(start, len(prompt.token_ids), _PREFILL):
-            _check_is_wanted(is_cancelled)
+            check_is_wanted(is_cancelled)
             logits = self._forward(made, prompt.token_ids[at : at + _PREFILL])
         return made, logits
 
@@ -313,6 +317,11 @@ def _bucket(num: int) -> int:
     return shape
 
 
-def _check_is_wanted(is_cancelled: Callable[[], bool]) -> None:
+def check_is_wanted(is_cancelled: Callable[[], bool]) -> None:
+    """Go on only while somebody waits.
+
+    Raises:
+        CancelledRequestError: nobody does.
+    """
     if is_cancelled():
         raise CancelledRequestError("nobody waits for the answer any more; it was not finished")

@@ -11,18 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from localgpt.errors import CapacityError, CheckpointError, LocalGPTError, MissingWeightsError
-from localgpt.runtime.open.base import OpenCheckpoint
+from localgpt.runtime.open.base import OpenCheckpoint, read_description
 from localgpt.runtime.open.precision import choose_dtype
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["LoadedNetwork", "load_config", "load_network", "load_tokenizer", "reading", "stored_dtype"]
+
+_TEMPLATE_NAME: Final = "chat_template.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ def load_tokenizer(folder: Path) -> Any:
         raise CheckpointError(
             f"{folder} has a tokenizer that only transformers' slow classes read; expected a tokenizer.json"
         )
+    if not tokenizer.chat_template and (folder / _TEMPLATE_NAME).is_file():  # of older seeing models
+        tokenizer.chat_template = read_description(folder / _TEMPLATE_NAME).get("chat_template")
     return tokenizer
 
 

@@ -1,0 +1,214 @@
+"""CLIP: texts and pictures as vectors of unit length in one space.
+
+A text longer than the 77 tokens that CLIP reads is read in windows, whose vectors are averaged by length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from localgpt.compute.memory.state import Size
+from localgpt.errors import CancelledRequestError, ImageFormatError, InputError, PromptTooLongError
+from localgpt.media.image import decode_image
+from localgpt.runtime.footprint import measure
+from localgpt.runtime.open.base import Emit, OpenCheckpoint
+from localgpt.runtime.open.weights import LoadedNetwork, load_network, load_tokenizer, reading
+from localgpt.tasks import EmbedRequest, EmbedResult, ImagePart, ModelStatus, Request, Result, TextPart, Usage
+from localgpt.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+__all__ = ["ClipModel", "load"]
+
+_MAX_TOKENS: Final = 32_768  # of one text
+_MAX_CHARS: Final = 8 * _MAX_TOKENS
+_BATCH: Final = 16  # windows read at once
+_ALIVE: Final = 16
+
+
+def load(checkpoint: OpenCheckpoint) -> ClipModel:
+    """Read a CLIP.
+
+    Raises:
+        CheckpointError: the folder is incomplete or broken.
+    """
+    tokenizer = load_tokenizer(checkpoint.folder)
+    with reading(checkpoint.folder):
+        from transformers import AutoImageProcessor
+
+        reader: Any = AutoImageProcessor
+        processor = reader.from_pretrained(
+            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    return ClipModel(checkpoint, load_network(checkpoint, "AutoModel"), tokenizer, processor)
+
+
+class ClipModel:
+    """One loaded CLIP; implements `OpenModel`.
+
+    Args:
+        checkpoint: what was loaded.
+        loaded: its network.
+        tokenizer: of transformers.
+        processor: of transformers, makes pixels of pictures.
+    """
+
+    tasks: tuple[str, ...] = ("embed",)
+    cache_bytes = 0
+
+    def __init__(
+        self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, processor: Any
+    ) -> None:
+        self.id = checkpoint.id
+        self.notices = loaded.notices
+        self._checkpoint = checkpoint
+        network: Any = loaded.network
+        self.network = network
+        self._config: Any = network.config
+        self._compute_dtype = loaded.dtype
+        self._tokenizer, self._processor = tokenizer, processor
+        self._window = (
+            self._config.text_config.max_position_embeddings - 2
+        )  # between its first and last token
+        self._num_patches = (
+            self._config.vision_config.image_size // self._config.vision_config.patch_size
+        ) ** 2
+        self._footprint = measure(network)
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return {"network": self.network}
+
+    @property
+    def dtype(self) -> str:
+        """Of most weights."""
+        return self._footprint.dtype
+
+    def status(self) -> ModelStatus:
+        """What it is."""
+        return ModelStatus(
+            id=self.id,
+            tasks=self.tasks,
+            num_params=self._footprint.num_params,
+            weight_bytes=self._footprint.weight_bytes,
+            context_len=self._window + 2,
+            num_image_tokens=0,
+            created=self._checkpoint.created,
+            licence=self._checkpoint.licence,
+        )
+
+    def sizes(self, request: Request) -> tuple[Size, ...]:
+        """What one picture, or one batch of windows, takes.
+
+        Raises:
+            InputError: nothing to embed, or vectors of another length were asked for.
+        """
+        assert isinstance(request, EmbedRequest)
+        if not request.inputs:
+            raise InputError("got nothing to embed, expected at least one text or picture", param="input")
+        embed_dim = self._config.projection_dim
+        if request.dimensions not in (None, embed_dim):
+            raise InputError(
+                f"dimensions is {request.dimensions}; this model's vectors have {embed_dim} and cannot be "
+                "shortened",
+                param="dimensions",
+            )
+        text, vision = self._config.text_config, self._config.vision_config
+        of_texts = _BATCH * (self._window + 2) * text.hidden_size
+        of_picture = (self._num_patches + 1) * (
+            vision.hidden_size + vision.num_attention_heads * self._num_patches
+        )
+        nbytes = max(of_texts, of_picture) * _ALIVE * self._compute_dtype.itemsize + MIB
+        return (Size(shape="embedding", nbytes=int(nbytes)),)
+
+    def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
+        """Embed one input after the other.
+
+        Raises:
+            LocalGPTError: an input cannot be embedded, or nobody waits any more.
+        """
+        assert isinstance(request, EmbedRequest)
+        vectors, num_tokens = [], 0
+        is_one = len(request.inputs) == 1
+        for number, part in enumerate(request.inputs):
+            if is_cancelled():
+                raise CancelledRequestError("nobody waits for the vectors any more")
+            vector, num = self._embed(part, "input" if is_one else f"input[{number}]")
+            vectors.append(tuple(vector.tolist()))
+            num_tokens += num
+        usage = Usage(prompt_tokens=num_tokens, completion_tokens=0)
+        return EmbedResult(embeddings=tuple(vectors), usage=usage, model=self.id, notices=self.notices)
+
+    def drop_caches(self) -> None:
+        """It remembers nothing."""
+
+    def release(self) -> None:
+        """Let go of the network."""
+        self.network = None
+
+    def _embed(self, part: TextPart | ImagePart, param: str) -> tuple[Tensor, int]:
+        """A unit vector (E,) float32, and how many tokens were read for it."""
+        if isinstance(part, ImagePart):
+            return self._embed_image(part, param), self._num_patches
+        if not part.text.strip():
+            raise InputError("got an empty text to embed, expected some words", param=param)
+        num_chars = len(part.text)
+        ids = (
+            self._tokenizer(part.text, add_special_tokens=False).input_ids if num_chars <= _MAX_CHARS else []
+        )
+        if num_chars > _MAX_CHARS or len(ids) > _MAX_TOKENS:
+            raise PromptTooLongError(
+                f"got a text of {num_chars:,} characters to embed, expected at most {_MAX_TOKENS:,} tokens; "
+                "embed its parts",
+                param=param,
+            )
+        total = torch.zeros(self._config.projection_dim)
+        for windows in _batches(ids, self._window):
+            total += self._read_windows(windows)
+        return F.normalize(total, dim=0), len(ids)
+
+    def _embed_image(self, image: ImagePart, param: str) -> Tensor:
+        try:
+            picture = decode_image(image.data)
+        except ImageFormatError as error:
+            error.param = param
+            raise
+        pixels = self._processor(images=[picture], input_data_format="channels_last", return_tensors="pt")[
+            "pixel_values"
+        ]
+        pixels = pixels.to(self._checkpoint.device, self._compute_dtype)
+        return F.normalize(_features(self.network.get_image_features(pixel_values=pixels))[0], dim=0)
+
+    def _read_windows(self, windows: list[list[int]]) -> Tensor:
+        """Sum (E,) of the unit vectors of some windows, each as often as it has tokens."""
+        first, last = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        rows = [[first, *window, last] for window in windows]
+        longest = max(map(len, rows))
+        device = self._checkpoint.device
+        ids = torch.tensor([row + [last] * (longest - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+        vectors = F.normalize(
+            _features(self.network.get_text_features(input_ids=ids, attention_mask=mask)), dim=1
+        )
+        return (vectors * torch.tensor([[len(window)] for window in windows])).sum(dim=0)
+
+
+def _batches(ids: list[int], window: int) -> Iterator[list[list[int]]]:
+    windows = [ids[at : at + window] for at in range(0, len(ids), window)]
+    for at in range(0, len(windows), _BATCH):
+        yield windows[at : at + _BATCH]
+
+
+def _features(out: Any) -> Tensor:
+    """Projected vectors (B, E) float32 on the CPU; older versions of transformers give them bare."""
+    vectors: Tensor = getattr(out, "pooler_output", out)
+    return vectors.float().cpu()

@@ -1,0 +1,167 @@
+"""Open models that see, and CLIP, on small random checkpoints of the true classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from localgpt.errors import CheckpointError, ImageFormatError, InputError
+from localgpt.media.image import decode_image
+from localgpt.runtime.open.base import OpenCheckpoint, kind_of, load_open
+from localgpt.runtime.open.clip import ClipModel
+from localgpt.runtime.open.vision import VisionModel
+from localgpt.tasks import (
+    AskRequest,
+    ChatRequest,
+    ChatResult,
+    DescribeRequest,
+    EmbedRequest,
+    EmbedResult,
+    ImagePart,
+    Message,
+    SamplingOptions,
+    TextPart,
+)
+from tests import open_models, tiny
+
+GREEDY = SamplingOptions(temperature=0.0, max_tokens=12)
+RED = ImagePart(data=tiny.make_photo((200, 30, 30), (90, 60)))
+BLUE = ImagePart(data=tiny.make_photo((30, 30, 200), (60, 120)))
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> VisionModel:
+    folder = open_models.write_qwen_vl(tmp_path_factory.mktemp("open") / "tiny-vl")
+    assert kind_of(folder) == "vision"
+    return cast("VisionModel", load_open(OpenCheckpoint(folder=folder, id="tiny-vl", kind="vision")))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> ClipModel:
+    folder = open_models.write_clip(tmp_path_factory.mktemp("open") / "tiny-clip")
+    assert kind_of(folder) == "clip"
+    return cast("ClipModel", load_open(OpenCheckpoint(folder=folder, id="tiny-clip", kind="clip")))
+
+
+def answer(model: Any, request: Any) -> Any:
+    with torch.inference_mode():
+        return model.answer(request, lambda event: None, lambda: False, model.sizes(request)[0])
+
+
+def look(*pictures: ImagePart, text: str = "What is this?") -> ChatRequest:
+    content = (*pictures, TextPart(text=text))
+    return ChatRequest(id="1", messages=(Message(role="user", content=content),), options=GREEDY)
+
+
+def generated(model: VisionModel, request: ChatRequest, pictures: list[ImagePart]) -> str:
+    """The same answer by transformers' own processor of pictures and its own loop."""
+    content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": "What is this?"}]
+    text = model.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    seen = model._processor(images=[decode_image(one.data) for one in pictures], return_tensors="pt")
+    for grid in seen["image_grid_thw"].tolist():
+        pads = "<|pad|>" * (grid[0] * grid[1] * grid[2] // 4)
+        text = text.replace("<|image_pad|>", pads, 1)
+    ids = model.tokenizer(text.replace("<|pad|>", "<|image_pad|>"), return_tensors="pt")["input_ids"]
+    model.network.model.rope_deltas = None
+    out = model.network.generate(
+        input_ids=ids,
+        mm_token_type_ids=(ids == model._image_id).int(),
+        pixel_values=seen["pixel_values"],
+        image_grid_thw=seen["image_grid_thw"],
+        max_new_tokens=12,
+        do_sample=False,
+    )
+    return str(model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def test_answers_about_pictures_are_those_of_generate(seeing: VisionModel) -> None:
+    for pictures in ([RED], [RED, BLUE]):
+        request = look(*pictures)
+        result = cast("ChatResult", answer(seeing, request))
+        assert result.text == generated(seeing, request, pictures)
+        assert answer(seeing, request) == result
+    assert answer(seeing, look(RED)).text != answer(seeing, look(BLUE)).text
+
+
+def test_a_text_after_a_picture_is_read_as_if_there_had_been_none(seeing: VisionModel) -> None:
+    request = look(text="two red apples " * 40)
+    alone = answer(seeing, request)
+    answer(seeing, look(RED))
+    assert answer(seeing, request) == alone
+
+
+def test_describe_and_ask(seeing: VisionModel) -> None:
+    described = answer(seeing, DescribeRequest(id="1", image=RED, options=GREEDY))
+    asked = answer(seeing, AskRequest(id="1", image=RED, question="What is this?", options=GREEDY))
+    assert described.usage.completion_tokens == 12
+    assert asked.text == answer(seeing, look(RED)).text
+
+
+def test_bad_pictures_name_their_field(seeing: VisionModel) -> None:
+    broken = ImagePart(data=b"no picture")
+    for request, param in (
+        (look(broken), "messages"),
+        (DescribeRequest(id="1", image=broken), "image"),
+        (DescribeRequest(id="1", image=ImagePart(data=tiny.make_photo(size=(600, 2)))), "image"),
+    ):
+        with pytest.raises(ImageFormatError) as caught:
+            seeing.sizes(request)
+        assert caught.value.param == param
+
+
+def test_a_model_that_sees_needs_its_template(tmp_path: Path) -> None:
+    folder = open_models.write_qwen_vl(tmp_path / "vl")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(CheckpointError, match="no chat template"):
+        load_open(OpenCheckpoint(folder=folder, id="vl", kind="vision"))
+
+
+def embed(clip: ClipModel, *parts: str | ImagePart, **fields: Any) -> EmbedResult:
+    inputs = tuple(TextPart(text=part) if isinstance(part, str) else part for part in parts)
+    return cast("EmbedResult", answer(clip, EmbedRequest(id="1", inputs=inputs, **fields)))
+
+
+def test_clip_vectors_are_the_networks(clip: ClipModel) -> None:
+    result = embed(clip, "a dog", RED)
+    ids = clip._tokenizer("a dog", add_special_tokens=False).input_ids
+    row = torch.tensor([[clip._tokenizer.bos_token_id, *ids, clip._tokenizer.eos_token_id]])
+    pixels = clip._processor(images=[decode_image(RED.data)], return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        out = clip.network(input_ids=row, pixel_values=pixels)
+    assert np.allclose(result.embeddings[0], out.text_embeds[0].numpy(), atol=1e-5)
+    assert np.allclose(result.embeddings[1], out.image_embeds[0].numpy(), atol=1e-5)
+    assert np.allclose(np.linalg.norm(result.embeddings, axis=1), 1.0, atol=1e-5)
+    assert result.usage.prompt_tokens == len(ids) + 16
+
+
+def test_long_texts_are_read_in_windows(clip: ClipModel) -> None:
+    text = "two red apples and a dog on the green grass " * 3
+    whole = embed(clip, text)
+    ids = clip._tokenizer(text, add_special_tokens=False).input_ids
+    pieces = [ids[at : at + 14] for at in range(0, len(ids), 14)]
+    total = np.zeros(24)
+    for piece in pieces:
+        row = torch.tensor([[clip._tokenizer.bos_token_id, *piece, clip._tokenizer.eos_token_id]])
+        with torch.inference_mode():
+            vector = clip.network.get_text_features(input_ids=row).pooler_output[0]
+        total += len(piece) * torch.nn.functional.normalize(vector, dim=0).numpy()
+    assert np.allclose(whole.embeddings[0], total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_what_clip_cannot_embed_is_refused(clip: ClipModel) -> None:
+    for parts, fields, param in (
+        ((), {}, "input"),
+        ((" ",), {}, "input"),
+        (("a", ImagePart(data=b"x")), {}, "input[1]"),
+        (("a",), {"dimensions": 12}, "dimensions"),
+        (("word " * 60_000,), {}, "input"),
+    ):
+        with pytest.raises(InputError) as caught:
+            embed(clip, *cast("Any", parts), **cast("Any", fields))
+        assert caught.value.param == param

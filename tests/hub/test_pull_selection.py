@@ -146,7 +146,7 @@ def test_networks_that_are_code_are_refused_before_their_weights(
     texts: dict[str, object],
     reason: str,
 ) -> None:
-    monkeypatch.setattr(pulling, "_known_types", lambda: frozenset({"llama"}))
+    monkeypatch.setattr(pulling, "known_types", lambda: frozenset({"llama"}))
     files = {name: json.dumps(values).encode() for name, values in texts.items()}
     hub.repos[REPO].files = {**files, "unet/m.safetensors": b"x"}
     with pytest.raises(UnsafeCheckpointError, match=f"without running its code: its {reason}"):
@@ -176,12 +176,12 @@ def test_code_beside_a_network_that_is_known_is_left_where_it_is(
     hub: HubServer, pull_now: PullNow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repos[REPO].files["config.json"] = json.dumps({"auto_map": {}, "model_type": "llama"}).encode()
-    monkeypatch.setattr(pulling, "_known_types", lambda: frozenset({"llama"}))
+    monkeypatch.setattr(pulling, "known_types", lambda: frozenset({"llama"}))
     notes: list[str] = []
     assert not list(pull_now(watcher=Watcher(on_note=notes.append)).folder.glob("*.py")) and not notes
 
 
 def test_transformers_tells_which_networks_it_knows() -> None:
-    known = pulling._known_types()
+    known = pulling.known_types()
     assert {"llama", "whisper", "vits", "rt_detr", "qwen2_5_vl"} <= known
     assert "own-network" not in known

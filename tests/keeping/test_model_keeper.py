@@ -95,7 +95,9 @@ async def test_a_model_comes_is_checked_and_goes(keeper: HubKeeper, home: Path) 
     model = await known(keeper)
     (copy,) = model.copies
     assert (model.job, model.runs, copy.num_bytes, copy.problems) == (None, False, size, ())
-    assert await keeper.names(REPO) == (REPO, copy.folder) and copy.folder.startswith(str(home))
+    commits = [f"{REPO}@{revision}" for revision in ("a" * 12, "a" * 40, "main")]
+    assert await keeper.names(REPO) == (REPO, copy.folder, *commits)
+    assert copy.folder.startswith(str(home))
     await keeper.verify(REPO)
     checked = await end_of(keeper)
     assert (checked.kind, checked.state, checked.here_bytes) == ("verify", "done", size)
@@ -143,6 +145,7 @@ async def test_an_entry_of_the_catalogue(keeper: HubKeeper, hub: HubServer) -> N
     assert (job.state, job.id) == ("done", "mms-tts-eng")
     assert (await keeper.names("facebook/mms-tts-eng"))[:2] == ("mms-tts-eng", "facebook/mms-tts-eng")
     assert (await known(keeper, "mms-tts-eng")).copies[0].licence == "cc-by-nc-4.0"
+    assert (await known(keeper, "qwen3-4b")).runs  # by the loaders that there are
     too_small = (await keeper.survey(2 * GIB)).models
     assert any(model.fits is None and (model.lacking_bytes or 0) > 0 for model in too_small)
     with pytest.raises(UnknownModelError, match="did you mean mms-tts-eng"):

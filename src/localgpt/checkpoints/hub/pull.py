@@ -19,6 +19,7 @@ from localgpt.checkpoints.hub import kept
 from localgpt.checkpoints.hub.address import Hub, check_repo, check_revision
 from localgpt.checkpoints.hub.disk import check_room, disk_errors
 from localgpt.checkpoints.hub.download import Downloader, PullOptions
+from localgpt.checkpoints.hub.known_types import known_types
 from localgpt.checkpoints.hub.metadata import HubModel, is_commit, read_model
 from localgpt.checkpoints.hub.partial import sync
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME, Selection, check_needs_no_code, select_files
@@ -169,7 +170,7 @@ class _Pull:
             for name in _CODE_TELLERS
             if (self._downloader.files / name).is_file()
         }
-        known = _known_types() if "auto_map" in texts.get("config.json", {}) else ()
+        known = known_types() if "auto_map" in texts.get("config.json", {}) else ()
         check_needs_no_code(self._model.repo, texts, known)
 
     def _move_to(self, place: Path) -> kept.Manifest:
@@ -211,13 +212,6 @@ def _look(models: Path, repo: str, commit: str) -> Pulled | None:
                 "and pull it again"
             )
     return Pulled(folder=folder, manifest=manifest, was_here=True)
-
-
-def _known_types() -> frozenset[str]:
-    """Networks that `transformers` builds without code from elsewhere; it is imported for those alone."""
-    from transformers import CONFIG_MAPPING
-
-    return frozenset(CONFIG_MAPPING.keys())
 
 
 def _read_object(path: Path, repo: str) -> dict[str, Any]:

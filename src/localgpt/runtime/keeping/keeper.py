@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from localgpt.checkpoints.catalogue import CatalogueEntry, find_entry, load_catalogue, resolve_name
@@ -17,6 +18,7 @@ from localgpt.checkpoints.hub.transfer import Patience
 from localgpt.errors import (
     BusyModelError,
     CancelledRequestError,
+    CheckpointError,
     ConfigError,
     UnknownModelError,
     WrongHashError,
@@ -28,6 +30,7 @@ from localgpt.tasks.kept_models import JobStatus, Survey
 __all__ = ["HubKeeper"]
 
 _MAX_PROBLEMS_TOLD = 3
+_COMMIT_LEN = 12  # of a commit in a name
 
 
 class HubKeeper:
@@ -138,7 +141,7 @@ class HubKeeper:
         folders = self._copies(repo)
         if entry is None and not folders:
             raise UnknownModelError(f"{repo} was not pulled and is not in the catalogue")
-        return (*([entry.name] if entry else []), repo, *map(str, folders))
+        return (*([entry.name] if entry else []), repo, *map(str, folders), *_commit_names(repo, folders))
 
     def _pull(self, job: Job, hub: Hub, repo: str, revision: str) -> None:
         watcher = Watcher(
@@ -178,6 +181,15 @@ class HubKeeper:
             raise WrongHashError(
                 f"{repo} is not as it was pulled: {'; '.join(shown)}; remove it, and pull it again"
             )
+
+
+def _commit_names(repo: str, folders: Iterable[Path]) -> Iterator[str]:
+    """What requests may call one commit of a model: owner/name@REVISION."""
+    for folder in folders:
+        revisions = {folder.name, folder.name[:_COMMIT_LEN]}
+        with suppress(CheckpointError):
+            revisions.add(kept.read_manifest(folder).requested)
+        yield from (f"{repo}@{revision}" for revision in sorted(revisions))
 
 
 def _id(repo: str, entry: CatalogueEntry | None) -> str:

@@ -11,12 +11,20 @@ from localgpt.checkpoints.hub import kept
 from localgpt.checkpoints.hub.names import place_in
 from localgpt.checkpoints.hub.partial import bytes_there
 from localgpt.errors import CheckpointError
+from localgpt.runtime.open.base import LOADERS, OpenKind
 from localgpt.tasks.kept_models import BrokenOffPull, KeptCopy, KnownModel
 
-__all__ = ["RUN_JOBS", "Checked", "survey"]
+__all__ = ["Checked", "survey"]
 
-RUN_JOBS: Final[frozenset[Job]] = frozenset()
-"""The jobs whose open models this version runs."""
+_JOBS: Final[Mapping[OpenKind, Job]] = {
+    "language": "chat",
+    "vision": "vision",
+    "clip": "embed",
+    "paint": "paint",
+    "listen": "listen",
+    "speak": "speak",
+    "detect": "detect",
+}
 
 Checked = dict[Path, tuple[float, tuple[str, ...]]]
 """Folder to when it was checked, in seconds since the epoch, and what was wrong."""
@@ -122,7 +130,7 @@ def _entry_model(
         fits=fit.precision if fit else None,
         lacking_bytes=fit.lacking_bytes if fit else None,
         notes=entry.note.model_dump(),
-        runs=entry.job in RUN_JOBS,
+        runs=entry.job in {_JOBS[kind] for kind in LOADERS},
         copies=tuple(copies),
         broken_off=tuple(broken_off),
     )

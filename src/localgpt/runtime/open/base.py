@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from localgpt.checkpoints.content import check_is_safetensors
-from localgpt.compute.memory.state import Size
 from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
 from localgpt.tasks import Event, ModelStatus, Request, Result
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a server that keeps models reads `LOADERS` without torch
     from torch import nn
+
+    from localgpt.compute.memory.state import Size
 
 __all__ = [
     "LOADERS",

@@ -66,7 +66,7 @@ async def list_open_models(gateway: GatewayDep, keeper: KeeperDep, caller: Calle
     status = await gateway.service.status()
     memory_bytes = _memory_bytes(gateway.settings, status)
     found = await keeper.survey(memory_bytes)
-    served = {model.id for model in status.models}
+    served = {name for model in status.models for name in (model.id, *model.names)}
     is_admin = caller.role == "admin"
     refusal, reason = _refusal(gateway.settings, caller, found)
     return OpenModelsReply(

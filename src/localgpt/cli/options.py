@@ -28,8 +28,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="A model folder, a file written by 'localgpt models export', or a pulled model by its name in "
-        "the catalogue or as OWNER/NAME. Default: the embedded models.",
+        help="A model folder, a file written by 'localgpt models export', a GGUF file, or a pulled model by "
+        "its name in the catalogue or as OWNER/NAME. Default: the embedded models.",
     ),
 ]
 DeviceOption = Annotated[

@@ -1,4 +1,4 @@
-"""What an operator means by `--model`: a family, a pulled model, or a folder."""
+"""What an operator means by `--model`: a family, a pulled model, a folder, or a GGUF file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import difflib
 from pathlib import Path
 
 from localgpt.checkpoints.catalogue import find_entry
+from localgpt.checkpoints.gguf_header import GGUF_SUFFIX, is_gguf
 from localgpt.checkpoints.layout import FAMILY_NAME
 from localgpt.checkpoints.locate import resolve_family
 from localgpt.errors import ConfigError
 from localgpt.runtime.open.base import check_folder, is_open_folder, kind_of
+from localgpt.runtime.open.llama import require_llama
 from localgpt.runtime.open.shelf import Shelf, ShelfModel, model_of_folder
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
@@ -37,6 +39,8 @@ def resolve_model(name: str | None, data_folder: Path | None = None) -> Path | S
         path = Path(name).expanduser()
         if path.is_dir() and is_open_folder(path) and not (path / FAMILY_NAME).is_file():
             return _checked(model_of_folder(path, data_folder))
+        if path.is_file() and (path.suffix == GGUF_SUFFIX or is_gguf(path)):
+            return _checked(model_of_folder(path, data_folder))
         if path.exists():
             return resolve_family(name)
     except (OSError, RuntimeError, ValueError) as error:  # not readable, no such home, impossible name
@@ -56,4 +60,6 @@ def _checked(model: ShelfModel) -> ShelfModel:
     """The same model, which can be run as far as its folder tells."""
     check_folder(model.folder)
     kind_of(model.folder)
+    if model.header is not None:
+        require_llama()
     return model

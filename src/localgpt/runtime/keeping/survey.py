@@ -24,6 +24,8 @@ _JOBS: Final[Mapping[OpenKind, Job]] = {
     "listen": "listen",
     "speak": "speak",
     "detect": "detect",
+    "gguf": "chat",
+    "gguf-embed": "embed",
 }
 
 Checked = dict[Path, tuple[float, tuple[str, ...]]]

@@ -9,7 +9,7 @@ from typing import Final
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.runtime.conversation import Conversation
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
-from localgpt.runtime.open.vocabulary import OpenVocabulary
+from localgpt.runtime.open.vocabulary import OpenLexicon
 from localgpt.runtime.questions import AnswerRequest, AnswerRules, Question, TaskName, question_of, rules_of
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.sampling.schemas import TAGGED_CALLS
@@ -55,7 +55,7 @@ class Asking:
     def __init__(
         self,
         model_id: str,
-        vocabulary: OpenVocabulary,
+        vocabulary: OpenLexicon,
         prompts: PromptWriter,
         *,
         context_len: int,

@@ -1,7 +1,8 @@
 """What an open checkpoint is before it is loaded, and what it is to its service afterwards.
 
 A folder is judged by its `model_index.json` or `config.json` (`kind_of`), and the module that loads its kind
-is named in `LOADERS`. transformers and diffusers are imported by those modules alone, inside their functions.
+is named in `LOADERS`; a GGUF file takes the place of a folder. transformers and diffusers are imported by
+those modules alone, inside their functions.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from localgpt.checkpoints.content import check_is_safetensors
+from localgpt.checkpoints.gguf_header import read_gguf_header
 from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
 from localgpt.tasks import Event, ModelStatus, Request, Result
 
@@ -37,7 +39,7 @@ __all__ = [
     "read_description",
 ]
 
-OpenKind = Literal["language", "vision", "clip", "paint", "listen", "speak", "detect"]
+OpenKind = Literal["language", "vision", "clip", "paint", "listen", "speak", "detect", "gguf", "gguf-embed"]
 Quantize = Literal["none", "int8", "int4"]
 Emit = Callable[[Event], None]
 
@@ -46,6 +48,8 @@ LOADERS: Final[dict[OpenKind, str]] = {
     "language": "localgpt.runtime.open.language:load",
     "vision": "localgpt.runtime.open.vision:load",
     "clip": "localgpt.runtime.open.clip:load",
+    "gguf": "localgpt.runtime.open.gguf:load",
+    "gguf-embed": "localgpt.runtime.open.gguf:load",
 }
 
 CONFIG_NAME: Final = "config.json"
@@ -69,7 +73,7 @@ _CLASSES: Final[tuple[tuple[str, OpenKind], ...]] = (
 class OpenCheckpoint:
     """What to load, where, and how: everything settled."""
 
-    folder: Path
+    folder: Path  # or the GGUF file
     id: str  # what requests name it: the catalogue's name, owner/name, or the folder's path
     kind: OpenKind
     licence: str = "unknown"
@@ -165,13 +169,15 @@ def is_open_folder(folder: Path) -> bool:
 
 
 def kind_of(folder: Path) -> OpenKind:
-    """What a folder's model is for, by what it says of itself.
+    """What the model of a folder or a GGUF file is for, by what it says of itself.
 
     Raises:
         MissingWeightsError: no description of a model.
         CheckpointError: it is broken, or of a network that is not run here.
         UnsafeCheckpointError: the network is Python in the folder.
     """
+    if folder.is_file():
+        return "gguf-embed" if read_gguf_header(folder).pools else "gguf"
     if (folder / PIPELINE_NAME).is_file():
         pipeline = read_description(folder / PIPELINE_NAME).get("_class_name")
         if isinstance(pipeline, list):
@@ -198,13 +204,16 @@ def kind_of(folder: Path) -> OpenKind:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder without whole safetensors.
+    """Refuse a folder without whole safetensors, and a file that is no whole GGUF.
 
     Raises:
         MissingWeightsError: no weights.
         UnsafeCheckpointError: pickles only, or a pickle under another name.
         CheckpointError: a file is cut short.
     """
+    if folder.is_file():
+        read_gguf_header(folder)
+        return
     files = sorted(folder.rglob(_WEIGHTS))
     if not files:
         pickles = sorted(path.name for path in folder.rglob("*") if path.suffix in _PICKLES)

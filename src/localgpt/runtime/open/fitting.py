@@ -27,6 +27,8 @@ _JOBS: Final[Mapping[OpenKind, str]] = {
     "listen": "listen",
     "speak": "speak",
     "detect": "detect",
+    "gguf": "chat",
+    "gguf-embed": "embed",
 }
 
 

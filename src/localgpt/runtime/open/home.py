@@ -109,7 +109,9 @@ class OpenHome:
         model = self._load(self.checkpoint)
         self.model, self.status = model, model.status()
         self._movers = [ModuleHolder(module, read=_not_read) for module in model.modules.values()]
-        self._enter(measure(*model.modules.values()).weight_bytes, "disk")  # the ledger moves it from there
+        is_torchs = bool(model.modules)
+        nbytes = measure(*model.modules.values()).weight_bytes if is_torchs else self.status.weight_bytes
+        self._enter(nbytes, "disk")  # the ledger moves it from there
 
     def _enter(self, nbytes: int, place: Place) -> None:
         self._nbytes = nbytes

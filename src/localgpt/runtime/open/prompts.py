@@ -19,7 +19,7 @@ from typing import Any, Final
 from localgpt.errors import InputError, PromptTooLongError
 from localgpt.media.text.template import DESCRIBE_PROMPTS
 from localgpt.runtime.conversation import Conversation, language_of, start_of_tail, text_of
-from localgpt.runtime.open.vocabulary import OpenVocabulary
+from localgpt.runtime.open.vocabulary import OpenLexicon
 from localgpt.tasks import ImagePart, Message, Tool
 
 __all__ = ["OpenPrompt", "PromptWriter"]
@@ -60,7 +60,7 @@ class PromptWriter:
     def __init__(
         self,
         tokenizer: Any,
-        vocabulary: OpenVocabulary,
+        vocabulary: OpenLexicon,
         *,
         expand: Callable[[list[int], Sequence[ImagePart]], list[int]] | None = None,
     ) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 import torch
 
 from localgpt.checkpoints.catalogue import CatalogueEntry, find_entry, load_catalogue
+from localgpt.checkpoints.gguf_header import GgufHeader, read_gguf_header
 from localgpt.checkpoints.hub.kept import Manifest, list_models, models_folder, read_manifest
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME
 from localgpt.checkpoints.store import INDEX_NAME, TensorShape, read_json, read_shapes
@@ -37,6 +38,8 @@ TASKS: Final[Mapping[OpenKind, tuple[str, ...]]] = {
     "listen": ("listen",),
     "speak": ("speak",),
     "detect": ("detect",),
+    "gguf": ("chat", "complete"),
+    "gguf-embed": ("embed",),
 }
 _COMMIT_LEN: Final = 12
 _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
@@ -50,7 +53,7 @@ class ShelfModel:
     """One model that may be asked for; nothing of it is loaded."""
 
     id: str
-    folder: Path
+    folder: Path  # or the GGUF file
     names: tuple[str, ...] = ()  # others that it answers to
     licence: str = "unknown"
     created: int = 0
@@ -65,6 +68,15 @@ class ShelfModel:
         """
         check_folder(self.folder)
         return kind_of(self.folder)
+
+    @cached_property
+    def header(self) -> GgufHeader | None:
+        """Of a GGUF file; None for a folder.
+
+        Raises:
+            CheckpointError: the file is broken.
+        """
+        return read_gguf_header(self.folder) if self.folder.is_file() else None
 
     @cached_property
     def shapes(self) -> dict[str, TensorShape]:
@@ -82,16 +94,22 @@ class ShelfModel:
     @cached_property
     def num_params(self) -> int:
         """Numbers in its weights."""
+        if self.header is not None:
+            return self.header.num_params
         return sum(_numel(shape) for shape in self.shapes.values())
 
     @cached_property
     def stored_bytes(self) -> int:
         """Of its weights as they are kept."""
+        if self.header is not None:
+            return self.header.num_bytes
         return sum(shape.num_bytes for shape in self.shapes.values())
 
     @cached_property
     def context_len(self) -> int:
         """Tokens of its context; 0 where it reads none."""
+        if self.header is not None:
+            return self.header.context_len
         if not (self.folder / CONFIG_NAME).is_file():
             return 0
         config = read_description(self.folder / CONFIG_NAME)
@@ -105,6 +123,8 @@ class ShelfModel:
         Raises:
             CheckpointError: a file is broken.
         """
+        if self.header is not None:
+            return self.stored_bytes
         dtype, _ = choose_dtype(self._stored_dtype(), device=device, fp16=fp16)
         linear = 0 if quantize == "none" else sum(map(_numel, self._linear_shapes()))
         rest = self.num_params - linear
@@ -124,7 +144,7 @@ class ShelfModel:
             context_len=self.context_len,
             num_image_tokens=0,
             created=self.created,
-            licence=self.licence,
+            licence=self.licence if self.header is None else self.header.licence,
             names=self.names,
             is_loaded=False,
         )
@@ -219,7 +239,7 @@ class Shelf:
 
 
 def model_of_folder(folder: Path, data_folder: Path | None = None) -> ShelfModel:
-    """A folder that the operator named, as a model; a pulled one keeps what is known of it.
+    """A folder or GGUF file that the operator named, as a model; a pulled one keeps what is known of it.
 
     Raises:
         ConfigError: the user's catalogue is broken.
@@ -233,7 +253,8 @@ def model_of_folder(folder: Path, data_folder: Path | None = None) -> ShelfModel
         created = int(folder.stat().st_mtime)
     except OSError:
         created = 0
-    return ShelfModel(id=folder.name or "model", folder=folder, created=created)
+    name = folder.stem if folder.is_file() else folder.name
+    return ShelfModel(id=name or "model", folder=folder, created=created)
 
 
 def _of_manifest(

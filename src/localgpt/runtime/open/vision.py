@@ -21,9 +21,10 @@ from localgpt.media.image import decode_image
 from localgpt.runtime.open.asking import Asking
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.open.cache import new_cache
-from localgpt.runtime.open.language import LanguageModel, check_is_wanted
+from localgpt.runtime.open.language import LanguageModel
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
 from localgpt.runtime.open.weights import LoadedNetwork, load_network, load_tokenizer, reading
+from localgpt.runtime.open.words import check_is_wanted
 from localgpt.tasks import ImagePart
 
 __all__ = ["VisionModel", "load"]

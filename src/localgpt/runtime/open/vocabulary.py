@@ -10,18 +10,40 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from localgpt.errors import CheckpointError
+from localgpt.media.text.lexicon import Lexicon
 from localgpt.media.text.tokenizer import StreamDecoder, byte_chars
 
 if TYPE_CHECKING:
     import tokenizers
 
-__all__ = ["OpenVocabulary", "TextStream"]
+__all__ = ["OpenLexicon", "OpenVocabulary", "TextStream"]
 
 _SPACE_MARK: Final = "\u2581"
 _BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class OpenLexicon(Lexicon, Protocol):
+    """What prompts and answers of open models need to know of a vocabulary, whoever reads it."""
+
+    end_ids: frozenset[int]  # tokens that end an answer
+    special_texts: tuple[str, ...]  # as what special tokens are written out
+    strips_start: bool  # an answer's first blank is no part of it
+
+    @property
+    def has_all_bytes(self) -> bool:
+        """Whether every byte has a token of its own, as grammars need."""
+        ...
+
+    def token_of(self, text: str) -> int | None:
+        """The token that stands for exactly a text, marks included; None without one."""
+        ...
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Token ids of a text in which special tokens that are written out stay text."""
+        ...
 
 
 class OpenVocabulary:
@@ -99,7 +121,7 @@ class TextStream(StreamDecoder):
         vocabulary: of the tokens.
     """
 
-    def __init__(self, vocabulary: OpenVocabulary) -> None:
+    def __init__(self, vocabulary: OpenLexicon) -> None:
         super().__init__(vocabulary)
         self._strips = vocabulary.strips_start
 

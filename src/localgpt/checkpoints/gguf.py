@@ -40,7 +40,8 @@ from localgpt.nn.norm import LayerNorm
 
 __all__ = ["CHAT_TEMPLATE", "GgufDtype", "export_gguf"]
 
-GgufDtype = Literal["f32", "q8_0"]
+GgufDtype = Literal["f32", "q8_0", "q4_0"]
+_FILE_TYPES: Final = {"f32": "ALL_F32", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
 
 # The text part of `localgpt.media.text.template` in the words of llama.cpp (Jinja); a test compares the two.
 CHAT_TEMPLATE: Final = (
@@ -59,15 +60,16 @@ def export_gguf(
         decoder: with floating point weights (an int8 one has lost the layout this needs).
         tokenizer: the family's; its pieces and merges go into the file.
         path: file to write, replaced only once it is complete.
-        dtype: "f32" keeps every bit; "q8_0" stores matrices as int8 in blocks of 32, and norms as float32.
+        dtype: "f32" keeps every bit; "q8_0" stores matrices as int8 in blocks of 32, and norms as float32;
+            "q4_0" does with four bits, whose cost in quality is not measured.
 
     Raises:
         ConfigError: the optional package `gguf` is not installed, or `dtype` is not known.
         CheckpointError: the decoder has no query and key norms of its own, or int8 layers.
     """
     gguf = _gguf()
-    if dtype not in ("f32", "q8_0"):
-        raise ConfigError(f"got dtype {dtype!r} for a GGUF file, expected f32 or q8_0")
+    if dtype not in _FILE_TYPES:
+        raise ConfigError(f"got dtype {dtype!r} for a GGUF file, expected one of {', '.join(_FILE_TYPES)}")
     path = Path(path)
     partial = path.with_name(path.name + ".part")
     writer = gguf.GGUFWriter(partial, "mpt")
@@ -111,7 +113,7 @@ def _add_shape(writer: Any, decoder: Decoder, gguf: ModuleType, dtype: GgufDtype
     writer.add_head_count_kv(config.n_head)
     writer.add_layer_norm_eps(decoder.norm_f.eps)
     writer.add_max_alibi_bias(8.0)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "f32" else gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[dtype]])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 

@@ -123,6 +123,24 @@ def test_a_pull_is_watched_closed_found_again_and_ends(page: Page, live: LiveSer
     assert live.service.chat.model == "qwen3-1.7b"
 
 
+def test_a_row_stays_under_the_hand_that_presses_it(page: Page, live: LiveServer) -> None:
+    settings(page, "Models")
+    chat = page.locator("section").filter(has=page.get_by_role("heading", name="Chat", exact=True))
+    expect(chat.locator(".model-name strong")).to_have_text(["llama-3.2-3b", "qwen3-32b"])
+    chat.get_by_role("button", name="Fetch: qwen3-32b").click()
+    expect(chat.get_by_role("button", name="Cancel: qwen3-32b")).to_be_focused()
+    live.keeper.models = tuple(
+        replace(model, copies=(a_copy(),)) if model.id == "qwen3-32b" else model
+        for model in live.keeper.models
+    )
+    live.work("Qwen/Qwen3-32B", state="done")
+    expect(chat.get_by_role("button", name="Remove: qwen3-32b")).to_be_visible()
+    page.keyboard.press("Escape")
+    settings(page, "Models")
+    expect(chat.locator(".model-name strong")).to_have_text(["llama-3.2-3b"])
+    expect(row(page, "qwen3-32b")).to_be_visible()
+
+
 def test_cancelling_and_another_model_of_the_hub(page: Page, live: LiveServer) -> None:
     part = settings(page, "Models")
     fetch = part.locator(".model-another").get_by_role("button", name="Fetch")

@@ -173,6 +173,7 @@ export const en = {
   memoryProjector: "Between pictures and language",
   memoryCache: "Room for answers",
   memoryPictures: "Remembered pictures",
+  memoryRemembered: "{name}, remembered",
   memoryAnswer: "an answer",
   memoryLook: "a look at a picture",
   memoryText: "a text to compare",

@@ -168,6 +168,7 @@ export const zh: Words = {
   memoryProjector: "图像与语言之间",
   memoryCache: "回答所用空间",
   memoryPictures: "记住的图片",
+  memoryRemembered: "{name}，已记住的内容",
   memoryAnswer: "一个回答",
   memoryLook: "看一张图片",
   memoryText: "一段待比较的文字",

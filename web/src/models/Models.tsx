@@ -1,6 +1,6 @@
 // Open models: what is here, what could be, by what it does; getting it, checking it, removing it.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { cancelWork, pullModel, removeModel, verifyModel } from "../api/calls";
 import type { Language, OpenModel, OpenModels } from "../api/types";
 import { fill, useWords, type Words } from "../i18n";
@@ -26,6 +26,7 @@ export function Models({ language }: { language: Language }) {
   const { status } = useStore(server);
   const { thread } = useStore(current);
   const chosen = useChosen(thread);
+  const places = useRef(new Map<string, boolean>()); // whether a model stands among those that are here
   const [removing, setRemoving] = useState<OpenModel | null>(null);
   const [problem, setProblem] = useState<Failure | null>(null);
   const [said, setSaid] = useState("");
@@ -62,6 +63,7 @@ export function Models({ language }: { language: Language }) {
     void attempt(async () => {
       await removeModel(model.id);
       setSaid(fill(t.modelRemoved, { name: model.id }));
+      places.current.delete(model.id);
       await Promise.all([refreshModels(), pollStatus()]);
     });
   };
@@ -76,7 +78,13 @@ export function Models({ language }: { language: Language }) {
         {t.loading}…
       </p>
     );
-  const isShownAbove = (model: OpenModel) => isHere(model) || isBegun(model) || isWorkedOn(model);
+  // A row stays where it was first seen, so that it does not run away from whoever presses its buttons.
+  const isShownAbove = (model: OpenModel) => {
+    const known = places.current.get(model.id);
+    const isAbove = known ?? (isHere(model) || isBegun(model) || isWorkedOn(model));
+    places.current.set(model.id, isAbove);
+    return isAbove;
+  };
   const isWorkedOn = (model: OpenModel) => {
     const job = jobOf(jobs, model.repo);
     return job !== null && (!isOver(job) || job.state === "failed");
@@ -123,6 +131,7 @@ export function Models({ language }: { language: Language }) {
         {strangers.map((job) => row(strangerOf(job.repo)))}
         {above.map(row)}
       </ul>
+      {found.pull_refusal ? null : <Another onPull={actions.pull} />}
       {JOBS.map((name) => {
         const models = found.data.filter((model) => model.job === name && !isShownAbove(model));
         return models.length ? (
@@ -132,7 +141,6 @@ export function Models({ language }: { language: Language }) {
           </section>
         ) : null;
       })}
-      {found.pull_refusal ? null : <Another onPull={actions.pull} />}
       {removing ? (
         <Confirm
           text={fill(t.modelRemoveSure, {

@@ -8,6 +8,7 @@ import { fill, useWords, type Words } from "../i18n";
 import { bytes } from "../ui/format";
 
 const NUM_COLOURS = 5;
+const REMEMBERED = ", remembered"; // behind the name of an open model
 
 /** `status` is asked for again and again while the panel is open; the ledger is asked for along with it. */
 export function Memory({ status, language }: { status: Status; language: Language }) {
@@ -22,6 +23,9 @@ export function Memory({ status, language }: { status: Status; language: Languag
   }, [status]);
   if (!ledger?.ready) return null;
   const names = nameOf(t);
+  const named = (name: string) =>
+    names[name] ??
+    (name.endsWith(REMEMBERED) ? fill(t.memoryRemembered, { name: name.slice(0, -REMEMBERED.length) }) : name);
   const held = ledger.residents.filter((one) => one.device_bytes > 0);
   const away = ledger.residents.filter((one) => one.bytes > one.device_bytes);
   const work = ledger.reservations.reduce((sum, one) => sum + one.bytes, 0);
@@ -38,7 +42,7 @@ export function Memory({ status, language }: { status: Status; language: Languag
       </div>
       <ul>
         {held.map((one, index) => (
-          <Line key={one.name} colour={index % NUM_COLOURS} name={names[one.name] ?? one.name} size={one.device_bytes} />
+          <Line key={one.name} colour={index % NUM_COLOURS} name={named(one.name)} size={one.device_bytes} />
         ))}
         {work > 0 ? <Line colour="work" name={t.memoryWork} size={work} /> : null}
         <Line colour="free" name={t.memoryFree} size={ledger.free_bytes} />
@@ -46,14 +50,14 @@ export function Memory({ status, language }: { status: Status; language: Languag
           <Line
             key={`${one.name} away`}
             colour="away"
-            name={fill(place(one, t), { name: names[one.name] ?? one.name })}
+            name={fill(place(one, t), { name: named(one.name) })}
             size={one.bytes - one.device_bytes}
           />
         ))}
       </ul>
       {ledger.waiting.map((one, index) => (
         <p class="hint" key={index}>
-          {fill(t.memoryWaits, { name: names[one.name] ?? one.name, size: bytes(one.bytes) })}
+          {fill(t.memoryWaits, { name: named(one.name), size: bytes(one.bytes) })}
         </p>
       ))}
       {ledger.notices.map((notice) => (

@@ -11,7 +11,7 @@ export function bytes(count: number): string {
 }
 
 export const parameters = (count: number) =>
-  count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : `${Math.round(count / 1e6)} M`;
+  count >= 1e9 ? `${(count / 1e9).toFixed(1)} B` : count >= 1e6 ? `${Math.round(count / 1e6)} M` : `${Math.round(count / 1e3)} K`;
 
 export const number = (value: number, language: Language) => value.toLocaleString(locale(language));
 

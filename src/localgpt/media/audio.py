@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     import av
     import soxr
 
-__all__ = ["CONTAINERS", "MAX_AUDIO_BYTES", "Waveform", "decode_audio_bytes", "read_audio", "resample"]
+__all__ = [
+    "CONTAINERS",
+    "MAX_AUDIO_BYTES",
+    "Waveform",
+    "decode_audio_bytes",
+    "read_audio",
+    "resample",
+    "told_duration",
+]
 
 Waveform = NDArray[np.float32]
 
@@ -98,6 +106,18 @@ def read_audio(
         yield np.concatenate(waiting)
 
 
+def told_duration(data: bytes) -> float | None:
+    """Seconds that a recording says it lasts; None where it does not say.
+
+    Raises:
+        AudioFormatError: as `decode_audio_bytes`, but for what only decoding shows.
+    """
+    _check_bytes(data)
+    container, stream = _open(data)
+    with container:
+        return _told_seconds(container, stream) or None
+
+
 def resample(waveform: Waveform, source: int, target: int) -> Waveform:
     """(N,) samples at `source` Hz as (N x target / source,) samples at `target` Hz."""
     if source == target or not len(waveform):
@@ -142,22 +162,8 @@ def _check_wav(data: bytes) -> None:
 
 def _pieces(data: bytes, max_seconds: float) -> Iterator[tuple[Waveform, int]]:
     """What a decoder gives, as it comes: one channel and its rate in Hz."""
-    import av
-
-    try:
-        container = av.open(
-            io.BytesIO(data),
-            "r",
-            metadata_errors="ignore",
-            options={"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"},
-        )
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise AudioFormatError(f"got {_looks_like(data)}, {_EXPECTED}", param="audio") from error
+    container, stream = _open(data)
     with container:
-        stream = next(iter(container.streams.audio), None)
-        if stream is None:
-            kind = "a video without sound" if container.streams.video else "a file without sound"
-            raise AudioFormatError(f"got {kind}, {_EXPECTED}", param="audio")
         told_s = _told_seconds(container, stream)
         if told_s > max_seconds:
             raise _too_long(told_s, max_seconds)
@@ -173,6 +179,27 @@ def _pieces(data: bytes, max_seconds: float) -> Iterator[tuple[Waveform, int]]:
             raise _broken("whose sound cannot be read")
         if container.format.name.split(",")[0] in _TOLD_EXACTLY and read_s < 0.98 * told_s - 0.5:
             raise _broken(f"of which only {read_s:.1f} of {told_s:.1f} seconds can be read")
+
+
+def _open(data: bytes) -> tuple[av.container.InputContainer, av.AudioStream]:
+    """A container, still to be closed, and its first stream of sound."""
+    import av
+
+    try:
+        container = av.open(
+            io.BytesIO(data),
+            "r",
+            metadata_errors="ignore",
+            options={"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"},
+        )
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise AudioFormatError(f"got {_looks_like(data)}, {_EXPECTED}", param="audio") from error
+    stream = next(iter(container.streams.audio), None)
+    if stream is None:
+        kind = "a video without sound" if container.streams.video else "a file without sound"
+        container.close()
+        raise AudioFormatError(f"got {kind}, {_EXPECTED}", param="audio")
+    return container, stream
 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame | None]:

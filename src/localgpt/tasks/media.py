@@ -65,7 +65,7 @@ class Progress:
     """How far long work is."""
 
     done: float
-    total: float
+    total: float | None  # None = not known
     unit: Literal["steps", "seconds", "clauses"]
 
 

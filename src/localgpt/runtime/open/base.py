@@ -50,6 +50,10 @@ LOADERS: Final[dict[OpenKind, str]] = {
     "clip": "localgpt.runtime.open.clip:load",
     "gguf": "localgpt.runtime.open.gguf:load",
     "gguf-embed": "localgpt.runtime.open.gguf:load",
+    "paint": "localgpt.runtime.open.paint:load",
+    "listen": "localgpt.runtime.open.listen:load",
+    "speak": "localgpt.runtime.open.speak:load",
+    "detect": "localgpt.runtime.open.detect:load",
 }
 
 CONFIG_NAME: Final = "config.json"

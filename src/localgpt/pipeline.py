@@ -13,6 +13,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Coroutine, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -21,28 +22,44 @@ from localgpt.runtime.loading import LoadOptions, load_service
 from localgpt.runtime.remembering import CacheOptions
 from localgpt.settings import build_settings, data_folder
 from localgpt.tasks import (
+    EMBEDDED_MODEL_ID,
     AskRequest,
+    AudioPart,
     ChatRequest,
     ChatResult,
     DescribeRequest,
+    DetectRequest,
+    DetectResult,
     EmbedRequest,
     EmbedResult,
     ImagePart,
     Language,
+    ListenRequest,
+    ListenResult,
     Message,
+    PaintRequest,
+    PaintResult,
+    Request,
     SamplingOptions,
+    SpeakRequest,
+    SpeakResult,
     TaskService,
     TextPart,
 )
+from localgpt.tasks.shapes import objects_of, transcript_of
 
 __all__ = ["MultimodalPipeline"]
 
 ImageSource = str | Path | bytes
 T = TypeVar("T")
+Q = TypeVar("Q", PaintRequest, ListenRequest, SpeakRequest, DetectRequest)
+R = TypeVar("R", PaintResult, ListenResult, SpeakResult, DetectResult)
 
 
 class MultimodalPipeline:
-    """Chat, describe, ask and embed, one call at a time; use it as a context manager or call `close`.
+    """Chat, describe, ask, embed, paint, listen, speak and detect, one call at a time.
+
+    Use it as a context manager, or call `close`.
 
     Args:
         service: does the work; `from_pretrained` makes one.
@@ -142,6 +159,102 @@ class MultimodalPipeline:
         assert isinstance(result, EmbedResult)
         return list(result.embeddings)
 
+    def paint(
+        self,
+        prompt: str,
+        *,
+        image: ImageSource | None = None,
+        mask: ImageSource | None = None,
+        model: str = EMBEDDED_MODEL_ID,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Paint pictures.
+
+        Args:
+            prompt: what to paint.
+            image: path or encoded bytes of a picture to begin from.
+            mask: of `image`: white is painted over, black stays.
+            model: a pulled model's name, where the pipeline's own does not paint.
+            options: width, height, num_steps, guidance_scale, negative_prompt, strength, seed, num_images.
+
+        Returns:
+            {"images": [PNG bytes ...], "seeds": [...], "width", "height", "seconds"}.
+
+        Raises:
+            InputError: something cannot be painted so, or by this model; says what can be.
+        """
+        request = _request(
+            PaintRequest,
+            options,
+            prompt=prompt,
+            image=None if image is None else _image(image),
+            mask=None if mask is None else _image(mask, param="mask"),
+            model=model,
+        )
+        result = self._media(request, PaintResult)
+        return {
+            "images": [painted.data for painted in result.images],
+            "seeds": [painted.seed for painted in result.images],
+            "width": result.images[0].width,
+            "height": result.images[0].height,
+            "seconds": result.seconds,
+        }
+
+    def listen(
+        self, audio: str | Path | bytes, *, model: str = EMBEDDED_MODEL_ID, **options: Any
+    ) -> dict[str, Any]:
+        """Write down what is said.
+
+        Args:
+            audio: path or encoded bytes of a recording (WAV, MP3, FLAC, M4A ...), of any length.
+            model: a pulled model's name, where the pipeline's own does not listen.
+            options: language, translate, timestamps ("none", "segment", "word"), prompt, temperature, seed.
+
+        Returns:
+            {"text", "language", "segments"}, and "words" with `timestamps="word"`.
+
+        Raises:
+            InputError: no such file, or it cannot be heard so, or by this model.
+        """
+        request = _request(ListenRequest, options, audio=AudioPart(data=_bytes(audio, "audio")), model=model)
+        result = self._media(request, ListenResult)
+        return transcript_of(result, with_words=request.timestamps == "word")
+
+    def speak(self, text: str, *, model: str = EMBEDDED_MODEL_ID, **options: Any) -> dict[str, Any]:
+        """Say a text.
+
+        Args:
+            text: what to say.
+            model: a pulled model's name, where the pipeline's own does not speak.
+            options: voice, language, speed, seed, sample_rate, format ("wav", "mp3", "flac", "opus", "aac",
+                "pcm").
+
+        Returns:
+            {"audio": bytes of a file, "sample_rate", "seconds"}.
+
+        Raises:
+            InputError: it cannot be said so, or by this model.
+        """
+        result = self._media(_request(SpeakRequest, options, text=text, model=model), SpeakResult)
+        return {"audio": result.data, "sample_rate": result.sample_rate, "seconds": result.duration_s}
+
+    def detect(self, image: ImageSource, *, model: str = EMBEDDED_MODEL_ID, **options: Any) -> dict[str, Any]:
+        """Find objects in a picture.
+
+        Args:
+            image: path or encoded bytes.
+            model: a pulled model's name, where the pipeline's own does not detect.
+            options: labels, threshold, max_objects.
+
+        Returns:
+            {"objects": [{"label", "score", "box_xyxy"}]}, surest first, in pixels of the upright picture.
+
+        Raises:
+            InputError: no picture, an unknown label, or a model that cannot.
+        """
+        request = _request(DetectRequest, options, image=_image(image), model=model)
+        return objects_of(self._media(request, DetectResult))
+
     def close(self) -> None:
         """Free the models. May be called twice."""
         if self._thread.is_alive():
@@ -163,6 +276,13 @@ class MultimodalPipeline:
             warnings.warn(notice, UserWarning, stacklevel=3)
         return {"generated_text": result.text}
 
+    def _media(self, request: Request, kind: type[R]) -> R:
+        result = self._call(self._service.run(request))
+        assert isinstance(result, kind)
+        for notice in result.notices:
+            warnings.warn(notice, UserWarning, stacklevel=3)
+        return result
+
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -182,12 +302,29 @@ def _greedy(max_length: int) -> SamplingOptions:
     return SamplingOptions(temperature=0.0, max_tokens=max_length)
 
 
-def _image(source: ImageSource) -> ImagePart:
-    if isinstance(source, bytes):
-        return ImagePart(data=source)
-    try:
-        return ImagePart(data=Path(source).read_bytes())
-    except OSError as error:
+def _request(kind: type[Q], options: dict[str, Any], **values: Any) -> Q:
+    """A request of the options that a caller gave."""
+    known = (
+        {field.name for field in fields(kind)} - {"id", "owner", "deadline_s", "num_previews"} - set(values)
+    )
+    if unknown := sorted(set(options) - known):
         raise InputError(
-            f"cannot read the picture {source}: {error.strerror or error}", param="image"
-        ) from None
+            f"unknown option {unknown[0]!r}; expected one of {', '.join(sorted(known))}", param=unknown[0]
+        )
+    if (labels := options.get("labels")) is not None:
+        options = {**options, "labels": (labels,) if isinstance(labels, str) else tuple(labels)}
+    return kind(id=_new_id(), **values, **options)
+
+
+def _image(source: ImageSource, *, param: str = "image") -> ImagePart:
+    return ImagePart(data=_bytes(source, param))
+
+
+def _bytes(source: str | Path | bytes, param: str) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        what = "recording" if param == "audio" else "picture"
+        raise InputError(f"cannot read the {what} {source}: {error.strerror or error}", param=param) from None

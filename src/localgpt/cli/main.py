@@ -20,14 +20,18 @@ from localgpt.cli import (
     bench,
     chat,
     describe,
+    detect,
     doctor,
     embed,
     keys,
     models,
+    paint,
     pull,
     restore,
+    say,
     serve,
     train,
+    transcribe,
 )
 from localgpt.cli.console import note, write_text
 from localgpt.cli.interrupts import INTERRUPTED, abrupt_interrupts
@@ -67,6 +71,10 @@ app.command()(serve.serve)
 app.command()(chat.chat)
 app.command()(describe.describe)
 app.command()(ask.ask)
+app.command()(detect.detect)
+app.command()(paint.paint)
+app.command()(transcribe.transcribe)
+app.command()(say.say)
 app.command()(embed.embed)
 app.command()(pull.pull)
 app.add_typer(models.app, name="models")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from localgpt.cli.console import note, progress
 from localgpt.cli.interrupts import graceful_interrupts
 from localgpt.cli.upstreams import upstream_service
-from localgpt.errors import ImageFormatError
+from localgpt.errors import AudioFormatError, ImageFormatError
 from localgpt.tasks import (
     ChatResult,
     EmbedRequest,
@@ -22,6 +22,7 @@ from localgpt.tasks import (
     ImagePart,
     Notice,
     Request,
+    Result,
     TaskService,
     TextDelta,
     TextPart,
@@ -111,6 +112,21 @@ class Session:
         request = self._named(EmbedRequest(id=new_id(), inputs=(part,)))
         return cast("EmbedResult", self._run(self._service.run(request), source)).embeddings[0]
 
+    def run(
+        self, request: Request, *, on_event: Callable[[Event], None] | None = None, source: str | None = None
+    ) -> Any:
+        """Run one request to paint, listen, speak or detect, and give its result.
+
+        Args:
+            request: what is asked for.
+            on_event: called with each event as it happens, but for notices.
+            source: name of a file, put in front of errors about it.
+
+        Raises:
+            LocalGPTError: the request was refused or failed.
+        """
+        return self._run(self._drive(request, on_event or _ignore), source)
+
     def __enter__(self) -> Self:
         self._interrupts.__enter__()
         return self
@@ -137,6 +153,19 @@ class Session:
                         return event.answer
         raise AssertionError("an answer ended without its last event")
 
+    async def _drive(self, request: Request, on_event: Callable[[Event], None]) -> Result:
+        stream = cast("AsyncGenerator[Event]", self._service.stream(self._named(request)))
+        async with aclosing(stream) as events:
+            async for event in events:
+                match event:
+                    case Notice():
+                        note(event.text)
+                    case Finished():
+                        return event.result
+                    case _:
+                        on_event(event)
+        raise AssertionError("work ended without its last event")
+
     def _named(self, request: Request) -> Request:
         """The request under the name of the upstream's model, where one was asked for."""
         return request if self._upstream_model is None else replace(request, model=self._upstream_model)
@@ -144,10 +173,10 @@ class Session:
     def _run(self, work: Coroutine[Any, Any, Any], source: str | None = None) -> Any:
         try:
             return self._runner.run(work)
-        except ImageFormatError as error:
+        except (ImageFormatError, AudioFormatError) as error:
             if source is None:
                 raise
-            raise ImageFormatError(f"{source}: {error}", param=error.param) from None
+            raise type(error)(f"{source}: {error}", param=error.param) from None
 
 
 def new_id() -> str:
@@ -155,5 +184,5 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def _ignore(_: str) -> None:
-    """Take a piece of text and do nothing."""
+def _ignore(_: object) -> None:
+    """Take a piece of text, or an event, and do nothing."""

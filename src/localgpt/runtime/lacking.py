@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from localgpt.checkpoints.catalogue import Job, load_catalogue
 from localgpt.errors import InputError
 from localgpt.tasks import DetectRequest, ListenRequest, MediaRequest, PaintRequest
 
-__all__ = ["job_of", "lacks_job", "pull_hint"]
+__all__ = ["job_of", "lacks_job", "model_for", "pull_hint"]
 
 _DOINGS: dict[Job, str] = {
     "chat": "chat",
@@ -35,6 +37,31 @@ def pull_hint(job: Job) -> str:
     """The line that gets a model for a job: the first that the catalogue has."""
     name = next(entry.name for entry in load_catalogue().values() if entry.job == job)
     return f"`localgpt pull {name}` gets one that can, and `localgpt models` lists more"
+
+
+def model_for(job: Job, data_folder: Path | None, *, preferred: str | None = None) -> str:
+    """The model that does a job where none was named: the preferred one, else the newest that was pulled.
+
+    Args:
+        job: the catalogue's name for it.
+        data_folder: where pulled models are.
+        preferred: what the settings name.
+
+    Raises:
+        InputError: no model that can is here; names one of the catalogue.
+    """
+    from localgpt.runtime.open.shelf import Shelf, readable
+
+    able = [status for status in readable(Shelf(data_folder).models()) if job in status.tasks]
+    for status in able:
+        if preferred is not None and preferred in (status.id, *status.names):
+            return status.id
+    if not able:
+        raise InputError(
+            f"no model that can {_DOINGS[job]} is here; {pull_hint(job)}; --model takes a folder, too",
+            param="model",
+        )
+    return max(able, key=lambda status: status.created).id
 
 
 def lacks_job(model_id: str, job: Job) -> InputError:

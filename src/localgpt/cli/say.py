@@ -1,0 +1,92 @@
+"""`localgpt say TEXT`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from localgpt.cli.console import print_json, write_text
+from localgpt.cli.inputs import read_text
+from localgpt.cli.media import bar, check_target, media_settings, write_file
+from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, ModelOption
+from localgpt.cli.session import Session, new_id
+from localgpt.errors import InputError
+from localgpt.tasks import SpeakRequest, SpeechFormat
+
+if TYPE_CHECKING:
+    from localgpt.tasks import SpeakResult
+
+__all__ = ["say"]
+
+_FORMATS: Final[dict[str, SpeechFormat]] = {
+    ".wav": "wav",
+    ".mp3": "mp3",
+    ".flac": "flac",
+    ".opus": "opus",
+    ".ogg": "opus",
+    ".aac": "aac",
+    ".pcm": "pcm",
+    ".raw": "pcm",
+}
+
+
+def say(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say; - reads it from standard input.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where to write it; .wav, .mp3, .flac, .opus, .aac or .pcm say how.",
+        ),
+    ] = Path("spoken.wav"),
+    voice: Annotated[
+        str | None, typer.Option("--voice", metavar="VOICE", help="Default: the model's first.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", metavar="LANGUAGE", help="Default: the voice's own.")
+    ] = None,
+    speed: Annotated[float, typer.Option("--speed", metavar="FACTOR", help="2 is twice as fast.")] = 1.0,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="The same recording again.")] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option("--sample-rate", metavar="HZ", help="Default: the model's own.")
+    ] = None,
+    json: JsonOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    fp16: Fp16Option = False,
+) -> None:
+    """Say a text into a file.
+
+    Without --model the newest pulled model that speaks is taken. Writes the file's name; with --json
+    {"path", "sample_rate", "seconds"}, the seconds being those of the recording.
+    """
+    settings = media_settings("speak", model=model, device=device, fp16=fp16)
+    suffix = out.suffix.lower()
+    if suffix not in _FORMATS:
+        raise InputError(
+            f"--out is {str(out)!r}; expected a name that ends with {', '.join(_FORMATS)}", param="out"
+        )
+    check_target(out)
+    request = SpeakRequest(
+        id=new_id(),
+        text=read_text(text, what="text"),
+        voice=voice,
+        language=language,
+        speed=speed,
+        seed=seed,
+        sample_rate=sample_rate,
+        format=_FORMATS[suffix],
+    )
+    with Session(settings) as session, bar("Speaking") as watch:
+        result: SpeakResult = session.run(request, on_event=watch)
+    write_file(out, result.data)
+    if json:
+        print_json(
+            {"path": str(out), "sample_rate": result.sample_rate, "seconds": round(result.duration_s, 3)}
+        )
+    else:
+        write_text(str(out))

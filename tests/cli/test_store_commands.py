@@ -87,6 +87,27 @@ def test_a_backup_goes_round(run: Run, tmp_path: Path, home: Path, monkeypatch: 
     assert "0 conversations" in run("restore", "file", "--force").out
 
 
+def test_the_store_gets_a_new_key(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localgpt.server.store.vault.SCRYPT_COST", 2**14)
+    assert "no store" in run("keys", "rotate-store").line
+    run("keys", "create", "phone")
+    done = run("keys", "rotate-store")
+    assert "1 value is sealed" in done.out and "store.key.old-" in done.err and "keep a copy" in done.err
+    (tmp_path / "words").write_text("several words\n")
+    done = run("keys", "rotate-store", "--new-passphrase-file", "words", "--json")
+    assert done.json == {"values": 1, "opened_by": "passphrase", "former_key": str(home / "store.key")}
+    assert "set LOCALGPT_PASSPHRASE" in run("keys", "list").line
+    monkeypatch.setenv("LOCALGPT_PASSPHRASE", "several words")
+    assert [entry["name"] for entry in run("keys", "list", "--json").json["keys"]] == ["phone"]
+    done = run("keys", "rotate-store", "--by", "file")
+    assert "from now on, leave LOCALGPT_PASSPHRASE" in done.err
+    assert (
+        "cannot read the passphrase file" in run("keys", "rotate-store", "--new-passphrase-file", "no").line
+    )
+
+
 def test_an_encrypted_store_asks_for_what_opens_it(
     run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

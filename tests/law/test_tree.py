@@ -78,7 +78,7 @@ def test_text_speaks_of_the_project_alone(kind: str) -> None:
 
 
 def test_no_two_test_files_share_a_name() -> None:
-    names = Counter(path.name for path in tracked_files() if path.match("tests/**/test_*.py"))
+    names = Counter(path.name for path in tracked_files() if path.match("test_*.py"))
     assert not [name for name, num in names.items() if num > 1], "pytest imports them by their names alone"
 
 

@@ -17,7 +17,7 @@ from localgpt.units import format_bytes
 if TYPE_CHECKING:
     from localgpt.server.store.backup import BackupReport
 
-__all__ = ["PassphraseFileOption", "backup", "read_passphrase", "report_json", "report_words"]
+__all__ = ["PassphraseFileOption", "backup", "read_passphrase", "read_words", "report_json", "report_words"]
 
 PassphraseFileOption = Annotated[
     Path | None,
@@ -67,8 +67,15 @@ def read_passphrase(file: Path | None) -> str | None:
         if not words.strip():
             raise ConfigError("LOCALGPT_BACKUP_PASSPHRASE is empty; choose several words, or leave it unset")
         return words
-    if file is None:
-        return None
+    return None if file is None else read_words(file)
+
+
+def read_words(file: Path) -> str:
+    """The passphrase in a file, without the white space around it.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds nothing.
+    """
     try:
         words = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from localgpt.cli.console import note, print_json, write_text
+from localgpt.cli.backup import read_words
+from localgpt.cli.console import note, print_json, progress, write_text
+from localgpt.cli.interrupts import graceful_interrupts
 from localgpt.cli.options import DataDirOption, JsonOption, settings_of
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback(invoke_without_command=True)
 def keys(context: typer.Context) -> None:
-    """Say who may use the server: create, list and revoke keys."""
+    """Say who may use the server: create, list and revoke keys; or give the store a new one."""
     if context.invoked_subcommand is None:
         write_text(context.get_help())
 
@@ -134,6 +137,57 @@ def revoke(
     write_text(f"revoked {entry.name} ({entry.id})")
     if num_deleted is not None:
         write_text(f"removed {num_deleted} conversations and everything else of its owner's")
+
+
+@app.command("rotate-store")
+def rotate_store(
+    by: Annotated[
+        Literal["file", "passphrase", "keyring"] | None,
+        typer.Option(
+            "--by",
+            metavar="file|passphrase|keyring",
+            help="What opens the store from now on. Default: what opens it now.",
+        ),
+    ] = None,
+    new_passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-passphrase-file",
+            metavar="FILE",
+            help="Holds the words that open it from now on. Default: the words stay, and the key behind them "
+            "changes.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Seal everything that is stored with a new key; the server must be stopped.
+
+    Whoever had the former key file or passphrase cannot read what is stored any more, nor what will be.
+    Backups that were made before still open with the former one alone: keep it, or make a new backup. Ended
+    at any moment, the store opens as before or as told here.
+    """
+    from localgpt.server.store.rotation import rotate_store as rotate
+    from localgpt.server.store.vault import how_to_open
+
+    words = None if new_passphrase_file is None else read_words(new_passphrase_file)
+    with progress("Sealing the store with a new key"), graceful_interrupts():
+        done = rotate(settings_of(data_dir=data_dir), by, words)
+    former = None if done.former_key is None else str(done.former_key)
+    if json:
+        print_json({"values": done.num_values, "opened_by": done.opened_by, "former_key": former})
+        return
+    write_text(
+        f"{done.num_values} {'value is' if done.num_values == 1 else 'values are'} sealed with a new key"
+    )
+    if words is not None or done.opened_by != done.was_opened_by:
+        note(f"to open the store from now on, {how_to_open(done.opened_by)}")
+    if former is not None:
+        note(
+            f"{former} opens nothing but backups that were made before; delete it when you need none of them"
+        )
+    if done.opened_by == "file":
+        note("keep a copy of the new store.key elsewhere")
 
 
 def _as_json(entry: KeyEntry) -> dict[str, Any]:

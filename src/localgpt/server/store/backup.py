@@ -8,14 +8,13 @@ own; only the latter can be restored on a machine that has lost the former.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import itertools
 import json
 import os
 import secrets
+import shlex
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,14 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from sqlalchemy.engine import make_url
+
 from localgpt import __version__
 from localgpt.errors import ConfigError, StoreError
 from localgpt.server.store.chunks import read_chunks, read_header, write_chunks
 from localgpt.server.store.lock import FolderLock
 from localgpt.server.store.migrate import head_revision, known_revisions
-from localgpt.server.store.opening import ASIDE_FILE, DATABASE_FILE, RECORD_NAME
+from localgpt.server.store.opening import ASIDE_FILE, DATABASE_FILE, RECORD_NAME, make_private
 from localgpt.server.store.sealing import KEY_BYTES
-from localgpt.server.store.vault import method_of, new_record, unlock, unwrap, wrap
+from localgpt.server.store.temporary import remove_left_behind, temporary_folder
+from localgpt.server.store.vault import KEY_FILE, method_of, new_record, settle, unlock, unwrap, wrap
 from localgpt.settings import Settings, data_folder
 from localgpt.units import MIB
 
@@ -62,15 +64,18 @@ def create_backup(settings: Settings, file: Path, passphrase: str | None = None)
         ConfigError: the store is not SQLite, the file is there, or the passphrase is empty.
         StoreError: there is no store, or it cannot be opened.
     """
-    folder = _sqlite_folder(settings)
+    folder = _sqlite_folder(settings, f"pg_dump --format=custom --file={shlex.quote(str(file))} --dbname")
     if file.exists():
         raise ConfigError(f"{file} is there already; choose another name")
     if not (folder / DATABASE_FILE).exists():
         raise StoreError(f"there is no store in {folder}; nothing to back up")
     lock = FolderLock(folder, alone=False)
     try:
-        with _temporary(folder) as snapshot:
+        remove_left_behind(folder)
+        with temporary_folder(folder) as temporary:
+            snapshot = make_private(temporary / DATABASE_FILE)
             _copy(folder / DATABASE_FILE, snapshot)
+            settle(_record(snapshot), folder)
             return _seal(snapshot, settings, folder, file, passphrase)
     finally:
         lock.release()
@@ -94,13 +99,16 @@ def restore_backup(
         ConfigError: there is a store, or the settings name another key than the backup's.
         StoreError: the file is no backup or damaged, the key is wrong, or a server has the folder open.
     """
-    folder = _sqlite_folder(settings)
+    quoted = shlex.quote(str(file))
+    folder = _sqlite_folder(settings, f"pg_restore {quoted} --clean --if-exists --no-owner --dbname")
     data_folder(settings, create=True)
     lock = FolderLock(folder, alone=True)
     try:
         if not force and any((folder / name).exists() for name in (DATABASE_FILE, ASIDE_FILE)):
             raise ConfigError(f"{folder} has a store already; --force replaces it with the backup")
-        with _opened(file) as backup, _temporary(folder) as fresh:
+        remove_left_behind(folder)
+        with _opened(file) as backup, temporary_folder(folder) as temporary:
+            fresh = make_private(temporary / DATABASE_FILE)
             header, head = read_header(backup)
             key = _backup_key(header, settings, folder, passphrase)
             manifest = _unseal(read_chunks(backup, head, key), fresh)
@@ -119,13 +127,20 @@ def restore_backup(
         lock.release()
 
 
-def _sqlite_folder(settings: Settings) -> Path:
-    if settings.database_url is not None:
-        raise ConfigError(
-            "this store is in PostgreSQL; back it up and restore it with pg_dump and pg_restore, and keep a "
-            "copy of what opens it"
-        )
-    return data_folder(settings)
+def _sqlite_folder(settings: Settings, command: str) -> Path:
+    """The data folder.
+
+    Raises:
+        ConfigError: the store is in PostgreSQL, whose own `command` does it.
+    """
+    if settings.database_url is None:
+        return data_folder(settings)
+    url = make_url(settings.database_url).set(drivername="postgresql")
+    command += f"={shlex.quote(url._replace(password=None).render_as_string(hide_password=False))}"
+    opener = method_of(settings)
+    key = f", with a copy of {data_folder(settings) / KEY_FILE}" if opener == "file" else ""
+    password = " (its password by PGPASSWORD or ~/.pgpass)" if url.password else ""
+    raise ConfigError(f"this store is in PostgreSQL, and its own programs do that{key}: {command}{password}")
 
 
 def _seal(
@@ -154,6 +169,10 @@ def _seal(
             out.flush()
             os.fsync(out.fileno())
         partial.replace(file)
+    except FileExistsError:
+        raise ConfigError(
+            f"{partial} is there: another backup writes it, or was killed; remove it, or choose another name"
+        ) from None
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StoreError(f"cannot write the backup {file} ({error.strerror or error})") from None
@@ -308,18 +327,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """A file of this folder, readable by this user alone, that is gone at the end."""
-    handle, name = tempfile.mkstemp(prefix="store-", suffix=".tmp", dir=folder)
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        for suffix in (*_COMPANIONS, "-journal"):
-            Path(f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def _opened(file: Path) -> IO[bytes]:

@@ -27,7 +27,8 @@ from localgpt.server.store.records import DataSummary
 from localgpt.server.store.responses import KEPT_RESPONSE_DAYS, Responses
 from localgpt.server.store.sealing import KEY_BYTES, Sealer
 from localgpt.server.store.tables import attachments, conversations, messages, meta, preferences, responses
-from localgpt.server.store.vault import Unlocked, method_of, new_record, unlock
+from localgpt.server.store.temporary import remove_left_behind
+from localgpt.server.store.vault import Unlocked, method_of, new_record, settle, unlock
 from localgpt.settings import Settings, data_folder
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "DATABASE_FILE",
     "RECORD_NAME",
     "Store",
+    "make_private",
     "may_be_there",
+    "open_database",
     "open_store",
     "open_store_at_rest",
     "with_store",
@@ -144,12 +147,7 @@ async def open_store(settings: Settings, clock: Callable[[], float] = time.time)
     folder = data_folder(settings, create=True)
     lock = FolderLock(folder, alone=False)
     try:
-        if settings.database_url is None:
-            _refuse_half_restored(folder)
-            _make_private(folder / DATABASE_FILE)
-            database = Database.sqlite(folder / DATABASE_FILE)
-        else:
-            database = Database.at_url(settings.database_url)
+        database = open_database(settings, folder)
         try:
             unlocked = await _unlock(database, settings, folder)
         except BaseException:
@@ -174,6 +172,15 @@ async def open_store(settings: Settings, clock: Callable[[], float] = time.time)
         lock=lock,
         clock=clock,
     )
+
+
+def open_database(settings: Settings, folder: Path) -> Database:
+    """The database of the settings, whose folder is locked; errors as `open_store`."""
+    if settings.database_url is not None:
+        return Database.at_url(settings.database_url)
+    remove_left_behind(folder)
+    _refuse_half_restored(folder)
+    return Database.sqlite(make_private(folder / DATABASE_FILE))
 
 
 def open_store_at_rest(settings: Settings) -> Store:
@@ -239,7 +246,9 @@ async def _unlock(database: Database, settings: Settings, folder: Path) -> Unloc
         assert record is not None
         return record
 
-    return unlock(await database.write(prepare), settings, folder)
+    record = await database.write(prepare)
+    settle(record, folder)
+    return unlock(record, settings, folder)
 
 
 def _refuse_half_restored(folder: Path) -> None:
@@ -251,8 +260,9 @@ def _refuse_half_restored(folder: Path) -> None:
         )
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> Path:
     """Make the file before SQLite does, readable by this user alone; its companions take its mode over."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     if os.name == "posix":
         path.chmod(0o600)
+    return path

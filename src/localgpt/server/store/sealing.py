@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from localgpt.errors import StoreError
 
-__all__ = ["KEY_BYTES", "NONCE_BYTES", "Sealer"]
+__all__ = ["KEY_BYTES", "NONCE_BYTES", "Sealer", "renewed"]
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -31,12 +31,13 @@ class Sealer:
     """Closes and opens values.
 
     Args:
-        data_key: 32 random bytes; everything else is derived from them.
+        data_key: 32 random bytes; everything else is derived from them. After a rotation 64: the first half
+            seals, and the second makes fingerprints as before: what they were made of is stored nowhere.
         encrypt: False stores values as they are, and refuses sealed ones.
     """
 
     def __init__(self, data_key: bytes, *, encrypt: bool) -> None:
-        self._data_key = data_key
+        self._seals, self._marks = data_key[:KEY_BYTES], data_key[-KEY_BYTES:]
         self.encrypts = encrypt
 
     def seal(self, plain: bytes, *place: str) -> bytes:
@@ -45,7 +46,7 @@ class Sealer:
             return _PLAIN + plain
         name = _encode(place)
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return _SEALED + nonce + AESGCM(self._subkey(name)).encrypt(nonce, plain, name)
+        return _SEALED + nonce + AESGCM(_subkey(self._seals, name)).encrypt(nonce, plain, name)
 
     def unseal(self, stored: bytes, *place: str) -> bytes:
         """The value that `seal` closed for the same place.
@@ -60,7 +61,7 @@ class Sealer:
         try:
             if kind != _SEALED or not self.encrypts:
                 raise InvalidTag
-            return AESGCM(self._subkey(name)).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], name)
+            return AESGCM(_subkey(self._seals, name)).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], name)
         except (InvalidTag, ValueError):
             raise StoreError(
                 f"a stored value ({place[0]}.{place[1]}) was damaged or changed; restore a backup"
@@ -76,10 +77,16 @@ class Sealer:
 
     def fingerprint(self, purpose: str, data: bytes) -> bytes:
         """A keyed SHA-256 of `data`, 32 bytes: equal for equal data, and telling nothing without the key."""
-        return hmac.digest(self._subkey(_encode(("fingerprint", purpose))), data, hashlib.sha256)
+        return hmac.digest(_subkey(self._marks, _encode(("fingerprint", purpose))), data, hashlib.sha256)
 
-    def _subkey(self, info: bytes) -> bytes:
-        return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=info).derive(self._data_key)
+
+def renewed(data_key: bytes) -> bytes:
+    """A data key that seals anew and makes the same fingerprints."""
+    return secrets.token_bytes(KEY_BYTES) + data_key[-KEY_BYTES:]
+
+
+def _subkey(key: bytes, info: bytes) -> bytes:
+    return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=info).derive(key)
 
 
 def _encode(place: tuple[str, ...]) -> bytes:

@@ -1,7 +1,7 @@
 """The data key of a store, and what opens it.
 
-The data key is random and never changes; it is stored wrapped (AES-256-GCM) in the database, and one of
-these unwraps it:
+The data key is random, and only a rotation changes it; it is stored wrapped (AES-256-GCM) in the database,
+and one of these unwraps it:
 
     file         32 random bytes in `store.key` of the data folder, readable by this user alone
     passphrase   scrypt of the words
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -31,9 +32,23 @@ from localgpt.errors import ConfigError, StoreError
 from localgpt.server.store.sealing import KEY_BYTES, NONCE_BYTES
 from localgpt.settings import Settings
 
-__all__ = ["KEY_FILE", "Unlocked", "method_of", "new_record", "passphrase_of", "unlock", "unwrap", "wrap"]
+__all__ = [
+    "KEY_FILE",
+    "NEXT_KEY_FILE",
+    "Unlocked",
+    "former_key_file",
+    "how_to_open",
+    "method_of",
+    "new_record",
+    "passphrase_of",
+    "settle",
+    "unlock",
+    "unwrap",
+    "wrap",
+]
 
 KEY_FILE = "store.key"
+NEXT_KEY_FILE = f"{KEY_FILE}.next"  # of a rotation under way, or of one that was killed
 KEYRING_SERVICE = "localgpt"
 SCRYPT_COST = 2**17  # 128 MiB for each guess, as OWASP's password storage sheet advises
 _MIN_SCRYPT_COST, _MAX_SCRYPT_COST = 2**14, 2**20
@@ -75,12 +90,17 @@ def method_of(settings: Settings) -> str:
     return asked[0] if asked else "file"
 
 
+def how_to_open(method: str) -> str:
+    """What to set so that a store of this method opens, as one clause."""
+    return _HOW[method]
+
+
 def passphrase_of(settings: Settings) -> str | None:
     """The words that open the store, where there are some."""
     return settings.passphrase.get_secret_value() if settings.passphrase else None
 
 
-def new_record(data_key: bytes, settings: Settings, folder: Path) -> str:
+def new_record(data_key: bytes, settings: Settings, folder: Path, key_file: str = KEY_FILE) -> str:
     """A data key closed the way the settings say; makes the key file or the keyring's entry.
 
     Raises:
@@ -89,12 +109,12 @@ def new_record(data_key: bytes, settings: Settings, folder: Path) -> str:
     """
     method = method_of(settings)
     if method == "none":
-        return json.dumps({"version": 1, "by": "none", "key": _to_text(data_key)})
+        return json.dumps({"version": _version(data_key), "by": "none", "key": _to_text(data_key)})
     if method == "passphrase":
         return wrap(data_key, passphrase_of(settings) or "")
-    head: dict[str, Any] = {"version": 1, "by": method, "id": secrets.token_hex(8)}
+    head: dict[str, Any] = {"version": _version(data_key), "by": method, "id": secrets.token_hex(8)}
     if method == "file":
-        return _close(data_key, _key_in_file(folder / KEY_FILE, create=True), head)
+        return _close(data_key, _key_in_file(folder / key_file, create=True), head)
     key = secrets.token_bytes(KEY_BYTES)
     _keyring().set_password(KEYRING_SERVICE, head["id"], _to_text(key))
     return _close(data_key, key, head)
@@ -109,7 +129,8 @@ def wrap(data_key: bytes, passphrase: str) -> str:
     if not passphrase.strip():
         raise ConfigError("the passphrase is empty; choose one of several words")
     salt = secrets.token_bytes(16)
-    head = {"version": 1, "by": "passphrase", "salt": _to_text(salt), "n": SCRYPT_COST, "r": 8, "p": 1}
+    head: dict[str, Any] = {"version": _version(data_key), "by": "passphrase", "salt": _to_text(salt)}
+    head |= {"n": SCRYPT_COST, "r": 8, "p": 1}
     return _close(data_key, _stretch(passphrase, head), head)
 
 
@@ -158,6 +179,49 @@ def unlock(record: str, settings: Settings, folder: Path) -> Unlocked:
         raise StoreError(f"{name} is not the key of this store; put the right one back") from None
 
 
+def settle(record: str, folder: Path) -> None:
+    """Finish a rotation that was killed: its key file takes its place, or goes if the store has the former.
+
+    The former key file stays beside it, under a name of its own: older backups need it.
+
+    Args:
+        record: of the store, read while the folder's lock is held.
+        folder: holds the key files.
+    """
+    path, following = folder / KEY_FILE, folder / NEXT_KEY_FILE
+    if not following.exists():
+        return
+    head = _parse(record)
+    if head["by"] != "file" or _opens(path, head):
+        following.unlink(missing_ok=True)
+    elif _opens(following, head):
+        if path.exists():
+            with contextlib.suppress(FileExistsError):
+                _write_key_file(former_key_file(folder), _key_in_file(path, create=False))
+        with contextlib.suppress(FileNotFoundError):  # whoever opens the store beside us was quicker
+            following.replace(path)
+        _sync(folder)
+
+
+def former_key_file(folder: Path) -> Path:
+    """Where the present key file goes when another takes its place."""
+    key = _key_in_file(folder / KEY_FILE, create=False)
+    return folder / f"{KEY_FILE}.old-{hashlib.sha256(key).hexdigest()[:8]}"
+
+
+def _opens(path: Path, head: dict[str, Any]) -> bool:
+    try:
+        _open(_key_in_file(path, create=False), head)
+    except (StoreError, InvalidTag):
+        return False
+    return True
+
+
+def _version(data_key: bytes) -> int:
+    """Of a record: 2 holds what a rotation made, which versions before it would misread."""
+    return 1 if len(data_key) == KEY_BYTES else 2
+
+
 def _close(data_key: bytes, key: bytes, head: dict[str, Any]) -> str:
     nonce = secrets.token_bytes(NONCE_BYTES)
     sealed = AESGCM(key).encrypt(nonce, data_key, _bound(head))
@@ -188,7 +252,7 @@ def _parse(record: str) -> dict[str, Any]:
     }
     try:
         head = json.loads(record)
-        is_known = head["version"] == 1 and set(head) == needed[head["by"]] | {"version", "by"}
+        is_known = head["version"] in (1, 2) and set(head) == needed[head["by"]] | {"version", "by"}
     except (ValueError, KeyError, TypeError):
         is_known = False
     if not is_known:
@@ -246,12 +310,17 @@ def _write_key_file(path: Path, key: bytes) -> None:
         file.write(key.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class _Keyring(Protocol):

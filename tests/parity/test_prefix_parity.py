@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -17,22 +18,24 @@ from localgpt.engine.sequence import GenerationRequest, Sequence
 from localgpt.errors import ConfigError
 from localgpt.media.text.tokenizer import StreamDecoder
 from localgpt.media.text.vocabulary import IMAGE_END_ID, IMAGE_ID
-from localgpt.models.decoder import Decoder
 from localgpt.nn.linear import quantize_
 from localgpt.tasks.options import SamplingOptions
 from tests import tiny
+from tests.native import native_decoder
 
 CONFIG = replace(tiny.DECODER, context_len=512)
-KINDS = ("float", "plain", "fbgemm")
+KINDS = ("float", "plain", "fbgemm", "native")
 NUM_IMAGE_TOKENS = 20
 PER_POSITION = 2 * CONFIG.n_layer * CONFIG.n_embd * 4  # bytes
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def decoder(request: pytest.FixtureRequest) -> Decoder:
+def decoder(request: pytest.FixtureRequest) -> Any:
     if request.param == "fbgemm" and "fbgemm" not in torch.backends.quantized.supported_engines:
         pytest.skip("this torch has no fbgemm")
     made = tiny.make_decoder(seed=4, config=CONFIG)
+    if request.param == "native":
+        return native_decoder(made)
     if request.param != "float":
         quantize_(made, kernel=request.param)
     return made
@@ -62,7 +65,7 @@ def ask(*parts: list[int] | torch.Tensor, owner: str = "a", max_tokens: int = 3)
     )
 
 
-def make_engine(decoder: Decoder, prefixes: PrefixCache | None, num_slots: int = 3) -> Engine:
+def make_engine(decoder: Any, prefixes: PrefixCache | None, num_slots: int = 3) -> Engine:
     runner = ModelRunner(
         decoder,
         num_slots=num_slots,
@@ -81,12 +84,12 @@ def answers(engine: Engine, *requests: GenerationRequest) -> list[tuple[object, 
             assert output.error is None
             said[output.sequence].append((output.token_id, output.likelihood))
     answered = [tuple(said[sequence]) for sequence in sequences]
-    if len(requests) > 1 and not engine.runner.decoder.has_exact_rows:  # type: ignore[attr-defined]
+    if len(requests) > 1 and not engine.runner.decoder.has_exact_rows:
         return [answer[:1] for answer in answered]  # later ones depend on who else ran, as ever
     return answered
 
 
-def one_by_one(decoder: Decoder, *requests: GenerationRequest) -> list[tuple[object, ...]]:
+def one_by_one(decoder: Any, *requests: GenerationRequest) -> list[tuple[object, ...]]:
     """The answers without anything kept, each alone."""
     return [answers(make_engine(decoder, None), request)[0] for request in requests]
 
@@ -98,7 +101,7 @@ def reused(engine: Engine, request: GenerationRequest) -> int:
     return sequence.num_reused
 
 
-def test_known_beginnings_change_nothing(decoder: Decoder) -> None:
+def test_known_beginnings_change_nothing(decoder: Any) -> None:
     system, photo = ids(1, 100), picture(7)
     requests = [
         ask(system, ids(2, 200)),
@@ -119,7 +122,7 @@ def test_known_beginnings_change_nothing(decoder: Decoder) -> None:
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_order_of_prompts_evictions_and_cancels(
-    decoder: Decoder, num_slots: int, data: st.DataObject
+    decoder: Any, num_slots: int, data: st.DataObject
 ) -> None:
     parts = [ids(1, 64), ids(2, 70), ids(3, 130), picture(1), picture(2), ids(4, 5)]
     prompts = st.lists(st.sampled_from(range(len(parts))), min_size=1, max_size=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as Ids
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +18,11 @@ from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence
 from localgpt.media.text.tokenizer import StreamDecoder
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_END_ID, IMAGE_ID, USER_ID
-from localgpt.models.decoder import Decoder
 from localgpt.nn.linear import quantize_
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.tasks.options import SamplingOptions, TokenBias
 from tests import tiny
+from tests.native import native_decoder
 
 CONFIG = replace(tiny.DECODER, context_len=256)
 SCHEMA = (
@@ -37,11 +38,13 @@ OPTIONS = (
 )
 
 
-@pytest.fixture(scope="module", params=["float", "plain", "fbgemm"])
-def decoder(request: pytest.FixtureRequest) -> Decoder:
+@pytest.fixture(scope="module", params=["float", "plain", "fbgemm", "native"])
+def decoder(request: pytest.FixtureRequest) -> Any:
     if request.param == "fbgemm" and "fbgemm" not in torch.backends.quantized.supported_engines:
         pytest.skip("this torch has no fbgemm")
     made = tiny.make_decoder(seed=4, config=CONFIG)
+    if request.param == "native":
+        return native_decoder(made)
     if request.param != "float":
         quantize_(made, kernel=request.param)
     return made
@@ -62,7 +65,7 @@ class Given(AnswerStore):
         return list(self.draft)
 
 
-def make_engine(decoder: Decoder, answers: AnswerStore | None, *, num_slots: int = 3) -> Engine:
+def make_engine(decoder: Any, answers: AnswerStore | None, *, num_slots: int = 3) -> Engine:
     """Without answers it has the same batches as with them, and no draft."""
     runner = ModelRunner(decoder, num_slots=num_slots, checks_drafts=True)
     if runner.row_plan is None:
@@ -102,7 +105,7 @@ def told(outputs: list[Output]) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=range(len(OPTIONS)))
-def test_the_same_question_again(decoder: Decoder, options: SamplingOptions) -> None:
+def test_the_same_question_again(decoder: Any, options: SamplingOptions) -> None:
     compiler = GrammarCompiler(tiny.make_tokenizer())
     requests = [
         *(ask(seed, options) for seed in range(3)),
@@ -127,7 +130,7 @@ def test_the_same_question_again(decoder: Decoder, options: SamplingOptions) -> 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_any_draft(decoder: Decoder, data: st.DataObject) -> None:
+def test_any_draft(decoder: Any, data: st.DataObject) -> None:
     """Right up to some place, too short, too long, or of no relation to the answer."""
     options = data.draw(st.sampled_from(OPTIONS))
     request = ask(data.draw(st.integers(0, 9)), options)
@@ -160,7 +163,7 @@ def test_a_draft_takes_no_draw() -> None:
     assert 2 < drawn[0].count(tuple(likely.answer_ids)) < 38
 
 
-def test_a_cancelled_replay_frees_its_slot_and_the_next_is_whole(decoder: Decoder) -> None:
+def test_a_cancelled_replay_frees_its_slot_and_the_next_is_whole(decoder: Any) -> None:
     engine = make_engine(decoder, new_store(), num_slots=1)
     request = ask(3, OPTIONS[0])
     expected = told(run(engine, request)[0][0])

@@ -13,7 +13,7 @@ import torch
 from localgpt.engine import runner
 from localgpt.engine.answers import AnswerStore, question_key
 from localgpt.engine.drafts import Draft, is_repeatable
-from localgpt.engine.exactness import plan_rows
+from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.remembering import ANSWERS, NO_DRAFTS, CacheOptions
@@ -186,7 +186,7 @@ async def test_a_service_answers_again_as_it_did(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_device_that_cannot_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "plan_rows", lambda decoder, cache: None)
+    monkeypatch.setattr(runner, "is_same_in_company", lambda *_: False)
     service = LocalService(tiny.make_family(), cache=CacheOptions(keeps_answers=True))
     assert NO_DRAFTS in (await service.status()).notices
     first, _ = await answered(service, chat())
@@ -197,7 +197,6 @@ async def test_a_device_that_cannot_check_says_so(monkeypatch: pytest.MonkeyPatc
 
 def test_rows_that_depend_on_their_place_are_found_out() -> None:
     decoder = tiny.make_decoder()
-    cache = decoder.new_cache(1)
     step = decoder.decode_step
 
     def uneven(token_ids: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -206,4 +205,4 @@ def test_rows_that_depend_on_their_place_are_found_out() -> None:
         return logits
 
     decoder.decode_step = uneven  # type: ignore[method-assign]
-    assert plan_rows(decoder, cache) is None
+    assert ModelRunner(decoder, num_slots=1, checks_drafts=True).row_plan is None

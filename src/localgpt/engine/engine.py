@@ -23,7 +23,7 @@ from torch import Tensor
 
 from localgpt.engine.answers import AnswerStore
 from localgpt.engine.drafts import Draft, is_repeatable
-from localgpt.engine.runner import ModelRunner
+from localgpt.engine.runner import ModelRunner, Rows
 from localgpt.engine.scheduler import Scheduler
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence, SequenceState, TextStream
 from localgpt.errors import BackendError, CapacityError, LocalGPTError, PromptTooLongError
@@ -144,30 +144,40 @@ class Engine:
         if self.runner.row_plan is None:
             return [[] for _ in sequences]
         num_drafted = sum(sequence.draft.is_left for sequence in sequences)
-        share = (self.runner.row_plan.most_rows - len(sequences)) // max(1, num_drafted)
+        share = self.runner.row_plan.room_for_draft(len(sequences), num_drafted)
         return [
             sequence.draft.next_tokens(min(share, self.runner.context_len - sequence.num_cached - 1))
             for sequence in sequences
         ]
 
-    def _take(self, sequence: Sequence, draft: list[int], rows: Tensor) -> list[Output]:
-        """The tokens that (1 + D, V) logits give: one, and one more for each drafted one that is chosen."""
+    def _take(self, sequence: Sequence, draft: list[int], rows: Rows) -> list[Output]:
+        """The tokens that rows give: one, and one more for each drafted one that is chosen."""
         outputs = []
-        for number, row in enumerate(rows):
+        for number, logits in enumerate(rows.logits):
             self.runner.advance(sequence, 1)
-            outputs.append(self._sample(sequence, row))
+            is_sound = None if rows.is_sound is None else rows.is_sound[number]
+            likeliest = None if rows.likeliest is None else rows.likeliest[number]
+            outputs.append(self._sample(sequence, logits, is_sound=is_sound, likeliest=likeliest))
             is_over = outputs[-1].finish_reason is not None
             if is_over or number == len(draft) or outputs[-1].token_id != draft[number]:
                 break
         return outputs
 
-    def _sample(self, sequence: Sequence, logits: Tensor) -> Output:
-        if not _is_sound(logits):
+    def _sample(
+        self,
+        sequence: Sequence,
+        logits: Tensor,
+        *,
+        is_sound: bool | None = None,
+        likeliest: int | None = None,
+    ) -> Output:
+        if not (_is_sound(logits) if is_sound is None else is_sound):
+            self.runner.wipe(sequence)
             return self._fail(
                 sequence, BackendError("the model gave values that are no numbers; try --fp16 off")
             )
         try:
-            token_id, likelihood = sequence.choose(logits)
+            token_id, likelihood = sequence.choose(logits, likeliest)
         except Exception as error:  # noqa: BLE001 - the boundary between a grammar and the loop
             return self._fail(sequence, error)
         text = sequence.append(token_id)

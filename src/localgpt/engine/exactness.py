@@ -15,19 +15,13 @@ The second case is tried out, on the decoder itself, before the first request.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
-from localgpt.engine.runner_protocol import CachedDecoder, SlotCache
-
-__all__ = ["RowPlan", "plan_rows"]
-
-_MOST_ROWS: Final = 32  # beyond, attention takes what the weights are read less often
-_FIXED_ROWS: Final = 8
-_NUM_BEFORE: Final = 70  # positions of the prompt that is tried
+__all__ = ["RowPlan", "is_same_in_company"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,38 +30,24 @@ class RowPlan:
 
     most_rows: int
     is_fixed: bool = False  # each batch is filled up to that number
+    is_each: bool = False  # it is the number of each slot, not of all together
+
+    def room_for_draft(self, num_sequences: int, num_drafted: int) -> int:
+        """How many tokens of its draft each drafted sequence may have in one step."""
+        if self.is_each:
+            return self.most_rows - 1
+        return (self.most_rows - num_sequences) // max(1, num_drafted)
 
 
-def plan_rows(decoder: CachedDecoder, cache: SlotCache) -> RowPlan | None:
-    """The batches in which drafts change nothing; None where there are none.
+def is_same_in_company(
+    compute: Callable[[Sequence[int], int], Tensor], token_ids: Sequence[int], position: int
+) -> bool:
+    """Whether tokens computed one by one have the bits of the same tokens computed together.
 
-    Writes to the cache's first slot, so nothing may run yet.
+    Args:
+        compute: (T, V) logits after T tokens from a position on, of a sequence that holds all before it.
+        token_ids: as many as are computed together.
+        position: of the first.
     """
-    if getattr(decoder, "has_exact_rows", False):
-        return RowPlan(most_rows=_MOST_ROWS)
-    return (
-        RowPlan(most_rows=_FIXED_ROWS, is_fixed=True) if _is_exact_in_fixed_batches(decoder, cache) else None
-    )
-
-
-@torch.inference_mode()
-def _is_exact_in_fixed_batches(decoder: CachedDecoder, cache: SlotCache) -> bool:
-    """Whether each row of a full batch comes out as in a batch that holds it alone, again and again."""
-    num_before = min(_NUM_BEFORE, cache.context_len - _FIXED_ROWS)
-    if num_before < 1:
-        return False
-    spread = decoder.config.vocab_size // (num_before + _FIXED_ROWS) or 1
-    token_ids = torch.arange(num_before + _FIXED_ROWS) * spread % decoder.config.vocab_size
-    embeddings = decoder.embed(token_ids[None, :num_before].to(decoder.device))[0]
-    decoder.prefill(embeddings, None, cache, slot=0, start=0)
-    positions = torch.arange(num_before, num_before + _FIXED_ROWS)
-
-    def run(rows: Tensor) -> Tensor:
-        return decoder.decode_step(
-            token_ids[rows].to(decoder.device), cache, torch.zeros(_FIXED_ROWS, dtype=torch.int64), rows
-        )
-
-    alone = [run(position.repeat(_FIXED_ROWS)) for position in positions]
-    is_same_everywhere = all(bool((logits == logits[0]).all()) for logits in alone)
-    together = run(positions)
-    return is_same_everywhere and torch.equal(together, torch.stack([logits[0] for logits in alone]))
+    alone = [compute([token_id], position + number)[0].clone() for number, token_id in enumerate(token_ids)]
+    return torch.equal(torch.stack(alone), compute(token_ids, position))

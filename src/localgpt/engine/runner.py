@@ -8,22 +8,37 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence as Ids
 from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from localgpt.engine.exactness import RowPlan, plan_rows
+from localgpt.engine.exactness import RowPlan, is_same_in_company
 from localgpt.engine.prefixes import BLOCK_LEN, PrefixCache
 from localgpt.engine.runner_protocol import CachedDecoder, SlotCache
 from localgpt.engine.sequence import Sequence
+from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps
 from localgpt.errors import ConfigError
 from localgpt.media.text.vocabulary import IMAGE_ID
+from localgpt.models.decoder import Decoder
 from localgpt.nn.kv_cache import KVCache
 
-__all__ = ["CachedDecoder", "ModelRunner", "SlotCache", "one_slot", "piece_tokens"]
+__all__ = ["CachedDecoder", "ModelRunner", "Rows", "SlotCache", "one_slot", "piece_tokens"]
 
 IMAGE_MODALITY = 1
 PIECE_TOKENS = 256
+_MOST_ROWS: Final = 32  # beyond, attention takes what the weights are read less often
+_NUM_TRIED: Final = 70  # positions of the prompt on which batches are tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What follows 1 + D tokens of one sequence; the last two are None where the caller has to look."""
+
+    logits: Tensor  # (1 + D, V)
+    likeliest: Ids[int] | None = None  # of the tokens its request does not ban
+    is_sound: Ids[bool] | None = None  # whether all logits are numbers
 
 
 class ModelRunner:
@@ -40,6 +55,7 @@ class ModelRunner:
             one block each where a row's result depends on how many are computed beside it, so that a prompt
             whose beginning is known is computed as it would be otherwise.
         checks_drafts: find out in which batches drafts can be checked, and keep to them; see `exactness`.
+        is_static: make single tokens in fixed shapes; see `static_steps`. None: where graphs can be captured.
 
     Raises:
         ConfigError: the cache, or the length of pieces, does not go with `prefixes`.
@@ -53,16 +69,24 @@ class ModelRunner:
         prefill_tokens: int = PIECE_TOKENS,
         prefixes: PrefixCache | None = None,
         checks_drafts: bool = False,
+        is_static: bool | None = None,
     ) -> None:
         self.decoder = decoder
         self.prefill_tokens = prefill_tokens
-        self.cache = _new_cache(decoder, num_slots)
+        is_static = is_graph_worthy(decoder) if is_static is None else is_static
+        self.cache = _new_cache(decoder, num_slots, is_static=is_static)
         self._prefixes = prefixes
         if prefixes is not None:
             self._check_prefixes()
         self.device, self.dtype = decoder.device, self.cache.dtype
         self._most_cached = [0] * num_slots
-        self.row_plan: RowPlan | None = plan_rows(decoder, self.cache) if checks_drafts else None
+        self._num_filled = [0] * num_slots  # positions of the slot's sequence, or of the one before
+        self.row_plan: RowPlan | None = None
+        self._steps = self._new_steps(has_drafts=checks_drafts) if is_static else None
+        if checks_drafts:
+            self.row_plan = self._plan_rows()
+            if self.row_plan is None and is_static:
+                self._steps = self._new_steps(has_drafts=False)
 
     @property
     def context_len(self) -> int:
@@ -103,7 +127,7 @@ class ModelRunner:
             self._prefixes.publish(sequence, self.cache)
 
     @torch.inference_mode()
-    def decode(self, sequences: Many[Sequence], drafts: Many[Ids[int]] | None = None) -> list[Tensor]:
+    def decode(self, sequences: Many[Sequence], drafts: Many[Ids[int]] | None = None) -> list[Rows]:
         """Read the latest token of each sequence, and the first tokens of a draft of what comes next.
 
         Args:
@@ -111,21 +135,39 @@ class ModelRunner:
             drafts: of each, tokens that may follow its latest one; None for none.
 
         Returns:
-            Of each sequence (1 + D, V) logits: of its next token, and of that after each of D drafted ones.
-            `advance` tells how many of them count.
+            Of each sequence what follows its latest token, and what follows each of D drafted ones. `advance`
+            tells how many of them count.
         """
-        drafts = drafts or [()] * len(sequences)
+        return self._compute(
+            [
+                SlotWork(
+                    slot=_slot_of(sequence),
+                    position=sequence.num_cached,
+                    token_ids=(sequence.last_token_id, *draft),
+                    banned=sequence.request.banned,
+                )
+                for sequence, draft in zip(sequences, drafts or [()] * len(sequences), strict=True)
+            ]
+        )
+
+    def _compute(self, works: Many[SlotWork]) -> list[Rows]:
+        """The next tokens of some slots."""
+        if self._steps is not None:
+            return [
+                Rows(logits=result.logits, likeliest=result.likeliest, is_sound=result.is_sound)
+                for result in self._steps.run(works, self._num_filled)
+            ]
         rows = [
-            (token_id, sequence.slot, sequence.num_cached + number)
-            for sequence, draft in zip(sequences, drafts, strict=True)
-            for number, token_id in enumerate((sequence.last_token_id, *draft))
+            (token_id, work.slot, work.position + number)
+            for work in works
+            for number, token_id in enumerate(work.token_ids)
         ]
         most = len(rows) if self.row_plan is None else self.row_plan.most_rows
         parts = [self._decode_rows(rows[start : start + most]) for start in range(0, len(rows), most)]
         logits = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return list(torch.split(logits, [1 + len(draft) for draft in drafts]))
+        return [Rows(logits=part) for part in torch.split(logits, [len(work.token_ids) for work in works])]
 
-    def _decode_rows(self, rows: list[tuple[int, int | None, int]]) -> Tensor:
+    def _decode_rows(self, rows: list[tuple[int, int, int]]) -> Tensor:
         """(B, V) logits after B tokens at (slot, position) each."""
         num_rows = len(rows)
         if self.row_plan is not None and self.row_plan.is_fixed:  # the last one again: writes the same again
@@ -133,6 +175,39 @@ class ModelRunner:
         token_ids, slots, positions = (torch.tensor(column) for column in zip(*rows, strict=True))
         logits = self.decoder.decode_step(token_ids.to(self.device), self.cache, slots, positions)
         return logits[:num_rows]
+
+    def wipe(self, sequence: Sequence) -> None:
+        """Leave nothing in a sequence's slot that could spoil who gets it next."""
+        if self._steps is not None and sequence.slot is not None:
+            self._steps.wipe(sequence.slot)
+
+    @torch.inference_mode()
+    def _plan_rows(self) -> RowPlan | None:
+        """In which batches drafts can be checked; see `exactness`. Writes to the first slot."""
+        if getattr(self.decoder, "has_exact_rows", False):
+            return RowPlan(most_rows=_MOST_ROWS)
+        num_before = min(_NUM_TRIED, self.context_len - DRAFT_TOKENS)
+        if num_before < 1:
+            return None
+        vocab_size = self.decoder.config.vocab_size
+        spread = vocab_size // (num_before + DRAFT_TOKENS) or 1
+        token_ids = [number * spread % vocab_size for number in range(num_before + DRAFT_TOKENS)]
+        embeddings = self.decoder.embed(torch.tensor([token_ids[:num_before]], device=self.device))[0]
+        self.decoder.prefill(embeddings, None, self.cache, slot=0, start=0)
+        self.row_plan = RowPlan(most_rows=DRAFT_TOKENS, is_fixed=True, is_each=self._steps is not None)
+
+        def compute(token_ids: Ids[int], position: int) -> Tensor:
+            return self._compute([SlotWork(slot=0, position=position, token_ids=token_ids)])[0].logits
+
+        is_exact = is_same_in_company(compute, token_ids[num_before:], num_before)
+        return self.row_plan if is_exact else None
+
+    def _new_steps(self, *, has_drafts: bool) -> StaticSteps:
+        if not isinstance(self.decoder, Decoder) or not isinstance(self.cache, KVCache):
+            raise ConfigError(
+                f"a {type(self.decoder).__name__} has no fixed shapes, expected a Decoder; leave is_static"
+            )
+        return StaticSteps(self.decoder, self.cache, has_drafts=has_drafts)
 
     def _check_prefixes(self) -> None:
         if not isinstance(self.cache, KVCache):
@@ -150,6 +225,7 @@ class ModelRunner:
         """Count so many more positions of a sequence as filled."""
         assert sequence.slot is not None
         sequence.num_cached += num_tokens
+        self._num_filled[sequence.slot] = sequence.num_cached
         self._most_cached[sequence.slot] = max(self._most_cached[sequence.slot], sequence.num_cached)
 
     def _inputs(self, sequence: Sequence, start: int, end: int) -> tuple[Tensor, Tensor | None]:
@@ -175,12 +251,24 @@ def piece_tokens(decoder: CachedDecoder, *, keeps_prompts: bool) -> int:
     return BLOCK_LEN if keeps_prompts and not is_exact else PIECE_TOKENS
 
 
+def is_graph_worthy(decoder: CachedDecoder) -> bool:
+    """Whether single tokens are launched as graphs: CUDA, and ROCm, which torch calls the same."""
+    return isinstance(decoder, Decoder) and decoder.device.type == "cuda"
+
+
 def one_slot(decoder: CachedDecoder) -> SlotCache:
     """The cache of one sequence, to see how large it is before more of it are made."""
-    return _new_cache(decoder, 1)
+    return _new_cache(decoder, 1, is_static=is_graph_worthy(decoder))
 
 
 @torch.inference_mode()
-def _new_cache(decoder: CachedDecoder, num_slots: int) -> SlotCache:
+def _new_cache(decoder: CachedDecoder, num_slots: int, *, is_static: bool) -> SlotCache:
     probe = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device))
+    if is_static and isinstance(decoder, Decoder):
+        return decoder.new_cache(num_slots, dtype=probe.dtype, device=probe.device, num_spare=DRAFT_TOKENS)
     return decoder.new_cache(num_slots, dtype=probe.dtype, device=probe.device)
+
+
+def _slot_of(sequence: Sequence) -> int:
+    assert sequence.slot is not None
+    return sequence.slot

@@ -7,6 +7,7 @@ ever preempted: a sequence that has a slot can fill its context.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ class Scheduler:
         """Give free slots to those who wait longest, and name the next step's work."""
         while self._waiting and self._free_slots:
             sequence = self._waiting.popleft()
-            sequence.slot = self._free_slots.pop(0)
+            sequence.slot = heapq.heappop(self._free_slots)  # the first, so that the busy ones are close by
             sequence.state = SequenceState.PREFILL
             self._running.append(sequence)
         prefill = next((s for s in self._running if s.state is SequenceState.PREFILL), None)
@@ -85,6 +86,6 @@ class Scheduler:
             self._waiting.remove(sequence)
         else:
             self._running.remove(sequence)
-            self._free_slots.append(sequence.slot)
+            heapq.heappush(self._free_slots, sequence.slot)
         sequence.slot = None
         sequence.state = SequenceState.FINISHED

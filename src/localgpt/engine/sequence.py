@@ -14,7 +14,14 @@ from localgpt.engine.drafts import Draft
 from localgpt.engine.stopping import StopFilter, is_going_in_circles
 from localgpt.errors import InputError, LocalGPTError
 from localgpt.sampling.grammar import Grammar, GrammarState
-from localgpt.sampling.tokens import Choice, Likelihood, likelihood, new_generator, sample_token
+from localgpt.sampling.tokens import (
+    Choice,
+    Likelihood,
+    is_plain_greedy,
+    likelihood,
+    new_generator,
+    sample_token,
+)
 from localgpt.tasks.options import FinishReason, SamplingOptions
 
 __all__ = ["GenerationRequest", "Output", "Sequence", "SequenceState", "TextStream"]
@@ -95,6 +102,7 @@ class Sequence:
         self._max_tokens = max_tokens
         self._generator: torch.Generator = new_generator(request.options.seed)
         self._grammar = _started(request, max_tokens)
+        self._is_plain = request.grammar is None and is_plain_greedy(request.options)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -111,8 +119,15 @@ class Sequence:
         """Whether the budget decided about tokens, so that the grammar's text is whole."""
         return self._grammar is not None and self._grammar.is_forced
 
-    def choose(self, logits: Tensor) -> tuple[int, Likelihood | None]:
-        """Choose the next token from (V,) logits, and tell how likely it was if that was asked for."""
+    def choose(self, logits: Tensor, likeliest: int | None = None) -> tuple[int, Likelihood | None]:
+        """Choose the next token from (V,) logits, and tell how likely it was if that was asked for.
+
+        Args:
+            logits: raw.
+            likeliest: of the tokens that `request.banned` leaves, where that is known already.
+        """
+        if likeliest is not None and self._is_plain and self.answer_ids:
+            return likeliest, self._likelihood(logits, likeliest)
         num_left = self._max_tokens - len(self.answer_ids)
         choice = Choice(
             options=self.request.options,
@@ -128,8 +143,7 @@ class Sequence:
                 assert self.request.grammar is not None
                 self._grammar = self.request.grammar.start()
                 self._grammar.open(token_id)
-        num_top = self.request.options.top_logprobs
-        return token_id, None if num_top is None else likelihood(logits, token_id, num_top=num_top)
+        return token_id, self._likelihood(logits, token_id)
 
     def append(self, token_id: int) -> str:
         """Take the next token; sets `finish_reason` when the answer is over.
@@ -158,6 +172,10 @@ class Sequence:
                 self.finish_reason = "stop"
                 text += self._rest()
         return text
+
+    def _likelihood(self, logits: Tensor, token_id: int) -> Likelihood | None:
+        num_top = self.request.options.top_logprobs
+        return None if num_top is None else likelihood(logits, token_id, num_top=num_top)
 
     def _banned(self, logits: Tensor, num_left: int) -> Tensor | None:
         """What must not come next (V,); a grammar is not opened where its shortest text no longer fits."""

@@ -198,10 +198,15 @@ class Decoder(nn.Module):
         return self.logits(hidden[:, 0])
 
     def new_cache(
-        self, num_slots: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        num_slots: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        num_spare: int = 0,
     ) -> KVCache:
-        """An empty cache that fits this decoder."""
+        """An empty cache that fits this decoder; `num_spare` as for `KVCache`."""
         config = self.config
         head_dim = config.n_embd // config.n_head
-        shape = (config.n_layer, num_slots, config.n_head, config.context_len, head_dim)
-        return KVCache(shape, dtype=dtype, device=device)
+        shape = (config.n_layer, num_slots, config.n_head, config.context_len + num_spare, head_dim)
+        return KVCache(shape, dtype=dtype, device=device, num_spare=num_spare)

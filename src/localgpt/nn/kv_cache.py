@@ -11,8 +11,8 @@ __all__ = ["KVCache"]
 class KVCache:
     """Keys and values of `num_slots` sequences.
 
-    Shapes: `k`, `v` are (n_layer, num_slots, n_head, context_len, head_dim). Pages of the memory are touched
-    only as positions are written, so an idle slot costs address space, not memory.
+    Shapes: `k`, `v` are (n_layer, num_slots, n_head, num_positions, head_dim). Pages of the memory are
+    touched only as positions are written, so an idle slot costs address space, not memory.
     """
 
     def __init__(
@@ -21,7 +21,9 @@ class KVCache:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        num_spare: int = 0,  # positions beyond the context, for rows in fixed shapes that nobody reads
     ) -> None:
+        self._num_spare = num_spare
         self.k = torch.empty(shape, dtype=dtype, device=device)
         self.v = torch.empty(shape, dtype=dtype, device=device)
 
@@ -33,6 +35,11 @@ class KVCache:
     @property
     def context_len(self) -> int:
         """Positions each slot can hold."""
+        return self.k.shape[3] - self._num_spare
+
+    @property
+    def num_positions(self) -> int:
+        """Positions there are, spare ones included."""
         return self.k.shape[3]
 
     @property

@@ -30,6 +30,7 @@ __all__ = [
     "Choice",
     "Likelihood",
     "check_logit_bias",
+    "is_plain_greedy",
     "likelihood",
     "new_generator",
     "sample_token",
@@ -85,6 +86,13 @@ def sample_token(logits: Tensor, choice: Choice) -> int:
     cumulative = probs.double().cumsum(0)
     place = int(torch.searchsorted(cumulative, draw * cumulative[-1], right=True))
     return int(token_ids[min(place, len(token_ids) - 1)])
+
+
+def is_plain_greedy(options: SamplingOptions) -> bool:
+    """Whether the next token is the likeliest one that is not banned, whatever was said before."""
+    has_penalty = options.frequency_penalty or options.presence_penalty
+    is_plain = (options.repetition_penalty or 1.0) == 1.0 and not has_penalty and not options.logit_bias
+    return options.temperature == 0 and is_plain
 
 
 def sample_tokens(logits: Tensor, choices: Sequence[Choice]) -> list[int]:

@@ -1,0 +1,306 @@
+"""Tokens a second of one stream on a graphics card: our decoder, and transformers on a Llama of equal size.
+
+    python benchmarks/gpu_decode.py [--device cuda:0] [--fp16] [--tokens 256] [--rounds 5] [--compile]
+    python benchmarks/gpu_decode.py --device cpu --dry      # tiny random models, to see that all of it runs
+
+Ours, each through the engine as an answer is made (greedy, with the bans of a chat): `eager` launches kernel
+by kernel over the slots that are busy; `fixed` does the same in fixed shapes; `graph` replays a whole token
+as one CUDA graph, which is what the server does on CUDA and ROCm; `graph, compiled` captures what
+torch.compile made of the step (`--compile`); `graph, 8 rows` is what `--use-cache` runs. `device` is the
+graph alone, without the engine. transformers has a Llama of the same depth, width, heads, vocabulary and
+about the same bytes, with random weights: `generate` with its dynamic cache, and with its static cache, which
+it compiles on a card by itself.
+
+All are interleaved in one run, the first round is not counted, medians. Beside each: the weights' bytes times
+its tokens a second, as a share of what a copy on this device moves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from localgpt.compute import resolve_device  # noqa: E402
+from localgpt.engine.engine import Engine  # noqa: E402
+from localgpt.engine.runner import ModelRunner  # noqa: E402
+from localgpt.engine.sequence import GenerationRequest  # noqa: E402
+from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits  # noqa: E402
+from localgpt.media.text.vocabulary import FIRST_SPECIAL_ID  # noqa: E402
+from localgpt.models.decoder import Decoder, DecoderConfig  # noqa: E402
+from localgpt.runtime.footprint import measure  # noqa: E402
+from localgpt.runtime.loading import LoadOptions, load_models, plan_load  # noqa: E402
+from localgpt.tasks import SamplingOptions  # noqa: E402
+
+Generate = Callable[[Sequence[int], int], int]  # (prompt, tokens) to the number made
+TINY = DecoderConfig(n_layer=2, n_embd=64, n_head=4, context_len=256)
+COPY_BYTES = 1 << 30
+
+
+@dataclass
+class Side:
+    """One way to make tokens."""
+
+    generate: Generate
+    weight_bytes: int
+
+
+class NoText:
+    """In place of a tokenizer."""
+
+    def push(self, token_id: int) -> str:
+        """Nothing."""
+        return ""
+
+    def flush(self) -> str:
+        """Nothing."""
+        return ""
+
+
+def through_engine(decoder: Decoder, runner: ModelRunner) -> Generate:
+    """As an answer is made."""
+    engine = Engine(runner, NoText)
+    banned = torch.zeros(decoder.config.vocab_size, dtype=torch.bool, device=decoder.device)
+    banned[FIRST_SPECIAL_ID:] = True  # never the end
+
+    def generate(prompt: Sequence[int], num_tokens: int) -> int:
+        request = GenerationRequest(
+            token_ids=list(prompt),
+            options=SamplingOptions(temperature=0.0),
+            max_tokens=num_tokens,
+            banned_first=banned,
+            banned=banned,
+        )
+        sequence = engine.submit(request)
+        made = 0
+        with torch.inference_mode():
+            while sequence.finish_reason is None:
+                made += sum(output.token_id is not None for output in engine.step())
+        return made
+
+    return generate
+
+
+def on_the_device(decoder: Decoder) -> Generate:
+    """Steps in fixed shapes, one after another, and nothing else."""
+    dtype = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device)).dtype
+    cache = decoder.new_cache(1, dtype=dtype, device=decoder.device, num_spare=DRAFT_TOKENS)
+    steps = StaticSteps(decoder, cache)
+
+    def generate(prompt: Sequence[int], num_tokens: int) -> int:
+        token_id = prompt[-1]
+        for position in range(len(prompt), len(prompt) + num_tokens):
+            work = SlotWork(slot=0, position=position, token_ids=[token_id])
+            token_id = steps.run([work], [position])[0].likeliest[0]
+        return num_tokens
+
+    return generate
+
+
+def compiled_runner(decoder: Decoder) -> ModelRunner:
+    """A runner whose steps are compiled before they are captured."""
+    runner = ModelRunner(decoder, num_slots=1, is_static=True)
+    compiled = torch.compile(static_logits, dynamic=False)
+
+    def logits(*arguments: Any) -> Tensor:
+        made: Tensor = compiled(*arguments)
+        return made
+
+    runner._steps = StaticSteps(decoder, runner.cache, logits=logits)  # type: ignore[arg-type]
+    return runner
+
+
+def our_sides(decoder: Decoder, *, compiles: bool) -> dict[str, Side]:
+    """Our ways of making tokens."""
+    is_cuda = decoder.device.type == "cuda"
+    fixed = ModelRunner(decoder, num_slots=1, is_static=True)
+    fixed._steps = StaticSteps(decoder, fixed.cache, captures=False)  # type: ignore[arg-type]
+    runners = {"eager": ModelRunner(decoder, num_slots=1, is_static=False), "fixed": fixed}
+    if is_cuda:
+        runners["graph"] = ModelRunner(decoder, num_slots=1, is_static=True)
+        runners["graph, 8 rows"] = ModelRunner(decoder, num_slots=1, is_static=True, checks_drafts=True)
+    if compiles:
+        runners["graph, compiled"] = compiled_runner(decoder)
+    weight_bytes = measure(decoder).weight_bytes
+    sides = {
+        f"ours, {name}": Side(through_engine(decoder, runner), weight_bytes)
+        for name, runner in runners.items()
+    }
+    return sides | {"ours, device": Side(on_the_device(decoder), weight_bytes)}
+
+
+def peer_sides(config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> dict[str, Side]:
+    """Transformers on a Llama of the same size."""
+    import transformers
+
+    peer: Any = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.n_embd,
+            intermediate_size=8 * config.n_embd // 3 // 16 * 16,  # three matrices instead of two
+            num_hidden_layers=config.n_layer,
+            num_attention_heads=config.n_head,
+            num_key_value_heads=config.n_head,
+            max_position_embeddings=config.context_len,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    peer = peer.to(device, dtype).eval()
+    weight_bytes = sum(parameter.nbytes for parameter in peer.parameters())
+
+    def generate_with(cache: str | None) -> Generate:
+        options = {} if cache is None else {"cache_implementation": cache}
+
+        def generate(prompt: Sequence[int], num_tokens: int) -> int:
+            token_ids = torch.tensor([list(prompt)], device=device)
+            with torch.inference_mode():
+                made = peer.generate(
+                    token_ids,
+                    attention_mask=torch.ones_like(token_ids),
+                    max_new_tokens=num_tokens,
+                    min_new_tokens=num_tokens,
+                    do_sample=False,
+                    pad_token_id=0,
+                    **options,
+                )
+            return int(made.shape[1]) - len(prompt)
+
+        return generate
+
+    return {
+        "transformers, eager": Side(generate_with(None), weight_bytes),
+        "transformers, static cache": Side(generate_with("static"), weight_bytes),
+    }
+
+
+def copy_bytes_per_s(device: torch.device, nbytes: int) -> float:
+    """Bytes that a copy on the device reads and writes in a second, the best of five."""
+    source = torch.zeros(nbytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        _wait(device)
+        start = time.perf_counter()
+        target.copy_(source)
+        _wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * nbytes / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def rates_of(
+    sides: dict[str, Side], prompt: Sequence[int], num_tokens: int, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Tokens a second of each side in each round, in turning order; what is compiled is so before."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(rounds + 1):
+        for step in range(len(names)):
+            name = names[(number + step) % len(names)]
+            _wait(device)
+            start = time.perf_counter()
+            made = sides[name].generate(prompt, num_tokens)
+            _wait(device)
+            if number:
+                rates[name].append(made / (time.perf_counter() - start))
+    return rates
+
+
+def load_decoder(args: argparse.Namespace) -> tuple[Decoder, str]:
+    """The decoder to measure, and what device it is on."""
+    if args.dry:
+        place = resolve_device(args.device).device
+        torch.manual_seed(0)
+        return Decoder(replace(TINY)).eval().to(torch.device(place)), place
+    plan = plan_load(LoadOptions(model=args.model, device=args.device, fp16=args.fp16))
+    if not plan.device.startswith("cuda"):
+        sys.exit(f"{args.device} is {plan.device} here; expected a CUDA or ROCm device, or --dry")
+    decoder = load_models(plan).decoder
+    assert isinstance(decoder, Decoder)
+    return decoder, plan.device
+
+
+def report(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything."""
+    decoder, place = load_decoder(args)
+    config, device = decoder.config, decoder.device
+    num_tokens = min(args.tokens, 24) if args.dry else args.tokens
+    dtype = next(decoder.parameters()).dtype
+    sides = our_sides(decoder, compiles=args.compile) | peer_sides(config, dtype, device)
+    prompt = [1 + number % 200 for number in range(64)]
+    rates = rates_of(sides, prompt, num_tokens, 1 if args.dry else args.rounds, device)
+    bandwidth = copy_bytes_per_s(device, 1 << 24 if args.dry else COPY_BYTES)
+    found = {
+        name: {
+            "tokens_per_s": round(statistics.median(values), 1),
+            "least": round(min(values), 1),
+            "most": round(max(values), 1),
+            "share_of_copy": round(statistics.median(values) * sides[name].weight_bytes / bandwidth, 3),
+        }
+        for name, values in rates.items()
+    }
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
+    return {
+        "sides": found,
+        "device": place,
+        "name": name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "tokens": num_tokens,
+        "copy_gb_per_s": round(bandwidth / 1e9, 1),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "dry": args.dry,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Tokens a second of one stream on a graphics card.")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--fp16", action="store_true", help="instead of bfloat16")
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="one more way: the step through torch.compile")
+    parser.add_argument("--model", help="family folder; absent means the embedded one")
+    parser.add_argument("--dry", action="store_true", help="tiny random models and one round")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    found = report(args)
+    if found["dry"]:
+        print("a dry run of tiny random models: figures mean nothing", file=sys.stderr)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        for name, side in found["sides"].items():
+            print(
+                f"{name:28} {side['tokens_per_s']:9.1f} tokens/s  ({side['least']} to {side['most']})  "
+                f"{side['share_of_copy']:.0%} of copy"
+            )
+        print(
+            f"{found['tokens']} tokens after 64, {found['dtype']}, {found['device']} ({found['name']}), copy "
+            f"{found['copy_gb_per_s']} GB/s, torch {found['torch']}, transformers {found['transformers']}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -293,6 +293,7 @@ def test_a_model_of_another_machine_says_that_words_leave_this_one(page: Page, l
     choice.get_by_role("radio", name="upstream:office/large").check()
     expect(foot).to_contain_text("it goes to gpu.example.org")
     expect(foot).not_to_contain_text("Nothing leaves")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Ask anything.")
 
 
 def test_who_may_not_fetch_is_told_why(

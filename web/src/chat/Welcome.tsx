@@ -13,7 +13,8 @@ interface Props {
 
 export function Welcome({ onTry, onPhoto, onTour, onModels }: Props) {
   const t = useWords();
-  const { name } = useChosen(null);
+  const { name, model } = useChosen(null);
+  const staysHere = !model?.leaves_machine;
   const examples = [
     { icon: <Globe />, title: t.exampleFact, prompt: t.exampleFactPrompt },
     { icon: <Sigma />, title: t.exampleSum, prompt: t.exampleSumPrompt },
@@ -22,8 +23,8 @@ export function Welcome({ onTry, onPhoto, onTour, onModels }: Props) {
   return (
     <div class="welcome">
       <Mark />
-      <h1>{t.welcome}</h1>
-      <p class="lead">{t.welcomeSub}</p>
+      <h1>{staysHere ? t.welcome : t.welcomeAway}</h1>
+      <p class="lead">{staysHere ? t.welcomeSub : fill(t.modelLeaves, { host: model?.upstream ?? "" })}</p>
       <div class="examples">
         {examples.map(({ icon, title, prompt }) => (
           <button key={title} type="button" onClick={() => onTry(prompt)}>
@@ -41,15 +42,14 @@ export function Welcome({ onTry, onPhoto, onTour, onModels }: Props) {
       <p class="limits">
         {name === BUILT_IN ? t.limits : fill(t.limitsOther, { name: shortName(name) })}{" "}
         {name === BUILT_IN ? (
-          <>
+          <span class="limit-links">
             <button type="button" class="link" onClick={onTour}>
               {t.limitsMore}
             </button>
-            {" · "}
             <button type="button" class="link" onClick={onModels}>
               {t.limitsLarger}
             </button>
-          </>
+          </span>
         ) : null}
       </p>
     </div>

@@ -47,6 +47,7 @@ export const en = {
   privateRemote: "Nothing leaves the computer that runs LocalGPT",
   canBeWrong: "Answers can be wrong",
   welcome: "Ask anything. It stays here.",
+  welcomeAway: "Ask anything.",
   welcomeSub: "A private assistant that runs on this computer.",
   limits: "The built-in model is small and can be wrong: check what matters.",
   limitsMore: "What it can and cannot do",

@@ -47,6 +47,7 @@ export const zh: Words = {
   privateRemote: "内容不会离开运行 LocalGPT 的电脑",
   canBeWrong: "回答可能有误",
   welcome: "尽管问，内容只留在这里。",
+  welcomeAway: "尽管问。",
   welcomeSub: "运行在这台电脑上的私人助手。",
   limits: "内置模型很小，可能出错：重要的事请核对。",
   limitsMore: "它能做什么，不能做什么",

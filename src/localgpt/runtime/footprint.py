@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from localgpt.nn.linear import Int8Linear
+from localgpt.nn.weight_only import Int4WeightLinear
 
 __all__ = ["Counted", "Footprint", "measure"]
 
@@ -54,6 +55,9 @@ def measure(*models: Any) -> Footprint:
             dtype = str(tensor.dtype).removeprefix("torch.")
             by_dtype[dtype] = by_dtype.get(dtype, 0) + tensor.numel()
         for layer in model.modules():
+            if isinstance(layer, Int4WeightLinear):  # two or more weights in each number
+                num_params += layer.n_in * layer.n_out
+                by_dtype["int4"] = by_dtype.get("int4", 0) + layer.n_in * layer.n_out
             if isinstance(layer, Int8Linear) and layer.kernel == "fbgemm":  # its weights are no tensor
                 num_weights = layer.n_in * layer.n_out
                 num_params += num_weights

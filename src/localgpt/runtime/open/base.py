@@ -105,7 +105,7 @@ class OpenModel(Protocol):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What differs from what was asked for, told with each answer's beginning."""
+        """What differs from what was asked for, told in `status` and with the first result after the load."""
         ...
 
     def status(self) -> ModelStatus:

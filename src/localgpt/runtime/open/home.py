@@ -48,6 +48,12 @@ class OpenHome:
         self._enter(nbytes, "disk")
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What the loaded model has to tell."""
+        model = self.model
+        return () if model is None else model.notices
+
+    @property
     def nbytes(self) -> int:
         """Of the weights, wherever they are."""
         return self._nbytes

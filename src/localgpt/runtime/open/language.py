@@ -26,6 +26,7 @@ from localgpt.runtime.open.asking import Asking
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.open.cache import PrefixMemory, cache_argument, kv_bytes, new_cache
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
+from localgpt.runtime.open.quantized import load_quantized
 from localgpt.runtime.open.vocabulary import OpenVocabulary
 from localgpt.runtime.open.weights import LoadedNetwork, load_network, load_tokenizer
 from localgpt.runtime.open.words import WordModel, check_is_wanted
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["LanguageModel", "load"]
+__all__ = ["LanguageModel", "load", "read_network"]
 
 _PREFILL: Final = 256  # tokens of a prompt read in one go
 _UNTOLD_CONTEXT: Final = 8192  # of networks that name no limit
@@ -53,7 +54,18 @@ def load(checkpoint: OpenCheckpoint) -> LanguageModel:
         CheckpointError: the folder is incomplete or broken.
     """
     tokenizer = load_tokenizer(checkpoint.folder)
-    return LanguageModel(checkpoint, load_network(checkpoint, "AutoModelForCausalLM"), tokenizer)
+    return LanguageModel(checkpoint, read_network(checkpoint, "AutoModelForCausalLM"), tokenizer)
+
+
+def read_network(checkpoint: OpenCheckpoint, auto_class: str) -> LoadedNetwork:
+    """Read a network as it is, or quantized, as the checkpoint says.
+
+    Raises:
+        CheckpointError: the folder is incomplete or broken.
+    """
+    if checkpoint.quantize == "none":
+        return load_network(checkpoint, auto_class)
+    return load_quantized(checkpoint, auto_class, checkpoint.quantize)
 
 
 class LanguageModel(WordModel):

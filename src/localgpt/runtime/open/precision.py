@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 
-__all__ = ["choose_dtype"]
+__all__ = ["STAYS", "choose_dtype"]
+
+# Parts of the names of what stays as it is when a network is quantized.
+STAYS: Final = ("visual", "vision", "lm_head", "embed", "wte", "wpe", "router")
 
 _HALVES = (torch.float16, torch.bfloat16)
 

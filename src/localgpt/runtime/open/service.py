@@ -139,6 +139,12 @@ class OpenService:
             num_running=num_running,
             num_waiting=num_waiting,
             max_batch_size=1,
+            notices=tuple(
+                f"{home.name}: {text}"
+                for home in homes
+                if home.model is not None
+                for text in home.model.notices
+            ),
             memory=memory_status(self.ledger),
         )
 

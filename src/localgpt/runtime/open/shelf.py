@@ -21,10 +21,11 @@ from localgpt.checkpoints.catalogue import CatalogueEntry, find_entry, load_cata
 from localgpt.checkpoints.gguf_header import GgufHeader, read_gguf_header
 from localgpt.checkpoints.hub.kept import Manifest, list_models, models_folder, read_manifest
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME
-from localgpt.checkpoints.store import INDEX_NAME, TensorShape, read_json, read_shapes
+from localgpt.checkpoints.store import TensorShape, read_shapes
 from localgpt.errors import LocalGPTError
 from localgpt.runtime.open.base import CONFIG_NAME, OpenKind, check_folder, kind_of, read_description
-from localgpt.runtime.open.precision import choose_dtype
+from localgpt.runtime.open.files import weight_files
+from localgpt.runtime.open.precision import STAYS, choose_dtype
 from localgpt.tasks import ModelStatus
 
 __all__ = ["TASKS", "Shelf", "ShelfModel", "model_of_folder", "readable"]
@@ -43,9 +44,7 @@ TASKS: Final[Mapping[OpenKind, tuple[str, ...]]] = {
 }
 _COMMIT_LEN: Final = 12
 _DTYPE_KEYS: Final = ("dtype", "torch_dtype")
-# Matrices that stay as they are when a network's linear layers become int8 or int4.
-_NOT_LINEAR: Final = ("embed_tokens", "wte", "wpe", "lm_head", "visual", "vision_tower", "embed_out")
-_GROUP_BYTES: Final = {"int8": 1 + 4 / 1024, "int4": 0.5 + 4 / 128}  # of a weight, its scales included
+_GROUP_BYTES: Final = {"int8": 1 + 4 / 1024, "int4": 0.5 + 4 / 64}  # of a weight, its scales included
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class ShelfModel:
         """
         return {
             f"{path.parent.relative_to(self.folder)}/{name}": shape
-            for path in _weight_files(self.folder)
+            for path in weight_files(self.folder)
             for name, shape in read_shapes(path).items()
         }
 
@@ -126,9 +125,11 @@ class ShelfModel:
         if self.header is not None:
             return self.stored_bytes
         dtype, _ = choose_dtype(self._stored_dtype(), device=device, fp16=fp16)
-        linear = 0 if quantize == "none" else sum(map(_numel, self._linear_shapes()))
+        if quantize == "none":
+            return self.num_params * dtype.itemsize
+        linear = sum(map(_numel, self._linear_shapes()))
         rest = self.num_params - linear
-        return round(rest * dtype.itemsize + linear * _GROUP_BYTES.get(quantize, 0))
+        return round(rest * torch.bfloat16.itemsize + linear * _GROUP_BYTES[quantize])
 
     def status(self) -> ModelStatus:
         """What can be told of it without loading it.
@@ -165,7 +166,7 @@ class ShelfModel:
 
     def _linear_shapes(self) -> Iterator[TensorShape]:
         for name, shape in self.shapes.items():
-            if len(shape.shape) == 2 and not any(part in name for part in _NOT_LINEAR):
+            if len(shape.shape) == 2 and not any(part in name for part in STAYS):
                 yield shape
 
 
@@ -289,22 +290,6 @@ def _numel(shape: TensorShape) -> int:
     for length in shape.shape:
         number *= length
     return number
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """The files that loaders read: those of an index, or the one file, in each folder of a model."""
-    files: list[Path] = []
-    for place in sorted({path.parent for path in folder.rglob("*.safetensors")}):
-        indexes = sorted(place.glob("*.safetensors.index*.json"))
-        single = sorted(path for path in place.glob("*.safetensors") if "-of-" not in path.name)
-        if indexes:
-            index = next((path for path in indexes if path.name == INDEX_NAME), indexes[0])
-            weight_map = read_json(index).get("weight_map")
-            names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
-            files += [place / Path(str(name)).name for name in sorted(names)]
-        else:
-            files += single[:1] if len(single) > 1 and place != folder else single
-    return files
 
 
 def readable(models: Sequence[ShelfModel]) -> list[ModelStatus]:

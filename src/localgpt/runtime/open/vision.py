@@ -21,9 +21,9 @@ from localgpt.media.image import decode_image
 from localgpt.runtime.open.asking import Asking
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.open.cache import new_cache
-from localgpt.runtime.open.language import LanguageModel
+from localgpt.runtime.open.language import LanguageModel, read_network
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
-from localgpt.runtime.open.weights import LoadedNetwork, load_network, load_tokenizer, reading
+from localgpt.runtime.open.weights import LoadedNetwork, load_tokenizer, reading
 from localgpt.runtime.open.words import check_is_wanted
 from localgpt.tasks import ImagePart
 
@@ -56,7 +56,7 @@ def load(checkpoint: OpenCheckpoint) -> VisionModel:
             checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
     return VisionModel(
-        checkpoint, load_network(checkpoint, "AutoModelForImageTextToText"), tokenizer, processor
+        checkpoint, read_network(checkpoint, "AutoModelForImageTextToText"), tokenizer, processor
     )
 
 

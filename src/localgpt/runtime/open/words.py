@@ -33,7 +33,7 @@ class WordModel(ABC):
 
     Args:
         id: what requests name it.
-        notices: told with each answer's beginning.
+        notices: told with the first answer's beginning.
     """
 
     vocabulary: OpenLexicon
@@ -42,6 +42,7 @@ class WordModel(ABC):
     def __init__(self, id: str, notices: tuple[str, ...]) -> None:
         self.id = id
         self.notices = notices
+        self._has_answered = False
         self._prepared: dict[int, tuple[Request, Job]] = {}
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
@@ -79,7 +80,8 @@ class WordModel(ABC):
             generation, TextStream(self.vocabulary), end_id=self.vocabulary.end_id, max_tokens=max_tokens
         )
         writer = OpenAnswerWriter(self.vocabulary, job.question.language, has_tools=job.question.has_tools)
-        notices = [*self.notices, *self._asking.notices_about(job)]
+        notices = [*(() if self._has_answered else self.notices), *self._asking.notices_about(job)]
+        self._has_answered = True
         if size.notice:
             notices.append(size.notice)
         for text in notices:

@@ -79,3 +79,28 @@ def test_signals_to_its_whole_group_are_for_the_parent(settings: Settings) -> No
         os.kill(process.pid, number)
     process.socket.close()  # the end that it heeds
     assert process.end(grace_s=PATIENCE_S) == "ended with status 0"
+
+
+SAY_ENVIRONMENT = """
+import os, sys
+names = [name for name in os.environ if name.startswith(("LOCALGPT_", "OMP_WAIT", "GOMP"))]
+sys.exit(sum({"OMP_WAIT_POLICY": 1, "GOMP_SPINCOUNT": 2}.get(name, 100) for name in names))
+"""
+
+
+@pytest.mark.parametrize(("given", "status"), [({}, 1), ({"GOMP_SPINCOUNT": "5"}, 2)])
+def test_its_variables_hold_no_secrets_and_the_user_wins(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    status: int,
+) -> None:
+    program = tmp_path / "say.py"
+    program.write_text(SAY_ENVIRONMENT)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**given, "LOCALGPT_PASSPHRASE": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    process = ModelProcess(settings, program=program)
+    assert process.end(grace_s=PATIENCE_S) == f"ended with status {status}"

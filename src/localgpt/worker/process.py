@@ -22,6 +22,10 @@ from localgpt.worker.messages import Plan, decode_error, decode_plan, encode_set
 __all__ = ["PROGRAM", "ModelProcess", "why_not_here"]
 
 PROGRAM: Final = Path(__file__).with_name("__main__.py")
+# How threads of OpenMP wait for one another. By default they spin, and where another program takes a core (a
+# browser that draws the answer, the gateway itself), those that spin keep from it the one they wait for.
+_WAITING: Final = {"OMP_WAIT_POLICY": "passive"}
+_WAIT_VARIABLES: Final = frozenset({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"})
 _REAP_S: Final = 2.0  # of a process that was killed
 
 
@@ -148,7 +152,10 @@ def _warning_options() -> list[str]:
 
 def _environment() -> dict[str, str]:
     """This process's variables without our own, which come as settings and name what opens the store."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOCALGPT_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCALGPT_")}
+    if not _WAIT_VARIABLES & kept.keys():
+        kept |= _WAITING
+    return kept
 
 
 def _told(status: int) -> str:

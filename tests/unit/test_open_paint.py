@@ -23,7 +23,8 @@ from localgpt.errors import (
     MissingWeightsError,
     UnsafeCheckpointError,
 )
-from localgpt.runtime.open import paint_stages
+from localgpt.runtime.open import paint as paint_module
+from localgpt.runtime.open import paint_plans, paint_stages
 from localgpt.runtime.open.base import OpenCheckpoint, kind_of, load_open
 from localgpt.runtime.open.paint import Painter
 from localgpt.runtime.open.paint_pipelines import load_painter
@@ -274,6 +275,21 @@ def test_sizes_follow_memory() -> None:
     assert [size.nbytes for size in sizes] == sorted((size.nbytes for size in sizes), reverse=True)
     assert [bool(size.notice) for size in sizes] == [False, False, False, True, True]
     assert "768 x 768 pixels instead of 1024 x 1024" in sizes[3].notice
+
+
+def test_tiles_make_the_same_picture(painter: GetPainter, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (paint_plans, paint_module):
+        monkeypatch.setattr(module, "TILE_SIDE", 64)
+    vae = painter("sdxl").modules["vae"]
+    read: list[tuple[int, ...]] = []
+    hook = vae.decoder.register_forward_hook(lambda module, args, out: read.append(tuple(args[0].shape[2:])))
+    values = {"width": 128, "height": 128, "num_steps": 1}
+    whole, tiled = (pixels(paint(painter("sdxl"), size=size, **values)[0].images[0].data) for size in (0, 1))
+    hook.remove()
+    assert read[0] == (64, 64) and len(read) > 4 and max(max(shape) for shape in read[1:]) == 32
+    other = pixels(paint(painter("sdxl"), seed=9, **values)[0].images[0].data)  # and whole again
+    assert np.abs(whole - tiled).mean() < 0.4 * np.abs(whole - other).mean()
+    assert not vae.use_tiling
 
 
 def test_a_size_that_was_asked_for_stays() -> None:

@@ -28,11 +28,12 @@ from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.paint_inputs import PaintInputs, read_inputs
 from localgpt.runtime.open.paint_pipelines import LoadedPainter, load_painter
-from localgpt.runtime.open.paint_plans import PaintPlan, Shape, plans_for, size_of
+from localgpt.runtime.open.paint_plans import TILE_SIDE, PaintPlan, Shape, plans_for, size_of
 from localgpt.runtime.open.paint_stages import (
     Forecast,
     decode_latents,
     forecasting,
+    set_tiles,
     shown_size,
     stage_steps,
 )
@@ -255,8 +256,7 @@ class _Batch:
 
     def paint(self) -> list[PaintedImage]:
         """The finished pictures."""
-        vae = self._pipeline.vae
-        _ = vae.enable_tiling() if self._plan.is_tiled else vae.disable_tiling()
+        set_tiles(self._pipeline, TILE_SIDE if self._plan.is_tiled else None)
         self._stop_if_cancelled()
         with forecasting(self._pipeline.scheduler) as forecast:
             latents = self._pipeline(

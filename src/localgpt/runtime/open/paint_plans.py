@@ -15,7 +15,7 @@ from localgpt.compute.memory.state import Size
 from localgpt.errors import InputError
 from localgpt.tasks import PaintRequest
 
-__all__ = ["PaintPlan", "Shape", "plans_for", "size_of"]
+__all__ = ["TILE_SIDE", "PaintPlan", "Shape", "plans_for", "size_of"]
 
 _SMALLER: Final = (0.75, 0.5)  # of a side, where memory is short
 _LEAST_SIDE: Final = 256  # pixels; never made smaller than this
@@ -23,7 +23,7 @@ _PICTURE_ROOM: Final = 1.5  # a picture to begin from may be larger than the mod
 # Tensors alive at once of the first block's width; upper estimates, which measured peaks replace.
 _DENOISER_TENSORS: Final = 48
 _AUTOENCODER_TENSORS: Final = 12
-_TILE_SIDE: Final = 512
+TILE_SIDE: Final = 512  # pixels of what the autoencoder works on at once where memory is short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ def size_of(plan: PaintPlan, shape: Shape, *, num_at_once: int) -> Size:
     denoising = rows * latents * shape.denoiser_width * shape.nbytes * _DENOISER_TENSORS
     area = plan.width * plan.height
     if plan.is_tiled:
-        area = min(area, _TILE_SIDE**2)
+        area = min(area, TILE_SIDE**2)
     decoding = area * shape.autoencoder_width * shape.autoencoder_nbytes * _AUTOENCODER_TENSORS
     pictures = 3 * plan.width * plan.height * 5 * plan.batch_size
     return Size(shape=plan.shape, nbytes=max(denoising, decoding) + pictures, notice=plan.notice)
@@ -146,7 +146,7 @@ def _asked_size(request: PaintRequest, shape: Shape, picture_size: tuple[int, in
 def _at_size(request: PaintRequest, width: int, height: int, notice: str) -> Iterator[PaintPlan]:
     """The same pictures with less and less memory; nobody sees a difference but in time."""
     ways = [(request.num_images, False), (request.num_images, True), (1, True)]
-    if max(width, height) <= _TILE_SIDE:  # one tile holds it
+    if max(width, height) <= TILE_SIDE:  # one tile holds it
         ways = [(request.num_images, False), (1, False)]
     for batch_size, is_tiled in dict.fromkeys(ways):
         yield PaintPlan(width=width, height=height, batch_size=batch_size, is_tiled=is_tiled, notice=notice)

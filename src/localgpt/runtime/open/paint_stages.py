@@ -18,7 +18,7 @@ from torch import Tensor
 from localgpt.errors import BackendError
 from localgpt.tasks import StageName
 
-__all__ = ["Forecast", "decode_latents", "forecasting", "shown_size", "stage_steps"]
+__all__ = ["Forecast", "decode_latents", "forecasting", "set_tiles", "shown_size", "stage_steps"]
 
 _STAGE_PARTS: Final[dict[StageName, float]] = {"sketch": 0.25, "middle": 0.6}  # of the steps
 _STAGE_SIDES: Final[dict[StageName, int]] = {"sketch": 256, "middle": 512}  # pixels of the longer side
@@ -51,6 +51,20 @@ def forecasting(scheduler: Any) -> Iterator[Forecast]:
         yield forecast
     finally:
         del scheduler.step
+
+
+def set_tiles(pipeline: Any, side: int | None) -> None:
+    """Have the autoencoder work on overlapping tiles of that many pixels a side, or on whole pictures.
+
+    Diffusers takes the size of the training for a tile, which for SDXL is the whole picture.
+    """
+    vae = pipeline.vae
+    if side is None:
+        vae.disable_tiling()
+        return
+    vae.enable_tiling()
+    vae.tile_sample_min_size = side
+    vae.tile_latent_min_size = side // pipeline.vae_scale_factor
 
 
 def stage_steps(num_steps: int) -> dict[StageName, int]:

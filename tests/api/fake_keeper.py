@@ -106,10 +106,18 @@ class FakeKeeper:
 
     async def cancel(self, name: str) -> JobStatus:
         model = self._find(name)
+        if model.repo in self.jobs and self.jobs[model.repo].state == "failed":
+            return self._forget(model.repo)
         if model.repo not in self.jobs or self.jobs[model.repo].is_over:
             raise UnknownModelError(f"nothing is being done to {name}")
         self.change(model.repo, state="cancelled")
         return self.jobs[model.repo]
+
+    def _forget(self, repo: str) -> JobStatus:
+        job = self.jobs.pop(repo)
+        for changed in self._watchers:
+            changed.set()
+        return job
 
     async def remove(self, name: str, revision: str | None) -> int:
         self._fail()
@@ -176,6 +184,8 @@ class FakeKeeper:
 
     def _find(self, name: str) -> KnownModel:
         found = next((model for model in self.models if name in (model.id, model.repo)), None)
+        if found is None and "/" in name:
+            return a_stranger(name)
         if found is None:
             raise UnknownModelError(f"no model {name!r} in the catalogue; localgpt models lists them")
         return found

@@ -222,6 +222,9 @@ async def test_each_end_of_a_pull_has_its_words(
     assert "\n" not in str(job.error) and not any(
         model.copies for model in (await keeper.survey(None)).models
     )
+    assert (await keeper.cancel(REPO)).state == "failed"  # it is told of until somebody has read it
+    with pytest.raises(UnknownModelError):
+        await keeper.cancel(REPO)
 
 
 async def test_offline_fetches_nothing(

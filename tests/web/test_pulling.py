@@ -19,6 +19,7 @@ from localgpt.errors import (
     LocalGPTError,
     PromptTooLongError,
     RateLimitError,
+    UnknownModelError,
     UnsafeCheckpointError,
     WrongHashError,
 )
@@ -146,7 +147,6 @@ def test_cancelling_and_another_model_of_the_hub(page: Page, live: LiveServer) -
     fetch = part.locator(".model-another").get_by_role("button", name="Fetch")
     part.get_by_label("Another model of the hub").fill("not a name")
     expect(fetch).to_be_disabled()
-    live.keeper.models += (replace(live.keeper.models[-1], id="me/mine", repo="me/mine", copies=()),)
     part.get_by_label("Another model of the hub").fill("me/mine")
     page.keyboard.press("Enter")
     live_row = row(page, "me/mine")
@@ -154,6 +154,19 @@ def test_cancelling_and_another_model_of_the_hub(page: Page, live: LiveServer) -
     live_row.get_by_role("button", name="Cancel: me/mine").click()
     expect(live_row).to_have_count(0)
     assert live.keeper.jobs["me/mine"].state == "cancelled"
+
+
+def test_a_name_that_the_hub_does_not_know_is_told_and_put_away(page: Page, live: LiveServer) -> None:
+    part = settings(page, "Models")
+    part.get_by_label("Another model of the hub").fill("me/typo")
+    page.keyboard.press("Enter")
+    expect(row(page, "me/typo")).to_contain_text("Asking the hub")
+    live.work("me/typo", state="failed", error=UnknownModelError("no model 'me/typo' on huggingface.co"))
+    expect(row(page, "me/typo").get_by_role("alert")).to_contain_text("There is no such model.")
+    page.reload()
+    settings(page, "Models")
+    row(page, "me/typo").get_by_role("button", name="Discard: me/typo").click()
+    expect(row(page, "me/typo")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

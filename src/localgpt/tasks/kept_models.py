@@ -147,7 +147,7 @@ class ModelKeeper(Protocol):
         """
 
     async def cancel(self, name: str) -> JobStatus:
-        """End the work on a model soon; what came stays, and a pull can go on from there.
+        """End the work on a model soon; what came stays, and a pull can go on from there. Forget what failed.
 
         Raises:
             UnknownModelError: there is no such work.

@@ -236,6 +236,7 @@ export const en = {
   modelRemove: "Remove",
   modelRemoved: "{name} is removed.",
   modelRemoveSure: "Remove {name} from this computer? That frees {size}; it can be fetched again.",
+  modelDismiss: "Put this message away",
   modelAnother: "Another model of the hub",
   modelAnotherHint: "Only safetensors are fetched, and each file is held against the hub's hash.",
   modelGated: "terms to accept",

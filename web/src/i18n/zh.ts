@@ -227,6 +227,7 @@ export const zh: Words = {
   modelRemove: "移除",
   modelRemoved: "已移除 {name}。",
   modelRemoveSure: "要从这台电脑移除 {name} 吗？可释放 {size}，之后可以重新下载。",
+  modelDismiss: "收起这条消息",
   modelAnother: "模型站上的其他模型",
   modelAnotherHint: "只下载 safetensors，每个文件都会与站上的哈希比对。",
   modelGated: "需接受条款",

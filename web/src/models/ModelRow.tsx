@@ -35,6 +35,7 @@ export function ModelRow({ model, job, language, about, canUse, isChosen, action
   const isBegun = model.broken_off.length > 0;
   const isBusy = job !== null && !isOver(job);
   const problems = model.copies.flatMap((copy) => copy.problems);
+  const isGated = job?.error?.code === "model_gated";
   const isDamaged = job?.kind === "verify" && job.error?.code === "wrong_hash";
   const fit = fitWords(model, t);
   const note = model.notes[language];
@@ -67,8 +68,8 @@ export function ModelRow({ model, job, language, about, canUse, isChosen, action
             </details>
           </div>
         ) : null}
-        {model.gated && !isHere && !about.has_token ? (
-          <GatedHelp model={model} hub={about.hub} isOpen={job?.error?.code === "model_gated"} />
+        {!isHere && ((model.gated && !about.has_token) || isGated) ? (
+          <GatedHelp model={model} hub={about.hub} isOpen={isGated} />
         ) : null}
         {job || isBegun ? <Work model={model} job={job} /> : null}
       </div>
@@ -94,6 +95,17 @@ export function ModelRow({ model, job, language, about, canUse, isChosen, action
             onClick={() => actions.remove(model)}
           >
             {t.modelRemove}
+          </button>
+        ) : null}
+        {job?.state === "failed" && !isHere && about.is_admin ? (
+          <button
+            type="button"
+            class="button"
+            aria-label={`${t.discard}: ${model.id}`}
+            title={t.modelDismiss}
+            onClick={() => actions.cancel(model)}
+          >
+            {t.discard}
           </button>
         ) : null}
       </div>

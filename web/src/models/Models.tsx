@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { cancelWork, pullModel, removeModel, verifyModel } from "../api/calls";
-import type { Language, OpenModel, OpenModels } from "../api/types";
+import type { Job, Language, OpenModel, OpenModels } from "../api/types";
 import { fill, useWords, type Words } from "../i18n";
 import { current } from "../state/chat";
 import { BUILT_IN, chatModels, chooseDefault, chooseModel, isCalled, useChosen } from "../state/choice";
@@ -19,6 +19,7 @@ import "../styles/models.css";
 
 const isHere = (model: OpenModel) => model.copies.length > 0;
 const isBegun = (model: OpenModel) => model.broken_off.length > 0;
+const isTold = (job: Job) => !isOver(job) || job.state === "failed";
 
 export function Models({ language }: { language: Language }) {
   const t = useWords();
@@ -87,7 +88,7 @@ export function Models({ language }: { language: Language }) {
   };
   const isWorkedOn = (model: OpenModel) => {
     const job = jobOf(jobs, model.repo);
-    return job !== null && (!isOver(job) || job.state === "failed");
+    return job !== null && isTold(job);
   };
   const above = found.data.filter(isShownAbove);
   const row = (model: OpenModel) => (
@@ -103,7 +104,7 @@ export function Models({ language }: { language: Language }) {
     />
   );
   // What is fetched by its address is known from its work alone until it is here.
-  const strangers = jobs.filter((job) => !isOver(job) && !found.data.some((model) => model.repo === job.repo));
+  const strangers = jobs.filter((job) => isTold(job) && !found.data.some((model) => model.repo === job.repo));
   const detail = problem ? detailOf(problem, t) : null;
   return (
     <>

@@ -192,13 +192,17 @@ class Jobs:
         return job.status
 
     def cancel(self, repo: str) -> JobStatus:
-        """End the work on a model soon.
+        """End the work on a model soon; forget it where it has failed.
 
         Raises:
             UnknownModelError: there is none.
         """
         with self._lock:
             job = self._jobs.get(repo)
+            if job is not None and job.status.state == "failed":
+                del self._jobs[repo]
+                self._tell(True)
+                return job.status
             if job is None or job.status.is_over:
                 raise UnknownModelError(f"nothing is being done to {repo}; there is nothing to cancel")
             job.cancel()

@@ -116,7 +116,7 @@ async def verify_model(body: ModelBody, keeper: KeeperDep, caller: Admin) -> Job
 
 @router.post("/models/cancel", responses=API_REPLIES)
 async def cancel_work(body: ModelBody, keeper: KeeperDep, caller: Admin) -> JobReply:
-    """End the work on a model soon; what came of it stays."""
+    """End the work on a model soon; what came of it stays. Work that has failed is forgotten."""
     return JobReply.of(await keeper.cancel(checked_text(body.model, "model")))
 
 

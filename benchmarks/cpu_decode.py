@@ -4,8 +4,8 @@
 
 All sides have the same weights, the same prompt, the same number of threads and always take the likeliest
 token. They are measured in turn, again and again in one run, so that what else happens on the machine meets
-all of them; medians are printed. A rate counts from an answer's first token to its last, without the reading
-of the prompt. Ours go through the engine, as answers of the server do. Between the sides the memory is read as
+all of them; medians are printed. A rate counts from an answer's first token to its last, not the reading of
+the prompt. Ours go through the engine, as answers of the server do. Between the sides the memory is read as
 fast as it goes; a side's share of that is the time which reading its weights, and the keys and values of half
 the way, would take, of the time it takes.
 

@@ -96,7 +96,10 @@ class NativeDecoder:
     def embed(self, token_ids: Tensor) -> Tensor:
         """Token embeddings: (B, T) int64 to (B, T, C)."""
         ids = token_ids.flatten().contiguous()
-        self._check(ids, self.config.vocab_size, "token id")
+        if ids.dtype != torch.int64 or int(ids.min()) < 0 or int(ids.max()) >= self.config.vocab_size:
+            raise BackendError(
+                f"got a token id outside 0 to {self.config.vocab_size - 1}, which is a mistake of LocalGPT's"
+            )
         out = torch.empty(*token_ids.shape, self.config.n_embd)
         self._library.embed(self._handle, ids.data_ptr(), len(ids), out.data_ptr())
         return out
@@ -108,14 +111,12 @@ class NativeDecoder:
         num_rows = len(embeddings)
         slots = torch.full((num_rows,), slot)
         positions = torch.arange(start, start + num_rows)
-        outputs = torch.tensor([num_rows - 1])
-        return self._forward(embeddings.float(), cache, slots, positions, modality=modality, outputs=outputs)[
-            0
-        ]
+        x, last = embeddings.float(), torch.tensor([num_rows - 1])
+        return self._forward(x, cache, slots, positions, modality=modality, outputs=last)[0]
 
     def decode_step(self, token_ids: Tensor, cache: KVCache, slots: Tensor, lengths: Tensor) -> Tensor:
         """One more token for each of B sequences of any lengths; (B, V) float32 logits."""
-        return self._forward(token_ids, cache, slots, lengths, outputs=torch.arange(len(token_ids)))
+        return self._forward(token_ids, cache, slots, lengths)
 
     def new_cache(
         self, num_slots: int, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
@@ -133,44 +134,43 @@ class NativeDecoder:
         positions: Tensor,
         *,
         modality: Tensor | None = None,
-        outputs: Tensor,
+        outputs: Tensor | None = None,
     ) -> Tensor:
-        """(num_outputs, V) logits of rows, which are token ids or embeddings; the cache gets their keys."""
-        self._check(slots, cache.num_slots, "cache slot")
-        self._check(positions, cache.context_len, "position")
-        logits = torch.empty(len(outputs), self.config.vocab_size)
-        inputs, slots, positions = inputs.contiguous(), slots.contiguous(), positions.contiguous()
+        """Run rows, which are token ids or embeddings, and enter their keys and values into the cache.
+
+        Returns:
+            (outputs, V) logits of the rows `outputs`, or of all.
+        """
+        inputs = inputs.contiguous()
+        places = [_address(values) for values in (slots, positions, modality, outputs)]
+        num_outputs = len(inputs if outputs is None else outputs)
+        logits = torch.empty(num_outputs, self.config.vocab_size)
+        is_embedded = inputs.is_floating_point()
         rows = Rows(
             num_rows=len(inputs),
-            slots=slots.data_ptr(),
-            positions=positions.data_ptr(),
+            token_ids=None if is_embedded else _address(inputs),
+            embeddings=inputs.data_ptr() if is_embedded else None,
+            slots=places[0],
+            positions=places[1],
+            modality=places[2],
             keys=cache.k.data_ptr(),
             values=cache.v.data_ptr(),
             num_slots=cache.num_slots,
             context_len=cache.context_len,
-            num_outputs=len(outputs),
-            outputs=outputs.data_ptr(),
+            num_outputs=num_outputs,
+            outputs=places[3],
             logits=logits.data_ptr(),
         )
-        if inputs.is_floating_point():
-            rows.embeddings = inputs.data_ptr()
-        else:
-            self._check(inputs, self.config.vocab_size, "token id")
-            rows.token_ids = inputs.data_ptr()
-        if modality is not None:
-            modality = modality.contiguous()
-            self._check(modality, self.config.n_modality, "modality")
-            rows.modality = modality.data_ptr()
         with self._lock:
             status = self._library.forward(self._handle, ctypes.byref(rows))
-        if status != 0:
+        if status == 1:
             raise CapacityError("memory ran out while answering; close other programs")
+        if status != 0:
+            raise BackendError(
+                f"a row of {len(inputs)} names a slot, position, token or modality that is not there; "
+                "this is a mistake of LocalGPT's"
+            )
         return logits
-
-    def _check(self, values: Tensor, limit: int, what: str) -> None:
-        """The kernels check nothing, so everything is checked here."""
-        if values.dtype != torch.int64 or int(values.min()) < 0 or int(values.max()) >= limit:
-            raise BackendError(f"got a {what} outside 0 to {limit - 1}; this is a mistake of LocalGPT's")
 
     def _set_matrix(
         self, name: str, tensors: Mapping[str, Tensor], shape: tuple[int, int], layer: int
@@ -197,6 +197,15 @@ class NativeDecoder:
         self._library.set_vector(self._handle, short.encode(), layer, values.data_ptr(), size)
         self.num_params += size
         self.weight_bytes += values.nbytes
+
+
+def _address(values: Tensor | None) -> int | None:
+    """Where int64 values lie, one after the other."""
+    if values is None:
+        return None
+    if values.dtype != torch.int64 or not values.is_contiguous():
+        raise BackendError(f"got {values.dtype} places, expected contiguous int64; a mistake of LocalGPT's")
+    return values.data_ptr()
 
 
 def _new_handle(library: Library, config: DecoderConfig, path: str, num_threads: int) -> int:

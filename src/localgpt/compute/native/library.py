@@ -13,7 +13,7 @@ from localgpt.errors import BackendError
 
 __all__ = ["VERSION", "Library", "Rows", "Shape", "open_library"]
 
-VERSION: Final = 1  # of the C interface; see source/library.cpp
+VERSION: Final = 2  # of the C interface; see source/library.cpp
 _REBUILD = "python -m localgpt.compute.native.compiling"
 
 

@@ -143,6 +143,18 @@ std::shared_ptr<Decoder::Scratch> Decoder::room_for(const Rows& rows) const {
     return room;
 }
 
+bool Decoder::holds(const Rows& rows) const {
+    const auto are_below = [](const int64_t* values, int64_t num, int64_t limit) {
+        return values == nullptr ||
+               std::all_of(values, values + num, [=](int64_t value) { return value >= 0 && value < limit; });
+    };
+    return are_below(rows.slots, rows.num_rows, rows.num_slots) &&
+           are_below(rows.positions, rows.num_rows, rows.context_len) &&
+           are_below(rows.token_ids, rows.num_rows, shape_.vocab_size) &&
+           are_below(rows.modality, rows.num_rows, shape_.n_modality) &&
+           are_below(rows.outputs, rows.num_outputs, rows.num_rows) && rows.num_outputs <= rows.num_rows;
+}
+
 void Decoder::forward(const Rows& rows) {
     scratch_ = room_for(rows);
     pool_.run([this, rows, scratch = scratch_](Turn& turn) { work(turn, rows, *scratch); });
@@ -185,7 +197,9 @@ void Decoder::work(Turn& turn, const Rows& rows, Scratch& s) const {
         turn.phase(r, [&](int64_t row) { kernels_.quantize(s.wide.data() + row * 4 * c, 4 * c, wide, row); });
         multiply(turn, layer.mlp_proj, wide, r, onto_x);
     }
-    turn.phase(rows.num_outputs, [&](int64_t output) { normalized(norm_f_, rows.outputs[output], output); });
+    turn.phase(rows.num_outputs, [&](int64_t output) {
+        normalized(norm_f_, rows.outputs == nullptr ? output : rows.outputs[output], output);
+    });
     multiply(turn, head_, narrow, rows.num_outputs, {rows.logits, shape_.vocab_size, Finish::kStore});
 }
 

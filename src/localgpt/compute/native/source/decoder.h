@@ -30,7 +30,7 @@ struct Rows {
     float* values;
     int64_t num_slots, context_len;
     int64_t num_outputs;
-    const int64_t* outputs;  // (num_outputs) rows whose logits are wanted
+    const int64_t* outputs;  // (num_outputs) rows whose logits are wanted, or null for the first ones
     float* logits;           // (num_outputs, V)
 };
 
@@ -58,6 +58,8 @@ public:
                     int64_t n_in);
     bool set_vector(const char* name, int64_t layer, const float* values, int64_t n);
     void embed(const int64_t* token_ids, int64_t num, float* out) const;
+    // Whether all that `rows` names is there: slots, positions, tokens, modalities, outputs.
+    bool holds(const Rows& rows) const;
     // Throws std::bad_alloc.
     void forward(const Rows& rows);
 

@@ -1,4 +1,5 @@
 // dot_tile: kRows rows of int8 steps times one weight tile, exact in int32 on every instruction set.
+// kMostRows is as many as the machine's registers hold sums of.
 //
 // LOCALGPT_PATH names the instruction set this file is compiled for; see paths.cpp for how one is chosen.
 #pragma once
@@ -24,6 +25,8 @@ inline int32_t four_steps(const int8_t* steps) {
 
 #if defined(LOCALGPT_AVX512VNNI)
 
+constexpr int kMostRows = 8;
+
 // kSplit sums per row hide the latency of the dot product where there are few rows.
 template <int kRows>
 inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* rows, const int32_t* sums,
@@ -47,13 +50,14 @@ inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* r
     for (int row = 0; row < kRows; ++row) {
         __m512i total = parts[row][0];
         for (int part = 1; part < kSplit; ++part) total = _mm512_add_epi32(total, parts[row][part]);
-        total =
-            _mm512_sub_epi32(total, _mm512_set1_epi32(128 * sums[row]));  // weights are stored 128 too large
+        total = _mm512_sub_epi32(total, _mm512_set1_epi32(128 * sums[row]));  // weights are 128 too large
         memcpy(&out[row], &total, sizeof total);
     }
 }
 
 #elif defined(LOCALGPT_AVXVNNI) || defined(LOCALGPT_AVX2)
+
+constexpr int kMostRows = 4;
 
 inline __m256i add_dot(__m256i total, __m256i weights, __m256i steps) {
 #if defined(LOCALGPT_AVXVNNI)
@@ -69,22 +73,23 @@ inline __m256i add_dot(__m256i total, __m256i weights, __m256i steps) {
 template <int kRows>
 inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* rows, const int32_t* sums,
                      Ints* out) {
-    constexpr int kSplit = kRows == 1 ? 2 : 1;
+    constexpr int kSplit = kRows == 1 ? 2 : 1, kUnrolled = 4;  // a matrix has a multiple of four groups
     __m256i parts[kRows][kSplit][2];
     for (int row = 0; row < kRows; ++row)
         for (int part = 0; part < kSplit; ++part)
             parts[row][part][0] = parts[row][part][1] = _mm256_setzero_si256();
-    for (int64_t group = 0; group < groups; group += kSplit) {
-        for (int part = 0; part < kSplit; ++part) {
-            const uint8_t* at = tile + (group + part) * localgpt::kTileGroup;
+    for (int64_t group = 0; group < groups; group += kUnrolled) {
+        for (int step = 0; step < kUnrolled; ++step) {
+            const uint8_t* at = tile + (group + step) * localgpt::kTileGroup;
             _mm_prefetch(reinterpret_cast<const char*>(at + kAhead), _MM_HINT_T0);
             const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
             const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + 32));
             for (int row = 0; row < kRows; ++row) {
                 const __m256i steps =
-                    _mm256_set1_epi32(four_steps(rows[row] + (group + part) * localgpt::kGroup));
-                parts[row][part][0] = add_dot(parts[row][part][0], low, steps);
-                parts[row][part][1] = add_dot(parts[row][part][1], high, steps);
+                    _mm256_set1_epi32(four_steps(rows[row] + (group + step) * localgpt::kGroup));
+                __m256i* part = parts[row][step % kSplit];
+                part[0] = add_dot(part[0], low, steps);
+                part[1] = add_dot(part[1], high, steps);
             }
         }
     }
@@ -105,6 +110,8 @@ inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* r
 }
 
 #elif defined(LOCALGPT_DOTPROD)
+
+constexpr int kMostRows = 4;
 
 template <int kRows>
 inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* rows, const int32_t*,
@@ -129,6 +136,8 @@ inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* r
 }
 
 #else
+
+constexpr int kMostRows = 4;
 
 template <int kRows>
 inline void dot_tile(const uint8_t* tile, int64_t groups, const int8_t* const* rows, const int32_t*,

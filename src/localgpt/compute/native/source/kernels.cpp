@@ -35,36 +35,26 @@ void product_rows(const Matrix& matrix, const Steps& steps, int64_t first_row, i
     }
 }
 
+// The last rows, at most kRows.
+template <int kRows>
+void product_rest(const Matrix& matrix, const Steps& steps, int64_t first_row, int64_t num_rows, int64_t tile,
+                  const Target& target) {
+    if constexpr (kRows > 0) {
+        if (num_rows == kRows) {
+            product_rows<kRows>(matrix, steps, first_row, tile, target);
+        } else {
+            product_rest<kRows - 1>(matrix, steps, first_row, num_rows, tile, target);
+        }
+    }
+}
+
 void product(const Matrix& matrix, const Steps& steps, int64_t num_rows, int64_t first, int64_t last,
              const Target& target) {
     for (int64_t tile = first; tile < last; ++tile) {
         int64_t row = 0;
-        for (; row + 8 <= num_rows; row += 8) product_rows<8>(matrix, steps, row, tile, target);
-        switch (num_rows - row) {
-            case 1:
-                product_rows<1>(matrix, steps, row, tile, target);
-                break;
-            case 2:
-                product_rows<2>(matrix, steps, row, tile, target);
-                break;
-            case 3:
-                product_rows<3>(matrix, steps, row, tile, target);
-                break;
-            case 4:
-                product_rows<4>(matrix, steps, row, tile, target);
-                break;
-            case 5:
-                product_rows<5>(matrix, steps, row, tile, target);
-                break;
-            case 6:
-                product_rows<6>(matrix, steps, row, tile, target);
-                break;
-            case 7:
-                product_rows<7>(matrix, steps, row, tile, target);
-                break;
-            default:
-                break;
-        }
+        for (; row + kMostRows <= num_rows; row += kMostRows)
+            product_rows<kMostRows>(matrix, steps, row, tile, target);
+        product_rest<kMostRows - 1>(matrix, steps, row, num_rows - row, tile, target);
     }
 }
 

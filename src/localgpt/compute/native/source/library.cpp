@@ -1,5 +1,4 @@
-// The C interface that localgpt/compute/native/library.py loads. No exception leaves it: what fails returns
-// null or a number other than zero, which only means that memory ran out.
+// The C interface that localgpt/compute/native/library.py loads. No exception leaves it.
 #include <stdint.h>
 
 #include <algorithm>
@@ -17,7 +16,7 @@ using localgpt::Rows;
 using localgpt::Shape;
 
 // Raised with every change of what is below, so that a library left over from before is not used.
-LOCALGPT_API int localgpt_version() { return 1; }
+LOCALGPT_API int localgpt_version() { return 2; }
 
 LOCALGPT_API const char* localgpt_paths() { return localgpt::path_names(); }
 
@@ -49,7 +48,9 @@ LOCALGPT_API void localgpt_decoder_embed(const Decoder* decoder, const int64_t* 
     decoder->embed(token_ids, num, out);
 }
 
+// 0, or 1 where memory ran out, or 2 where a row names what is not there.
 LOCALGPT_API int localgpt_decoder_forward(Decoder* decoder, const Rows* rows) {
+    if (!decoder->holds(*rows)) return 2;
     try {
         decoder->forward(*rows);
         return 0;

@@ -92,7 +92,7 @@ class MultimodalPipeline:
             fp16: half precision weights on a GPU.
             quantize: weights of an open model; "auto" takes the most precise that fit.
             max_batch_size: answers made at once.
-            use_cache: answer the same question quicker the next time, in the same words.
+            use_cache: answer the same question quicker the next time, in the same words; not of open models.
 
         Raises:
             LocalGPTError: the model or the device cannot be used.

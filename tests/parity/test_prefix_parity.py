@@ -21,7 +21,7 @@ from localgpt.media.text.vocabulary import IMAGE_END_ID, IMAGE_ID
 from localgpt.nn.linear import quantize_
 from localgpt.tasks.options import SamplingOptions
 from tests import tiny
-from tests.native import native_decoder
+from tests.native_decoders import native_decoder
 
 CONFIG = replace(tiny.DECODER, context_len=512)
 KINDS = ("float", "plain", "fbgemm", "native")
@@ -119,7 +119,7 @@ def test_known_beginnings_change_nothing(decoder: Any) -> None:
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_order_of_prompts_evictions_and_cancels(
     decoder: Any, num_slots: int, data: st.DataObject

@@ -22,7 +22,7 @@ from localgpt.nn.linear import quantize_
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.tasks.options import SamplingOptions, TokenBias
 from tests import tiny
-from tests.native import native_decoder
+from tests.native_decoders import native_decoder
 
 CONFIG = replace(tiny.DECODER, context_len=256)
 SCHEMA = (
@@ -108,12 +108,10 @@ def told(outputs: list[Output]) -> list[tuple[object, ...]]:
 def test_the_same_question_again(decoder: Any, options: SamplingOptions) -> None:
     compiler = GrammarCompiler(tiny.make_tokenizer())
     requests = [
-        *(ask(seed, options) for seed in range(3)),
+        ask(0, options),
         with_picture(ask(7, options)),
-        ask(8, replace(options, stop=("a", "e"))),
-        ask(9, options, ends_loops=True),
+        ask(8, replace(options, stop=("a", "e")), ends_loops=True),
         ask(10, options, grammar=compiler.json(SCHEMA)),
-        ask(11, options, grammar=compiler.json(None)),
     ]
     plain = [told(run(make_engine(decoder, None), request)[0][0]) for request in requests]
     engine = make_engine(decoder, new_store())
@@ -128,7 +126,7 @@ def test_the_same_question_again(decoder: Any, options: SamplingOptions) -> None
     assert [told(outputs) for outputs in answers] == plain
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_draft(decoder: Any, data: st.DataObject) -> None:
     """Right up to some place, too short, too long, or of no relation to the answer."""

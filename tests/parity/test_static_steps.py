@@ -114,7 +114,7 @@ def check_steps(
     return machine.num_shapes
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     steps=st.lists(st.dictionaries(st.integers(0, 3), st.sampled_from([0, 1, 1, 1]), min_size=1), max_size=12)
 )
@@ -122,7 +122,7 @@ def test_ragged_steps(decoder: Decoder, steps: list[dict[int, int]]) -> None:
     check_steps(decoder, steps, has_drafts=False)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(steps=st.lists(st.dictionaries(st.integers(0, 3), st.integers(0, 8), min_size=1), max_size=8))
 def test_ragged_steps_with_drafts(decoder: Decoder, steps: list[dict[int, int]]) -> None:
     assert check_steps(decoder, steps, has_drafts=True) <= 1

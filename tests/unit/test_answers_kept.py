@@ -15,11 +15,13 @@ from localgpt.engine.answers import AnswerStore, question_key
 from localgpt.engine.drafts import Draft, is_repeatable
 from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest
+from localgpt.runtime.loading import LoadOptions, plan_load
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.remembering import ANSWERS, NO_DRAFTS, CacheOptions
 from localgpt.runtime.shelf import ShelfFolder
 from localgpt.tasks import ChatRequest, ChatResult, Message, SamplingOptions, TextDelta
 from tests import tiny
+from tests.open_models import write_llama
 
 ASKED = GenerationRequest(token_ids=[1, 2, 3], options=SamplingOptions(seed=1), max_tokens=5, owner="a")
 
@@ -206,3 +208,13 @@ def test_rows_that_depend_on_their_place_are_found_out() -> None:
 
     decoder.decode_step = uneven  # type: ignore[method-assign]
     assert ModelRunner(decoder, num_slots=1, checks_drafts=True).row_plan is None
+
+
+def test_an_open_model_keeps_no_answers_and_it_is_said(tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "llama")
+    options = LoadOptions(model=str(folder), device="cpu", data_folder=tmp_path)
+    assert not any("use_cache" in notice for notice in plan_load(options).notices)
+    plan = plan_load(replace(options, cache=CacheOptions(keeps_answers=True)))
+    assert plan.main is not None
+    (notice,) = [notice for notice in plan.notices if "use_cache" in notice]
+    assert notice.endswith(f"it has no effect on {plan.main.id}")

@@ -43,7 +43,10 @@ DeviceOption = Annotated[
 Fp16Option = Annotated[bool, typer.Option("--fp16", help="Half precision on a GPU: less memory.")]
 UseCacheOption = Annotated[
     bool,
-    typer.Option("--use-cache", help="Answer the same question quicker the next time, in the same words."),
+    typer.Option(
+        "--use-cache",
+        help="Answer the same question quicker the next time, in the same words (the embedded models).",
+    ),
 ]
 QuantizeOption = Annotated[
     str | None,

@@ -94,6 +94,8 @@ def plan_load(options: LoadOptions) -> LoadPlan:
     on_torch = "cpu" if choice.device.startswith("opencl") else choice.device
     if main is not None and on_torch != choice.device:
         notices.append(f"open models run on no OpenCL device; {main.id} runs on the CPU")
+    if main is not None and options.cache.keeps_answers:
+        notices.append(f"use_cache keeps answers of the embedded models alone; it has no effect on {main.id}")
     return LoadPlan(
         path=path,
         device=choice.device,

@@ -110,7 +110,11 @@ def test_texts_and_tokenizers() -> None:
             "only as .ckpt, .pt, .pth, which can run code",
         ),
         (["modeling.py", "config.json"], UnsafeCheckpointError, "has code and no weights"),
-        (["model.Q4_0.gguf"], MissingWeightsError, "only as .gguf, which pull does not fetch"),
+        (
+            ["model.Q4_0.gguf"],
+            MissingWeightsError,
+            r"as GGUF files; name one, as in .*It has model.Q4_0.gguf",
+        ),
         (["tf_model.h5", "x.onnx"], MissingWeightsError, "only as .h5, .onnx, which pull does not fetch"),
         (["README.md"], MissingWeightsError, "has no safetensors"),
         (["model_index.json", "all-in-one.safetensors"], MissingWeightsError, "has no safetensors"),

@@ -123,28 +123,33 @@ def is_gguf(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def read_gguf_header(path: Path) -> GgufHeader:
+def read_gguf_header(path: Path, *, name: str | None = None) -> GgufHeader:
     """Read a file's header and hold it against the file's size.
+
+    Args:
+        path: of the file.
+        name: what errors call it; None for the path.
 
     Raises:
         CheckpointError: the file cannot be read, is none of this format, cut short, or broken.
     """
+    shown = name or str(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             if size < 24 or file.read(len(MAGIC)) != MAGIC:
-                raise CheckpointError(f"{path} is no GGUF file; expected one that llama.cpp can read")
+                raise CheckpointError(f"{shown} is no GGUF file; expected one that llama.cpp can read")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Reader(path, data, size).header()
+                return _Reader(path, shown, data, size).header()
     except OSError as error:
-        raise CheckpointError(f"cannot read {path} ({error.strerror or error})") from None
+        raise CheckpointError(f"cannot read {shown} ({error.strerror or error})") from None
 
 
 class _Reader:
     """Reads one header from its beginning."""
 
-    def __init__(self, path: Path, data: mmap.mmap, size: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, shown: str, data: mmap.mmap, size: int) -> None:
+        self._path, self._shown = path, shown
         self._data = data
         self._size = size
         self._at = len(MAGIC)
@@ -153,7 +158,7 @@ class _Reader:
         version = self._unpack(_U32)
         if version not in _VERSIONS:
             order = ", the other byte order" if version & 0xFFFF == 0 else ""
-            raise CheckpointError(f"{self._path} is GGUF of version {version}{order}; expected 2 or 3")
+            raise CheckpointError(f"{self._shown} is GGUF of version {version}{order}; expected 2 or 3")
         num_tensors, num_entries = self._unpack(_U64), self._unpack(_U64)
         if num_tensors > _MOST_TENSORS or num_entries > _MOST_ENTRIES:
             raise self._broken(f"{num_tensors:,} tensors and {num_entries:,} entries")
@@ -170,7 +175,7 @@ class _Reader:
             raise self._broken("no name of its network")
         if values.get("split.count", 1) not in (0, 1):
             raise CheckpointError(
-                f"{self._path} is one part of several; put them together first: "
+                f"{self._shown} is one part of several; put them together first: "
                 "llama-gguf-split --merge FIRST-PART WHOLE.gguf"
             )
         num_params = self._check_tensors(num_tensors, values)
@@ -185,7 +190,7 @@ class _Reader:
     def _check_tensors(self, num_tensors: int, values: Mapping[str, Any]) -> int:
         """Numbers in all tensors, each of which must lie within the file."""
         if not num_tensors:
-            raise CheckpointError(f"{self._path} holds a vocabulary and no weights; expected a model")
+            raise CheckpointError(f"{self._shown} holds a vocabulary and no weights; expected a model")
         end, num_params = 0, 0
         for _ in range(num_tensors):
             name = self._text()
@@ -196,7 +201,7 @@ class _Reader:
             kind, offset = self._unpack(_U32), self._unpack(_U64)
             if kind not in BLOCKS:
                 raise CheckpointError(
-                    f"{self._path} has tensors of type {kind}, which this version does not know; expected a "
+                    f"{self._shown} has tensors of type {kind}, which this version does not know; expected a "
                     "usual quantization such as Q4_K_M or Q8_0"
                 )
             block, block_bytes = BLOCKS[kind]
@@ -208,7 +213,7 @@ class _Reader:
         expected = -(-self._at // alignment) * alignment + end
         if expected > self._size:
             raise CheckpointError(
-                f"{self._path} is cut short: {self._size:,} bytes of {expected:,}; fetch or copy it again"
+                f"{self._shown} is cut short: {self._size:,} bytes of {expected:,}; fetch or copy it again"
             )
         return num_params
 
@@ -248,11 +253,13 @@ class _Reader:
         self._at += num_bytes
         if self._at > self._size:
             raise CheckpointError(
-                f"{self._path} is cut short within its header: {self._size:,} bytes; fetch or copy it again"
+                f"{self._shown} is cut short within its header: {self._size:,} bytes; fetch or copy it again"
             )
         if self._at > _MAX_HEADER_BYTES:
             raise self._broken(f"a header of more than {_MAX_HEADER_BYTES:,} bytes")
         return start
 
     def _broken(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self._path} is a broken GGUF file: it tells {what}; fetch or copy it again")
+        return CheckpointError(
+            f"{self._shown} is a broken GGUF file: it tells {what}; fetch or copy it again"
+        )

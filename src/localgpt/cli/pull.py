@@ -34,7 +34,11 @@ _COMMANDS = {
 def pull(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A name of the catalogue, or OWNER/NAME of a model on the hub."),
+        typer.Argument(
+            metavar="NAME",
+            help="A name of the catalogue, OWNER/NAME of a model on the hub, or OWNER/NAME:QUANT for one of "
+            "its GGUF files.",
+        ),
     ],
     revision: Annotated[
         str | None,
@@ -45,11 +49,11 @@ def pull(
 ) -> None:
     """Fetch an open model; `localgpt models` lists those of the catalogue.
 
-    Only safetensors and what is needed to read them is fetched, and every file is checked against the hash
-    that the hub tells. A pull that ends early, however it ends, goes on from there when the same command is
-    run again. The hub is `LOCALGPT_HUB`, else `HF_ENDPOINT`, else huggingface.co; `HF_TOKEN` opens gated
-    models. No other command fetches anything. Afterwards `--model NAME` names it in the commands that use
-    models, and a server answers for it.
+    Only safetensors and what is needed to read them is fetched, or the one GGUF file that is named, and
+    every file is checked against the hash that the hub tells. A pull that ends early, however it ends, goes
+    on from there when the same command is run again. The hub is `LOCALGPT_HUB`, else `HF_ENDPOINT`, else
+    huggingface.co; `HF_TOKEN` opens gated models. No other command fetches anything. Afterwards `--model
+    NAME` names it in the commands that use models, and a server answers for it.
     """
     from localgpt.checkpoints.catalogue import load_catalogue, resolve_name
     from localgpt.checkpoints.hub.address import hub_of

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from localgpt.errors import ConfigError, OfflineError
 
-__all__ = ["DEFAULT_HUB", "Hub", "check_repo", "check_revision", "hub_of"]
+__all__ = ["DEFAULT_HUB", "Hub", "check_repo", "check_revision", "hub_of", "split_quant"]
 
 DEFAULT_HUB = "https://huggingface.co"
 _HUB_VARIABLES = ("LOCALGPT_HUB", "HF_ENDPOINT")
@@ -19,6 +19,7 @@ _OFFLINE_VARIABLES = ("LOCALGPT_OFFLINE", "HF_HUB_OFFLINE")
 _TRUE = ("1", "true", "yes", "on")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+_QUANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _REVISION = re.compile(r"[\w][\w./+-]{0,254}", re.ASCII)
 
 
@@ -62,14 +63,25 @@ def hub_of(environment: Mapping[str, str]) -> Hub:
 
 
 def check_repo(name: str) -> str:
-    """`name`, which has the form owner/name.
+    """`name`, which has the form owner/name, or owner/name:QUANT for one GGUF file; QUANT comes in capitals.
 
     Raises:
         ConfigError: it has another one.
     """
-    if not _REPO.fullmatch(name) or "--" in name or ".." in name or name.endswith((".git", ".", "-")):
-        raise ConfigError(f"{name!r} is no model name; expected OWNER/NAME, such as Qwen/Qwen3-0.6B")
-    return name
+    repo, quant = split_quant(name)
+    is_repo = _REPO.fullmatch(repo) and not repo.endswith((".git", ".", "-"))
+    if not is_repo or "--" in name or ".." in name or not (quant is None or _QUANT.fullmatch(quant)):
+        raise ConfigError(
+            f"{name!r} is no model name; expected OWNER/NAME, such as Qwen/Qwen3-0.6B, or OWNER/NAME:QUANT "
+            "for a GGUF file, such as Qwen/Qwen3-0.6B-GGUF:Q8_0"
+        )
+    return repo if quant is None else f"{repo}:{quant.upper()}"
+
+
+def split_quant(name: str) -> tuple[str, str | None]:
+    """The repository of a model's name, and which of its GGUF files is meant; None for no such file."""
+    repo, colon, quant = name.partition(":")
+    return repo, quant if colon else None
 
 
 def check_revision(revision: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localgpt.checkpoints.content import check_is_safetensors
+from localgpt.checkpoints.gguf_header import GGUF_SUFFIX, read_gguf_header
 from localgpt.checkpoints.hub.disk import disk_errors
 from localgpt.checkpoints.hub.hashes import git_sha1_of, sha256_of
 from localgpt.checkpoints.hub.metadata import HubFile
@@ -165,7 +166,7 @@ class Downloader:
                 f"{file.name} of {self._repo} is not what {self._client.hub.host} says it is: its hash is "
                 f"{got}, expected {file.hash}; it was thrown away, run the same command to fetch it again"
             )
-        if file.name.endswith(".safetensors"):
+        if file.name.endswith((".safetensors", GGUF_SUFFIX)):
             self._check_content(file, partial)
         if not file.sha256:
             self._hashes[file.name] = sha256_of(partial.path)
@@ -173,8 +174,12 @@ class Downloader:
 
     def _check_content(self, file: HubFile, partial: PartialFile) -> None:
         """Whether it is what its name says; the hash only says that the hub has the same."""
+        name = f"{file.name} of {self._repo}"
         try:
-            check_is_safetensors(partial.path, name=f"{file.name} of {self._repo}")
+            if file.name.endswith(GGUF_SUFFIX):
+                read_gguf_header(partial.path, name=name)
+            else:
+                check_is_safetensors(partial.path, name=name)
         except CheckpointError:
             partial.drop()
             raise

@@ -24,6 +24,7 @@ __all__ = [
     "Unfinished",
     "discard",
     "find_model",
+    "folder_name",
     "list_folders",
     "list_models",
     "list_unfinished",
@@ -33,6 +34,7 @@ __all__ = [
     "pull_folder",
     "read_manifest",
     "remove_model",
+    "repo_of",
     "sweep",
     "verify_model",
 ]
@@ -94,7 +96,19 @@ def models_folder(data_folder: Path) -> Path:
 
 def model_folder(models: Path, repo: str) -> Path:
     """The folder of one model, with its commits; `--` does not occur in names."""
-    return models / repo.replace("/", "--")
+    return models / folder_name(repo)
+
+
+def folder_name(repo: str) -> str:
+    """What the folder of a model is called."""
+    return repo.replace("/", "--").replace(":", "--")
+
+
+def repo_of(folder: Path) -> str:
+    """The model that such a folder is of."""
+    owner, _, rest = folder.name.partition("--")
+    name, _, quant = rest.partition("--")
+    return f"{owner}/{name}:{quant}" if quant else f"{owner}/{name}"
 
 
 def pull_folder(models: Path, repo: str, commit: str) -> Path:
@@ -113,7 +127,7 @@ def lock_model(models: Path, repo: str) -> Iterator[None]:
     folder = models / _LOCKS
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{repo.replace('/', '--')}.lock")
+        lock = FileLock(folder / f"{folder_name(repo)}.lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise BusyModelError(f"another LocalGPT is at work on {repo}; wait for it, then try again") from None
@@ -144,7 +158,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} is no manifest of a pulled model ({error}); run: localgpt models "
-            f"remove {folder.parent.name.replace('--', '/')}, and pull it again"
+            f"remove {repo_of(folder.parent)}, and pull it again"
         ) from None
     return manifest
 
@@ -226,7 +240,7 @@ def remove_model(models: Path, repo: str, revision: str | None = None) -> int:
     """
     doomed = _folders_meant(models, repo, revision)
     if not doomed:
-        here = ", ".join(sorted({path.parent.name.replace("--", "/") for path in models.glob("*--*/*")}))
+        here = ", ".join(sorted({repo_of(path.parent) for path in models.glob("*--*/*")}))
         what = repo if revision is None else f"{repo} at {revision!r}"
         raise UnknownModelError(f"no model {what} was pulled; pulled models: {here or 'none'}")
     num_bytes = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from localgpt.checkpoints.hub.address import split_quant
 from localgpt.checkpoints.hub.names import check_names
 from localgpt.checkpoints.hub.transfer import HubClient
 from localgpt.errors import CheckpointError
@@ -59,7 +60,7 @@ def read_model(client: HubClient, repo: str, revision: str) -> HubModel:
         CheckpointError: it answers something else than a model.
         UnsafeCheckpointError: a file's name leads out of the model's folder.
     """
-    path = f"/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
+    path = f"/api/models/{split_quant(repo)[0]}/revision/{quote(revision, safe='')}?blobs=true"
     answer = client.read_json(path, repo=repo, revision=revision, max_bytes=_MAX_METADATA_BYTES)
     try:
         commit = answer["sha"]

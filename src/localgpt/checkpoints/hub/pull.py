@@ -88,7 +88,7 @@ def pull(
         CapacityError: no room on the disk, or another process pulls the same model.
         CancelledRequestError: the watcher stopped it.
     """
-    check_repo(repo)
+    repo = check_repo(repo)
     check_revision(revision)
     watcher = watcher or Watcher()
     with disk_errors(models), kept.lock_model(models, repo):

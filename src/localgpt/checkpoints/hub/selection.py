@@ -3,7 +3,7 @@
 Fetched are safetensors, JSON, texts, tokenizers, templates and the model card. Weights as pickles and Python
 of the repository are left where they are; a repository that has nothing else is refused with the reason.
 Where there are several copies of the same weights, half precision is taken, and the copy in one piece at the
-top of a diffusers folder is left out.
+top of a diffusers folder is left out. Of a repository of GGUF files one is taken, the one that is named.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from localgpt.checkpoints.gguf_header import GGUF_SUFFIX
+from localgpt.checkpoints.hub.address import split_quant
 from localgpt.checkpoints.hub.metadata import HubFile, HubModel
 from localgpt.errors import CheckpointError, MissingWeightsError, UnsafeCheckpointError
 
@@ -31,6 +33,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _VARIANTS = ("fp16", "bf16", "", "fp32")  # the first of these that a folder has
 _CONSOLIDATED = "consolidated.safetensors"
 _MAX_TEXT_BYTES = 2**30
+_MOST_TOLD = 12  # names in an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,8 @@ def select_files(model: HubModel) -> Selection:
         MissingWeightsError: it has no weights that can be read.
     """
     places = {file.name: PurePosixPath(file.name) for file in model.files}
+    if (quant := split_quant(model.repo)[1]) is not None:
+        return _one_gguf(model, places, quant)
     texts = tuple(file for file in model.files if _is_text(file, places[file.name]))
     is_diffusers = "model_index.json" in places
     weights = [
@@ -101,6 +106,35 @@ def check_needs_no_code(repo: str, texts: Mapping[str, Any], known_types: Iterab
         raise _needs_code(
             repo, f"its network {kind or 'without name'} is Python in the repository (auto_map)"
         )
+
+
+def _one_gguf(model: HubModel, places: Mapping[str, PurePosixPath], quant: str) -> Selection:
+    """The GGUF file of that quantization, with what is told about it; the file has all the rest in it."""
+    found = {file: file.name for file in model.files if _is_gguf(places[file.name])}
+    meant = re.compile(rf"(^|[-._]){re.escape(quant)}([-.]|$)", re.IGNORECASE)
+    chosen = [file for file in found if meant.search(places[file.name].stem)]
+    if len(chosen) != 1 or _SHARD.search(places[chosen[0].name].stem):
+        there = ", ".join(sorted(found.values())[:_MOST_TOLD]) or "none"
+        why = "none is called that" if not chosen else "more than one is, or it is in several parts"
+        raise MissingWeightsError(
+            f"{model.repo} names no single GGUF file: {why}; its GGUF files: {there}. Name one whole file by "
+            "what stands between its dashes, such as Q4_K_M"
+        )
+    told = (".md", ".txt")
+    texts = tuple(
+        file
+        for file in model.files
+        if _is_text(file, places[file.name])
+        and len(places[file.name].parts) == 1
+        and (places[file.name].suffix.lower() in told or places[file.name].stem.lower() in _BARE)
+    )
+    return Selection(texts=texts, weights=tuple(chosen), variant=quant)
+
+
+def _is_gguf(place: PurePosixPath) -> bool:
+    """Whether a file is a model of this form; `mmproj` files are halves of models that see."""
+    is_hidden = any(part.startswith(".") for part in place.parts)
+    return place.suffix == GGUF_SUFFIX and "mmproj" not in place.name.lower() and not is_hidden
 
 
 def _is_text(file: HubFile, place: PurePosixPath) -> bool:
@@ -146,11 +180,17 @@ def _without_second_copy(files: list[HubFile]) -> list[HubFile]:
 
 
 def _nothing_to_read(repo: str, places: Iterable[PurePosixPath]) -> CheckpointError:
+    places = list(places)
     suffixes = {place.suffix.lower() for place in places}
     if pickles := sorted(suffixes & _PICKLES):
         return UnsafeCheckpointError(
             f"{repo} has its weights only as {', '.join(pickles)}, which can run code when they are read; "
             "LocalGPT fetches safetensors only: ask its makers for them, or look for another revision"
+        )
+    if ggufs := sorted(place.name for place in places if _is_gguf(place)):
+        return MissingWeightsError(
+            f"{repo} has its weights as GGUF files; name one, as in localgpt pull {repo}:Q4_K_M. It has "
+            f"{', '.join(ggufs[:_MOST_TOLD])}"
         )
     if foreign := sorted(suffixes & _FOREIGN):
         return MissingWeightsError(

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from localgpt import __version__
-from localgpt.checkpoints.hub.address import Hub
+from localgpt.checkpoints.hub.address import Hub, split_quant
 from localgpt.errors import (
     CancelledRequestError,
     CheckpointError,
@@ -209,7 +209,7 @@ class HubClient:
             ConfigError: the file is not there or not for everybody.
             HubError: the file is another than the metadata say.
         """
-        path = f"/{repo}/resolve/{commit}/{quote(name, safe='/')}"
+        path = f"/{split_quant(repo)[0]}/resolve/{commit}/{quote(name, safe='/')}"
         is_whole = start == 0 and stop == size
         headers = {} if is_whole else {"Range": f"bytes={start}-{stop - 1}"}
         with self._open(path, headers) as response:
@@ -254,7 +254,7 @@ class HubClient:
 
     def _refusal(self, response: httpx.Response, repo: str, revision: str) -> LocalGPTError:
         status, code = response.status_code, response.headers.get("X-Error-Code", "")
-        page = f"{self.hub.url}/{repo}"
+        page = f"{self.hub.url}/{split_quant(repo)[0]}"
         if code == "GatedRepo" or (status == 403 and not code):
             if self.hub.token:
                 return GatedModelError(f"{repo} is gated, and the token does not open it; ask at {page}")

@@ -81,7 +81,7 @@ def _copy(folder: Path, checked: Checked) -> tuple[str, KeptCopy]:
             folder=str(folder),
             problems=(str(error),),
         )
-        return folder.parent.name.replace("--", "/"), copy
+        return kept.repo_of(folder.parent), copy
     return manifest.repo, KeptCopy(
         revision=manifest.revision,
         requested=manifest.requested,

@@ -18,8 +18,9 @@ from typing import Final
 import torch
 
 from localgpt.checkpoints.catalogue import CatalogueEntry, find_entry, load_catalogue
-from localgpt.checkpoints.gguf_header import GgufHeader, read_gguf_header
+from localgpt.checkpoints.gguf_header import GGUF_SUFFIX, GgufHeader, read_gguf_header
 from localgpt.checkpoints.hub.kept import Manifest, list_models, models_folder, read_manifest
+from localgpt.checkpoints.hub.names import place_in
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME
 from localgpt.checkpoints.store import TensorShape, read_shapes
 from localgpt.errors import LocalGPTError
@@ -268,9 +269,10 @@ def _of_manifest(
     if is_latest:
         main = entry.name if entry is not None else manifest.repo
         names = [manifest.repo, commit, *names]
+    ggufs = [file.path for file in manifest.files if file.path.endswith(GGUF_SUFFIX)]
     return ShelfModel(
         id=main,
-        folder=folder,
+        folder=place_in(folder, ggufs[0]) if ggufs else folder,
         names=tuple(name for name in dict.fromkeys(names) if name != main),
         licence=manifest.licence,
         created=_seconds(manifest.pulled_at),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from localgpt.compute.memory import Budget, CpuDevice, Ledger
-from localgpt.errors import CapacityError, InputError
+from localgpt.errors import AudioFormatError, CapacityError, InputError
 from localgpt.media.audio_files import encode_audio
 from localgpt.runtime.open import paint_plans
 from localgpt.runtime.open.service import OpenService
@@ -39,6 +39,7 @@ from localgpt.tasks import (
 from localgpt.tasks.wire import decode_event, decode_request, encode_event, encode_request
 from localgpt.units import MIB
 from tests import tiny
+from tests.near_worker import near
 from tests.tiny_media import write_detector, write_listener, write_painter, write_voice
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
@@ -151,3 +152,22 @@ async def test_closing_a_stream_ends_the_work(folders: list[Path]) -> None:
     assert (await service.status()).num_running == 0
     assert isinstance(await service.run(painting()), PaintResult)
     await service.close()
+
+
+async def test_the_models_process_carries_pictures_and_sound(folders: list[Path]) -> None:
+    direct = service_of(folders)
+    expected = await direct.run(painting(num_images=2))
+    async with near(lambda: service_of(folders)) as pair:
+        for request, event_kind, result_kind in REQUESTS:
+            events = [event async for event in pair.service.stream(request)]
+            assert any(isinstance(event, event_kind) for event in events)
+            last = events[-1]
+            assert isinstance(last, Finished) and isinstance(last.result, result_kind)
+        result = await pair.service.run(painting(num_images=2))
+        assert isinstance(result, PaintResult) and isinstance(expected, PaintResult)
+        assert result.images == expected.images
+        with pytest.raises(AudioFormatError, match="text file") as caught:
+            text = AudioPart(data=b"This is a text.")
+            await pair.service.run(ListenRequest(id="5", model="listener", audio=text))
+        assert caught.value.param == "audio"
+    await direct.close()

@@ -136,6 +136,50 @@ def write_qwen_vl(folder: Path, *, seed: int = 0) -> Path:
     return write_network(folder, Qwen2_5_VLForConditionalGeneration, config, seed=seed)
 
 
+def write_qwen3_vl(folder: Path, *, seed: int = 0) -> Path:
+    """A Qwen3-VL of two layers, the first of whose eyes reaches into its decoder."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    backend = write_tokenizer(folder)
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": backend.get_vocab_size(),
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": CONTEXT_LEN,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+            "eos_token_id": backend.token_to_id("<|end|>"),
+            "bos_token_id": None,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "patch_size": 16,
+            "deepstack_visual_indexes": [0],
+            "num_position_embeddings": 64,
+        },
+        image_token_id=backend.token_to_id("<|image_pad|>"),
+        vision_start_token_id=backend.token_to_id("<|vision_start|>"),
+        vision_end_token_id=backend.token_to_id("<|vision_end|>"),
+    )
+    processor = {
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "size": {"shortest_edge": 64 * 64, "longest_edge": 128 * 128},
+        "patch_size": 16,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return write_network(folder, Qwen3VLForConditionalGeneration, config, seed=seed)
+
+
 def write_clip(folder: Path) -> Path:
     """A CLIP of one layer a side, with a window of 16 tokens."""
     from transformers import CLIPConfig, CLIPModel

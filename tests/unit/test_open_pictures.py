@@ -89,6 +89,16 @@ def test_answers_about_pictures_are_those_of_generate(seeing: VisionModel) -> No
     assert answer(seeing, look(RED)).text != answer(seeing, look(BLUE)).text
 
 
+def test_qwen3_vl_answers_as_generate_does_quantized_too(tmp_path: Path) -> None:
+    folder = open_models.write_qwen3_vl(tmp_path / "vl3")
+    assert kind_of(folder) == "vision"
+    for quantize in ("none", "int4"):
+        checkpoint = OpenCheckpoint(folder=folder, id="vl3", kind="vision", quantize=cast("Any", quantize))
+        model = cast("VisionModel", load_open(checkpoint))
+        request = look(RED, BLUE)
+        assert answer(model, request).text == generated(model, request, [RED, BLUE])
+
+
 def test_a_text_after_a_picture_is_read_as_if_there_had_been_none(seeing: VisionModel) -> None:
     request = look(text="two red apples " * 40)
     alone = answer(seeing, request)

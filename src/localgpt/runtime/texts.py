@@ -51,7 +51,7 @@ class TextEmbedder:
         token_ids = await asyncio.to_thread(self._tokenizer.encode, text)
         _check_length(len(token_ids), _MAX_TOKENS, "tokens", param)
         reader = self._reader
-        total = torch.zeros(reader.embed_dim)
+        total = torch.zeros(reader.embed_dim, dtype=torch.float32)
         async with self._holdings.text(min(len(token_ids), reader.chunk_tokens)):
             for chunk in reader.text_chunks(token_ids):  # a caller who gives up stops before the next one
                 total += await self._engine.call(partial(reader.read_chunk, chunk))

@@ -103,7 +103,7 @@ def sample_tokens(logits: Tensor, choices: Sequence[Choice]) -> list[int]:
 def token_probs(logits: Tensor, choice: Choice) -> Tensor:
     """The (V,) float32 distribution `sample_token` draws from, on the CPU; greedy is all on one token."""
     logits = _adjusted(logits, choice)
-    full = torch.zeros(logits.shape[0])
+    full = torch.zeros(logits.shape[0], dtype=torch.float32)
     if choice.options.temperature == 0:
         full[int(logits.argmax())] = 1.0
         return full
@@ -140,7 +140,7 @@ def _adjusted(logits: Tensor, choice: Choice) -> Tensor:
     logits = _penalised(logits.float(), choice)
     if biases := choice.options.logit_bias:
         token_ids = torch.tensor([bias.token_id for bias in biases], device=logits.device)
-        values = torch.tensor([bias.bias for bias in biases], device=logits.device)
+        values = torch.tensor([bias.bias for bias in biases], dtype=logits.dtype, device=logits.device)
         logits = logits.index_add(0, token_ids, values)
     if choice.banned is not None:
         logits = logits.masked_fill(choice.banned, float("-inf"))

@@ -88,6 +88,7 @@ class Asking:
                 param="messages",
             )
         max_tokens = min(question.max_tokens, self._context_len - len(prompt.token_ids))
+        prompt = replace(prompt, owner=request.owner)
         return Job(question=question, prompt=prompt, rules=rules, max_tokens=max_tokens)
 
     def notices_about(self, job: Job) -> Iterator[str]:

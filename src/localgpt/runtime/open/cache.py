@@ -57,7 +57,7 @@ class PrefixMemory:
     """The cache of the last prompt, so that a conversation's next turn reads only what is new.
 
     Gone on with are whole pieces, as they would be read again: so an answer has the same bits whatever was
-    asked before.
+    asked before. Nobody gets what another owner asked: how quickly an answer begins would tell of it.
 
     Args:
         piece_len: tokens of a prompt that are read in one go.
@@ -65,25 +65,25 @@ class PrefixMemory:
 
     def __init__(self, piece_len: int) -> None:
         self._piece_len = piece_len
-        self._kept: tuple[list[int], Any] | None = None
+        self._kept: tuple[str, list[int], Any] | None = None
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Of what is kept."""
         with self._lock:
-            return 0 if self._kept is None else _nbytes(self._kept[1])
+            return 0 if self._kept is None else _nbytes(self._kept[2])
 
-    def take(self, token_ids: Sequence[int]) -> tuple[Any, int] | None:
+    def take(self, token_ids: Sequence[int], owner: str) -> tuple[Any, int] | None:
         """The cache, cut to what a prompt shares with it, and how many tokens that is; it is kept no more.
 
         At least the prompt's last token is left to be read.
         """
         with self._lock:
             kept, self._kept = self._kept, None
-        if kept is None:
+        if kept is None or kept[0] != owner:
             return None
-        known, made = kept
+        _, known, made = kept
         num_shared = 0
         for mine, other in zip(known, token_ids[:-1], strict=False):
             if mine != other:
@@ -94,10 +94,10 @@ class PrefixMemory:
             return None
         return made, num_shared
 
-    def keep(self, token_ids: list[int], made: Any) -> None:
+    def keep(self, token_ids: list[int], made: Any, owner: str) -> None:
         """Keep the cache of a prompt, with or without what was read behind it."""
         with self._lock:
-            self._kept = (token_ids, made)
+            self._kept = (owner, token_ids, made)
 
     def clear(self) -> None:
         """Keep nothing."""

@@ -171,7 +171,7 @@ class ClipModel:
                 "embed its parts",
                 param=param,
             )
-        total = torch.zeros(self._config.projection_dim)
+        total = torch.zeros(self._config.projection_dim, dtype=torch.float32)
         for windows in _batches(ids, self._window):
             total += self._read_windows(windows)
         return F.normalize(total, dim=0), len(ids)

@@ -162,8 +162,9 @@ class LanguageModel(WordModel):
 
     def _read_prompt(self, prompt: OpenPrompt, is_cancelled: Callable[[], bool]) -> tuple[Any, Tensor]:
         """A cache that holds a prompt, and the logits (V,) after it."""
-        known = self._prefix.take(prompt.token_ids)
+        known = self._prefix.take(prompt.token_ids, prompt.owner)
         made, start = known if known is not None else (new_cache(self._config), 0)
+        self.num_reused = start
         logits = torch.empty(0)
         for at in range(start, len(prompt.token_ids), _PREFILL):
             check_is_wanted(is_cancelled)
@@ -172,7 +173,7 @@ class LanguageModel(WordModel):
 
     def _keep(self, prompt: OpenPrompt, made: Any) -> None:
         if not prompt.images:
-            self._prefix.keep(prompt.token_ids, made)
+            self._prefix.keep(prompt.token_ids, made, prompt.owner)
 
     def _step(self, made: Any, token_id: int) -> Tensor:
         return self._forward(made, [token_id])

@@ -46,6 +46,7 @@ class OpenPrompt:
     num_left_out: int = 0  # turns
     notices: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()  # where plain lines would begin the next turn
+    owner: str = ""  # who asks
 
 
 class PromptWriter:

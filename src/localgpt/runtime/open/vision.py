@@ -140,6 +140,7 @@ class VisionModel(LanguageModel):
         if not prompt.images:
             return super()._read_prompt(prompt, is_cancelled)
         check_is_wanted(is_cancelled)
+        self.num_reused = 0
         looked = [self._look(image) for image in prompt.images]
         device = self._checkpoint.device
         ids = torch.tensor([prompt.token_ids], device=device)

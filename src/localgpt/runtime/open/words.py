@@ -43,6 +43,7 @@ class WordModel(ABC):
         self.id = id
         self.notices = notices
         self._has_answered = False
+        self.num_reused = 0  # tokens of the last prompt that were known from the one before
         self._prepared: dict[int, tuple[Request, Job]] = {}
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
@@ -93,7 +94,11 @@ class WordModel(ABC):
         return ChatResult(
             text=writer.text,
             finish_reason=writer.finish_reason(sequence.finish_reason),
-            usage=Usage(prompt_tokens=len(job.prompt.token_ids), completion_tokens=writer.num_tokens),
+            usage=Usage(
+                prompt_tokens=len(job.prompt.token_ids),
+                completion_tokens=writer.num_tokens,
+                cached_tokens=self.num_reused,
+            ),
             model=self.id,
             notices=(*notices, *writer.notices),
             tool_calls=writer.tool_calls,

@@ -5,7 +5,8 @@
     python benchmarks/load.py --disconnects 2000
 
 The server is a process of its own on this machine, with its defaults and a data folder that is thrown away;
-so the clients take some of its processor time. Tokens are counted as pieces of the stream, by the time they
+so the clients take some of its processor time. Memory and descriptors are those of the server and of its
+models' process together. Tokens are counted as pieces of the stream, by the time they
 arrive. Long answers are asked for, as in a conversation; `--max-tokens 16` shows how it fares with short
 ones, whose requests come many times faster. `--overload` finds the peak first, then begins requests at ten
 times the rate that was answered at the peak, whatever becomes of them. `--disconnects` closes streams after a

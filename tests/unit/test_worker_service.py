@@ -317,3 +317,30 @@ async def test_waiting_for_the_load_counts_towards_the_deadline() -> None:
         request = ChatRequest(id="1", messages=HELLO.messages, deadline_s=0.0)
         with pytest.raises(DeadlineError, match="deadline"):
             await pair.service.run(request)
+
+
+async def test_a_status_that_cannot_be_told_is_the_last_one_known(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("localgpt.worker.client._STATUS_S", 0.0)
+    fake = FakeService()
+    async with near(lambda: fake) as pair:
+        pair.service._is_fresh_until = 0.0
+        monkeypatch.setattr(fake, "status", fake.open)  # which is not implemented
+        assert (await pair.service.status()).ready
+        while pair.host.num_tasks or "cannot be told" not in caplog.text:
+            await asyncio.sleep(0)
+        monkeypatch.undo()
+        assert (await pair.service.status()).ready
+
+
+async def test_a_keeper_that_fails_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with near(FakeService) as pair:
+        monkeypatch.setattr(pair.service._keeper, "_launch", lambda: 1 / 0)
+        pair.host.link.abort()
+        while "keeper of the model process failed" not in caplog.text:
+            await asyncio.sleep(0)
+        with pytest.raises(BackendError, match=r"ZeroDivisionError.*restart LocalGPT"):
+            await pair.service.run(HELLO)

@@ -123,6 +123,7 @@ class WorkerService:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STATUS_S):
                 return await asyncio.shield(self._asking)
+        self._asking = None  # the next one asks again
         return self._status or self._not_ready()
 
     async def close(self) -> None:

@@ -137,7 +137,10 @@ class Host:
             await channel.close()
 
     async def _tell_state(self) -> None:
-        self.link.send(Kind.STATE, 0, await self._state())
+        try:
+            self.link.send(Kind.STATE, 0, await self._state())
+        except Exception:  # the boundary between the processes; the gateway tells the last one it knows
+            logger.exception("the status cannot be told")
 
     async def _state(self) -> bytes:
         assert self._service is not None

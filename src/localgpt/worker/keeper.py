@@ -86,7 +86,7 @@ class Keeper:
         """
         assert self.plan  # read before the event loop reads what follows
         loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._keep(on_failure), name="localgpt-worker")
+        self._task = loop.create_task(self._keep_safely(on_failure), name="localgpt-worker")
 
     async def link(self) -> Link:
         """Wait for a process that answers.
@@ -121,6 +121,18 @@ class Keeper:
     def kill(self) -> None:
         """End the process at once; also where the event loop is gone."""
         self._process.end()
+
+    async def _keep_safely(self, on_failure: Callable[[], None] | None) -> None:
+        try:
+            await self._keep(on_failure)
+        except Exception as error:  # the boundary of the task: it never dies silently
+            logger.critical("the keeper of the model process failed", exc_info=error)
+            self._refuse(
+                BackendError(
+                    f"the model process is no longer kept running, after an internal error "
+                    f"({type(error).__name__}: {error}); restart LocalGPT"
+                )
+            )
 
     async def _keep(self, on_failure: Callable[[], None] | None) -> None:
         clock = asyncio.get_running_loop().time

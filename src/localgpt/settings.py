@@ -56,6 +56,7 @@ CONFIG_KEYS: Mapping[str, str] = {
 
 ANSWERS_FOLDER = "answers"  # in the data folder: what commands with --use-cache answered
 PEAKS_FILE = "memory-peaks.json"  # in the data folder: what work was measured to take
+_UPSTREAM_FIELDS = "LOCALGPT_UPSTREAMS__"
 _SECRETS = (
     "api_keys",
     "database_url",
@@ -164,6 +165,10 @@ class Settings(BaseSettings):
     def _read_upstreams(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
+        if any(name.upper().startswith(_UPSTREAM_FIELDS) for name in os.environ):  # they would be passed over
+            raise PydanticCustomError(
+                "twice", "it is set as JSON and field by field (LOCALGPT_UPSTREAMS__...); unset one of them"
+            )
         try:
             return json.loads(value)
         except ValueError:

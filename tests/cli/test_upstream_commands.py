@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from localgpt.cli.upstreams import upstream_values
 from localgpt.errors import ConfigError
 from tests.cli.conftest import Run
+from tests.served import Server
 from tests.upstream.wire_server import WireServer, says, streams, text_chunks, wire_server
 
 
@@ -90,3 +95,20 @@ def test_what_cannot_be_read(written: list[str]) -> None:
 def test_serve_refuses_another_machine_and_a_wrong_field(run: Run) -> None:
     assert "not this machine" in run("serve", "--upstream", "box=http://10.0.0.1/v1").line
     assert "unknown setting 'upstreams.box.key'" in run("serve", "--upstream", "box=http://h,key=x").line
+
+
+def test_the_start_says_where_what_is_asked_goes(family_folder: Path, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCALGPT_")}
+    environment = kept | {"LOCALGPT_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "localgpt", "serve", "--port", "0", "--model", str(family_folder)]
+    upstreams = ["near=http://127.0.0.1:1/v1", "far=https://192.0.2.1/v1,allow_remote=true"]
+    given = [word for one in upstreams for word in ("--upstream", one)]
+    server = Server([*command, "--device", "cpu", *given], environment, tmp_path)
+    try:
+        assert "Upstream near: http://127.0.0.1:1/v1\nUpstream far: https://192.0.2.1/v1\n" in server.said
+        err = server.end(signal.SIGINT)[1]
+    finally:
+        server.process.kill()
+        server.process.communicate()
+    assert "what is asked of upstream:far leaves this machine, to 192.0.2.1" in err
+    assert "upstream:near" not in err

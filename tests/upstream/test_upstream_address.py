@@ -139,6 +139,9 @@ def test_the_environment_names_upstreams(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("LOCALGPT_UPSTREAMS__ollama__KIND")
     monkeypatch.setenv("LOCALGPT_UPSTREAMS", f'{{"ollama": {{"base_url": "{LOCAL}", "kind": "ollama"}}}}')
     assert build_settings().upstreams == expected
+    monkeypatch.setenv("LOCALGPT_UPSTREAMS__box__BASE_URL", LOCAL)
+    with pytest.raises(ConfigError, match="as JSON and field by field"):
+        build_settings()
 
 
 def test_start_api_names_upstreams() -> None:

@@ -302,6 +302,22 @@ async def test_a_text_is_gone_on_with() -> None:
     assert [token.data for token in result.logprobs[0].top] == [b" ago", b" day"]
 
 
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [
+        ({"cached_tokens": 4}, 4),
+        ({"cached_tokens": 99}, 5),
+        ({"cached_tokens": None}, 0),
+        (None, 0),
+        ([1], 0),
+    ],
+)
+async def test_cached_tokens_are_passed_on(details: Any, cached: int) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": details}
+    async with wire_server(streams(*text_chunks("a")[:-1], {"choices": [], "usage": usage})) as server:
+        assert (await answer(service_of(server), chat())).usage.cached_tokens == cached
+
+
 async def test_thoughts_are_left_out_and_that_is_said() -> None:
     chunks = [chunk({"reasoning_content": "Hm."}), chunk({"reasoning": "Hm!"}), *text_chunks("Yes")]
     async with wire_server(streams(*chunks)) as server:

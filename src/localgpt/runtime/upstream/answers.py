@@ -161,7 +161,9 @@ class AnswerReader:
         read, written = _count(known.get("prompt_tokens")), _count(known.get("completion_tokens"))
         if read is None or written is None:
             raise self._broken("sends token counts that are none")
-        return Usage(prompt_tokens=read, completion_tokens=written)
+        details = known.get("prompt_tokens_details")
+        cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+        return Usage(prompt_tokens=read, completion_tokens=written, cached_tokens=min(cached or 0, read))
 
     def _read_logprobs(self, logprobs: Any) -> list[TokenLogprob]:
         if logprobs is None:

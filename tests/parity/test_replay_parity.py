@@ -12,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localgpt.compute.native.check import int8_tensors
+from localgpt.compute.opencl.decoder import OpenCLDecoder
 from localgpt.engine.answers import AnswerStore
 from localgpt.engine.engine import Engine
 from localgpt.engine.runner import ModelRunner
@@ -21,7 +23,7 @@ from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_E
 from localgpt.nn.linear import quantize_
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.tasks.options import SamplingOptions, TokenBias
-from tests import tiny
+from tests import opencl_devices, tiny
 from tests.native_decoders import native_decoder
 
 CONFIG = replace(tiny.DECODER, context_len=256)
@@ -38,13 +40,15 @@ OPTIONS = (
 )
 
 
-@pytest.fixture(scope="module", params=["float", "plain", "fbgemm", "native"])
+@pytest.fixture(scope="module", params=["float", "plain", "fbgemm", "native", "opencl"])
 def decoder(request: pytest.FixtureRequest) -> Any:
     if request.param == "fbgemm" and "fbgemm" not in torch.backends.quantized.supported_engines:
         pytest.skip("this torch has no fbgemm")
     made = tiny.make_decoder(seed=4, config=CONFIG)
     if request.param == "native":
         return native_decoder(made)
+    if request.param == "opencl":
+        return OpenCLDecoder(CONFIG, int8_tensors(made), opencl_devices.open_device())
     if request.param != "float":
         quantize_(made, kernel=request.param)
     return made

@@ -203,7 +203,7 @@ def test_rows_that_depend_on_their_place_are_found_out() -> None:
 
     def uneven(token_ids: torch.Tensor, *rest: Any) -> torch.Tensor:
         logits = step(token_ids, *rest)
-        logits[5] += 1e-6 * logits[5].abs()
+        logits[5:6] += 1e-6 * logits[5:6].abs()
         return logits
 
     decoder.decode_step = uneven  # type: ignore[method-assign]

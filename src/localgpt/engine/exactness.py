@@ -2,15 +2,16 @@
 
 A draft of an answer is checked many tokens at a time, and tokens are chosen on numbers that may lie as close
 to each other as they like. So a draft is only of use where a row of a batch comes out the same, to the last
-bit, whatever runs beside it. Three cases:
+bit, whatever runs beside it. Four cases:
 
 * The decoder says so of itself (`CachedDecoder.has_exact_rows`): sums of whole numbers.
+* It is so in batches of up to eight rows, as kernels are that give each row to threads of its own.
 * It is so in batches of one fixed number of rows. Which kernel runs, and in which order it adds, is decided
   by shapes and not by values; so every batch is filled up to that number, and tokens are computed alike with
   drafts and without.
 * Neither: drafts are not used, and whoever asked for them is told.
 
-The second case is tried out, on the decoder itself, before the first request.
+The second and third case are tried out, on the decoder itself, before the first request.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class RowPlan:
 def is_same_in_company(
     compute: Callable[[Sequence[int], int], Tensor], token_ids: Sequence[int], position: int
 ) -> bool:
-    """Whether tokens computed one by one have the bits of the same tokens computed together.
+    """Whether tokens computed one by one have the bits of the same tokens computed together, in any number.
 
     Args:
         compute: (T, V) logits after T tokens from a position on, of a sequence that holds all before it.
@@ -50,4 +51,8 @@ def is_same_in_company(
         position: of the first.
     """
     alone = [compute([token_id], position + number)[0].clone() for number, token_id in enumerate(token_ids)]
-    return torch.equal(torch.stack(alone), compute(token_ids, position))
+    expected = torch.stack(alone)
+    return all(
+        torch.equal(expected[:number], compute(token_ids[:number], position))
+        for number in range(len(token_ids), 1, -1)
+    )

@@ -194,13 +194,17 @@ class ModelRunner:
         token_ids = [number * spread % vocab_size for number in range(num_before + DRAFT_TOKENS)]
         embeddings = self.decoder.embed(torch.tensor([token_ids[:num_before]], device=self.device))[0]
         self.decoder.prefill(embeddings, None, self.cache, slot=0, start=0)
-        self.row_plan = RowPlan(most_rows=DRAFT_TOKENS, is_fixed=True, is_each=self._steps is not None)
+        tried = [RowPlan(most_rows=DRAFT_TOKENS, is_fixed=is_fixed) for is_fixed in (False, True)]
+        if self._steps is not None:
+            tried = [RowPlan(most_rows=DRAFT_TOKENS, is_fixed=True, is_each=True)]
 
         def compute(token_ids: Ids[int], position: int) -> Tensor:
             return self._compute([SlotWork(slot=0, position=position, token_ids=token_ids)])[0].logits
 
-        is_exact = is_same_in_company(compute, token_ids[num_before:], num_before)
-        return self.row_plan if is_exact else None
+        for self.row_plan in tried:
+            if is_same_in_company(compute, token_ids[num_before:], num_before):
+                return self.row_plan
+        return None
 
     def _new_steps(self, *, has_drafts: bool) -> StaticSteps:
         if not isinstance(self.decoder, Decoder) or not isinstance(self.cache, KVCache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from localgpt.server.store.opening import Store, open_store
 from localgpt.server.store.records import Attachment, StoredMessage
 from localgpt.settings import Settings
 from localgpt.tasks import ImagePart
+from localgpt.units import MIB
 from tests.api.fake_service import FakeService
+from tests.api.wire import Wire
 
 Connect = Callable[..., httpx.AsyncClient]
 MOST = 2560 // 196  # pictures of the scripted service's context
@@ -87,3 +90,34 @@ async def test_a_picture_that_is_shown_again_is_read_once(
     leaf = await converse(store, [[b"old"], *([b"again"] for _ in range(MOST))])
     assert await shown(page, service, leaf) == [b"", *(b"again" for _ in range(MOST))]
     assert len(read) == 1
+
+
+async def test_pictures_of_requests_that_wait_have_room_for_a_few(
+    store: Store, service: FakeService, connect: Connect, read: list[str]
+) -> None:
+    app = create_app(Settings(max_body_mib=1), service, store=store)
+    page = connect(app)
+    leaf = await converse(store, [[b"%d" % number + b"x" * (MIB - 1000)] for number in range(2)])
+    service.ready, service.gate = False, asyncio.Event()
+    path = "/api/conversations/c/answer"
+    wires = [Wire(app, {"parent_id": leaf, "id": f"a{number}"}, path=path) for number in range(2)]
+    for wire in wires:
+        await wire.until(b'"Hello"')
+    refused = await page.post(path, json={"parent_id": leaf, "id": "a2"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert len(read) == 4, "nothing is read that there is no room for"
+    for wire in wires:
+        wire.disconnect()
+    await asyncio.gather(*(wire.task for wire in wires))
+    service.gate = None
+    assert (await page.post(path, json={"parent_id": leaf, "id": "a2"})).status_code == 200
+
+
+async def test_a_conversation_larger_than_all_room_is_told_so(
+    store: Store, service: FakeService, connect: Connect
+) -> None:
+    page = connect(create_app(Settings(max_body_mib=1), service, store=store))
+    leaf = await converse(store, [[b"%d" % number + b"x" * MIB for number in range(4)]])
+    reply = await page.post("/api/conversations/c/answer", json={"parent_id": leaf, "id": "a"})
+    assert reply.status_code == 413 and "begin a new one" in reply.json()["error"]["message"]

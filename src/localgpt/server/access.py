@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -262,6 +263,15 @@ Admin = Annotated[Caller, Depends(_admin)]
 """Who asks; 403 unless they are an admin."""
 
 GatewayDep = Annotated[Gateway, Depends(get_gateway)]
+
+
+def _hold(request: Request) -> Callable[[int], None]:
+    hold: Callable[[int], None] = request.state.hold
+    return hold
+
+
+Hold = Annotated[Callable[[int], None], Depends(_hold)]
+"""Counts bytes that a request reads from the store among the bodies; a 503 where there is no room."""
 
 
 def _digest(key: str) -> bytes:

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive
 
 from localgpt.errors import CapacityError
 from localgpt.server.errors import WireError, describe_error
+from localgpt.units import MIB
 
 __all__ = ["MAX_JSON_DEPTH", "BodyReader", "BodyRoom", "JsonShape", "too_large"]
 
@@ -30,7 +31,7 @@ class BodyRoom:
 
     def __init__(self, max_bytes: int) -> None:
         self.num_bytes = 0
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
 
     def take(self, num_bytes: int) -> None:
         """Take what must be given back by adding to `num_bytes`, also after an error.
@@ -39,7 +40,7 @@ class BodyRoom:
             CapacityError: there is no room.
         """
         self.num_bytes += num_bytes
-        if self.num_bytes > self._max_bytes:
+        if self.num_bytes > self.max_bytes:
             raise CapacityError("the bodies of other requests fill the memory for them; try again soon")
 
 
@@ -74,6 +75,7 @@ class BodyReader:
         self._room = room
         self._started: float | None = None
         self._num_bytes = 0
+        self._num_held = 0  # beside the body
 
     async def __call__(self) -> Message:
         """The next message."""
@@ -106,11 +108,30 @@ class BodyReader:
                     self.is_whole = not message.get("more_body", False)
         return self.is_whole
 
+    def hold(self, num_bytes: int) -> None:
+        """Count what the request reads elsewhere as if it had been sent: it waits for its turn like a body.
+
+        Raises:
+            CapacityError: there is no room at the moment.
+            WireError: 413, there would not be if it were alone.
+        """
+        self._num_held += num_bytes
+        if self._room is None:
+            return
+        if self._num_held > self._room.max_bytes:
+            self._num_held -= num_bytes
+            raise WireError(
+                413,
+                "what is kept of this conversation, with its pictures, takes more than all requests may hold "
+                f"({self._room.max_bytes // MIB} MiB); begin a new one, or let --max-body-mib be larger",
+            )
+        self._room.take(num_bytes)
+
     def close(self) -> None:
-        """The body is needed no more."""
+        """The body is needed no more, nor what was read beside it."""
         if self._room is not None:
-            self._room.num_bytes -= self._num_bytes
-        self._num_bytes = 0
+            self._room.num_bytes -= self._num_bytes + self._num_held
+        self._num_bytes = self._num_held = 0
 
     def _look_at(self, data: bytes) -> None:
         is_first = self._num_bytes == 0

@@ -112,6 +112,7 @@ class Envelope:
         request_id = given_id if _OWN_ID.fullmatch(given_id) else f"req_{uuid.uuid4().hex}"
         started, status = time.perf_counter(), 0
         reader = self._reader(scope, receive, headers)
+        scope.setdefault("state", {})["hold"] = reader.hold
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status

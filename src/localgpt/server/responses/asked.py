@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from localgpt.server.conversation import conversation_notices, messages_of
@@ -51,10 +51,11 @@ class Asked:
             await self.archive.put(self.owner, self.draft.id, kept.encode())
 
 
-async def understand(body: ResponsesBody, gateway: Gateway, owner: str) -> Asked:
-    """Read a request.
+async def understand(body: ResponsesBody, gateway: Gateway, owner: str, hold: Callable[[int], None]) -> Asked:
+    """Read a request; `hold` counts what is read of kept responses.
 
     Raises:
+        CapacityError: there is no room for those at the moment.
         InputError: a parameter asks for something that is not done here, or is of no use; `param` names it.
         WireError: the model or the previous response is not known.
     """
@@ -62,7 +63,7 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str) -> Asked
     refuse_unknown_wishes(body)
     model = await resolve_model(gateway, body.model)
     archive, notices = archive_of(gateway), []
-    reader = KeptReader(archive, owner, max_bytes=gateway.settings.max_body_mib * MIB)
+    reader = KeptReader(archive, owner, hold, max_bytes=gateway.settings.max_body_mib * MIB)
     history = await reader.history(body.previous_response_id)
     items: list[PlacedItem] = []
     thoughts: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,12 +95,16 @@ class KeptReader:
     Args:
         archive: where kept responses lie; None without a store.
         owner: whose they must be.
+        hold: counts what is read among the bodies of all requests; raises where there is no room for it.
         max_bytes: of all responses that are read together.
     """
 
-    def __init__(self, archive: ResponseArchive | None, owner: str, *, max_bytes: int) -> None:
+    def __init__(
+        self, archive: ResponseArchive | None, owner: str, hold: Callable[[int], None], *, max_bytes: int
+    ) -> None:
         self._archive = archive
         self._owner = owner
+        self._hold = hold
         self._num_bytes_left = max_bytes
         self._known: dict[str, KeptResponse | None] = {}
 
@@ -148,6 +153,7 @@ class KeptReader:
     async def _find(self, response_id: str, param: str) -> KeptResponse | None:
         if response_id not in self._known:
             payload = await _payload(self._archive, self._owner, response_id)
+            self._hold(len(payload or b""))
             self._num_bytes_left -= len(payload or b"")
             if self._num_bytes_left < 0:
                 raise WireError(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from localgpt.errors import InputError, LocalGPTError
-from localgpt.server.access import GatewayDep, Owner
+from localgpt.server.access import GatewayDep, Hold, Owner
 from localgpt.server.answers import notices_header
 from localgpt.server.errors import ERROR_REPLIES, STREAM_REPLIES, WireError
 from localgpt.server.events import EventBodies, Events
@@ -30,10 +30,10 @@ router = APIRouter(tags=["responses"])
 
 @router.post("/v1/responses", response_model=ResponseReply, responses=STREAM_REPLIES)
 async def create_response(
-    body: ResponsesBody, request: Request, gateway: GatewayDep, owner: Owner
+    body: ResponsesBody, request: Request, gateway: GatewayDep, owner: Owner, hold: Hold
 ) -> Response:
     """Answer an input, whole or as server-sent events (`stream: true`)."""
-    asked = await understand(body, gateway, owner)
+    asked = await understand(body, gateway, owner, hold)
     draft = asked.draft
     if body.stream:
         return _stream(asked, gateway)

@@ -7,13 +7,14 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 
 from localgpt.errors import CancelledRequestError, InputError, LocalGPTError
-from localgpt.server.access import GatewayDep, Owner, StoreDep
+from localgpt.server.access import GatewayDep, Hold, Owner, StoreDep
 from localgpt.server.answers import ChatWriter, stream_chat
 from localgpt.server.errors import EVENT_CONTENT, WireError
 from localgpt.server.gateway import Gateway
@@ -61,7 +62,7 @@ _REPLIES = API_REPLIES | {
 
 @router.post("/conversations/{conversation_id}/answer", response_class=Response, responses=_REPLIES)
 async def answer_conversation(
-    conversation_id: PathId, body: AnswerBody, gateway: GatewayDep, store: StoreDep, owner: Owner
+    conversation_id: PathId, body: AnswerBody, gateway: GatewayDep, store: StoreDep, owner: Owner, hold: Hold
 ) -> Response:
     """Answer the branch that ends at a user's message, as a stream, and store the answer.
 
@@ -78,7 +79,9 @@ async def answer_conversation(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         owner=owner,
         model=model.id,
-        messages=await _messages(store, owner, branch, await _most_pictures(gateway, model)),
+        messages=await _messages(
+            _Album(store=store, owner=owner, most=await _most_pictures(gateway, model), hold=hold), branch
+        ),
         options=_options(chosen, body),
     )
     writer = ChatWriter(id=task.id, model=model.id, created=int(time.time()), fingerprint=model.fingerprint)
@@ -119,12 +122,10 @@ async def _most_pictures(gateway: Gateway, model: AnsweringModel) -> int:
     return found.context_len // found.num_image_tokens if found.num_image_tokens else 0
 
 
-async def _messages(
-    store: Store, owner: str, branch: Sequence[StoredMessage], most_pictures: int
-) -> tuple[Message, ...]:
+async def _messages(album: _Album, branch: Sequence[StoredMessage]) -> tuple[Message, ...]:
     """The prompt: the owner's system prompt, then the branch with its pictures."""
-    system = (await store.preferences.get(owner)).system_prompt.strip()
-    pictures = await _pictures(store, owner, branch, most_pictures)
+    system = (await album.store.preferences.get(album.owner)).system_prompt.strip()
+    pictures = await album.pictures(branch)
     messages = [Message.of("system", system)] if system else []
     for stored in branch:
         shown = (pictures[ref.id] for ref in stored.attachments)
@@ -136,24 +137,35 @@ async def _messages(
     return tuple(messages)
 
 
-async def _pictures(
-    store: Store, owner: str, branch: Sequence[StoredMessage], most: int
-) -> dict[str, ImagePart | None]:
-    """The pictures of a branch by their ids, None for those that are gone.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Album:
+    """An owner's stored pictures, of which at most so many come with their content."""
 
-    The newest come with their content. The others hold a place: the turns they are of do not fit the context,
-    so the service leaves them out and says so.
-    """
-    pictures: dict[str, ImagePart | None] = {}
-    num_shown = 0
-    for ref in (ref for stored in reversed(branch) for ref in reversed(stored.attachments)):
-        if ref.id not in pictures and num_shown < most:
-            found = await store.attachments.get(owner, ref.id)
-            pictures[ref.id] = ImagePart(data=found.data, media_type=found.media_type) if found else None
-        elif ref.id not in pictures:
-            pictures[ref.id] = ImagePart(data=b"", media_type=ref.media_type)
-        num_shown += pictures[ref.id] is not None
-    return pictures
+    store: Store
+    owner: str
+    most: int
+    hold: Callable[[int], None]
+
+    async def pictures(self, branch: Sequence[StoredMessage]) -> dict[str, ImagePart | None]:
+        """The pictures of a branch by their ids, None for those that are gone.
+
+        The newest come with their content. The others hold a place: the turns they are of do not fit the
+        context, so the service leaves them out and says so.
+
+        Raises:
+            CapacityError: there is no room for them, as while the models load and many wait with pictures.
+        """
+        pictures: dict[str, ImagePart | None] = {}
+        num_shown = 0
+        for ref in (ref for stored in reversed(branch) for ref in reversed(stored.attachments)):
+            if ref.id not in pictures and num_shown < self.most:
+                self.hold(ref.num_bytes)
+                found = await self.store.attachments.get(self.owner, ref.id)
+                pictures[ref.id] = ImagePart(data=found.data, media_type=found.media_type) if found else None
+            elif ref.id not in pictures:
+                pictures[ref.id] = ImagePart(data=b"", media_type=ref.media_type)
+            num_shown += pictures[ref.id] is not None
+        return pictures
 
 
 def _options(chosen: Preferences, body: AnswerBody) -> SamplingOptions:

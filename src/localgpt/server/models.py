@@ -65,7 +65,7 @@ async def resolve_model(gateway: Gateway, name: str) -> AnsweringModel:
     target = _target(gateway, name, items, status)
     # Of what is known before the models are loaded, so that the first answer has it too.
     device, is_half = status.device.partition(":")[0], gateway.settings.fp16
-    parts = repr((__version__, target, device, is_half))
+    parts = repr((__version__, target, device, is_half, gateway.settings.quantize))
     return AnsweringModel(id=target, fingerprint=f"fp_{hashlib.sha256(parts.encode()).hexdigest()[:12]}")
 
 

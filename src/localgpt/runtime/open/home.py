@@ -80,15 +80,20 @@ class OpenHome:
         """
         raise BackendError(f"{self.name} holds weights, which are moved and not dropped")
 
-    def let_go(self) -> None:
-        """Free everything; the next request loads it anew."""
+    def let_go(self, *, is_last: bool = False) -> None:
+        """Free everything; the next request loads it anew.
+
+        Args:
+            is_last: the process is about to end, so that circles of objects need not be looked for.
+        """
         model, self.model, self.status = self.model, None, None
         self._movers = []
         if model is not None:
             model.release()
         del model
         self._ledger.let_go(self._cache_name)
-        gc.collect()
+        if not is_last:
+            gc.collect()
 
     def tell_cache(self) -> None:
         """Tell the ledger what the model remembers now."""

@@ -159,7 +159,7 @@ class OpenService:
         with self._lock:
             homes, self._homes = list(self._homes.values()), {}
         for home in homes:
-            await asyncio.to_thread(home.let_go)
+            await asyncio.to_thread(partial(home.let_go, is_last=True))
 
     async def _work(self, request: Request) -> AsyncGenerator[Event]:
         self._check_open()

@@ -427,7 +427,10 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     in_use: list[str] = field(default_factory=list)  # residents, once for each job that uses them
     admitted: list[int] = field(default_factory=list)
-    ahead: dict[int, int] = field(default_factory=dict)  # who waited when a job came
+    outside: set[int] = field(
+        default_factory=set
+    )  # jobs that came and are not let in, or have not noticed it
+    ahead: dict[int, int] = field(default_factory=dict)  # how many those were when a job came
     started: dict[int, int] = field(default_factory=dict)  # how many had been let in when it came
 
     def __post_init__(self) -> None:
@@ -463,9 +466,17 @@ class Run:
 
     async def one(self, at: int, job: Job) -> None:
         names = tuple(f"r{number}" for number in job.residents)
-        self.ahead[at], self.started[at] = len(self.ledger.waiting()), len(self.admitted)
+        self.ahead[at], self.started[at] = len(self.outside), len(self.admitted)
+        self.outside.add(at)
         one = need(job.sizes[0], *names, name=f"job {at}", smaller=job.sizes[1:], pins=job.pins)
+        try:
+            await self.let_in(at, job, one, names)
+        finally:
+            self.outside.discard(at)
+
+    async def let_in(self, at: int, job: Job, one: Need, names: tuple[str, ...]) -> None:
         async with self.ledger.reserve(one) as reservation:
+            self.outside.discard(at)
             self.admitted.append(at)
             self.in_use += names
             real = int(reservation.held.nbytes * job.real_share)

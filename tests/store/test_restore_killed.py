@@ -67,7 +67,7 @@ async def test_a_restore_may_be_killed_at_any_step(tmp_path: Path, monkeypatch: 
                 (Path, "replace"),
                 (Path, "unlink"),
                 (sqlite3, "connect"),
-                (backup, "_sync_folder"),
+                (backup, "sync_folder"),
             ):
                 patch.setattr(owner, name, steps.counted(getattr(owner, name)))
             with contextlib.suppress(Killed):

@@ -216,7 +216,7 @@ async def test_it_may_end_at_any_step(
                 (Path, "replace"),
                 (Path, "unlink"),
                 (vault, "_write_key_file"),
-                (vault, "_sync"),
+                (vault, "sync_folder"),
                 (rotation, "_reseal_table"),
                 (rotation, "new_record"),
                 (rotation, "settle"),

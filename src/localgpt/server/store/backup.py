@@ -32,7 +32,16 @@ from localgpt.server.store.migrate import head_revision, known_revisions
 from localgpt.server.store.opening import ASIDE_FILE, DATABASE_FILE, RECORD_NAME, make_private
 from localgpt.server.store.sealing import KEY_BYTES
 from localgpt.server.store.temporary import remove_left_behind, temporary_folder
-from localgpt.server.store.vault import KEY_FILE, method_of, new_record, settle, unlock, unwrap, wrap
+from localgpt.server.store.vault import (
+    KEY_FILE,
+    method_of,
+    new_record,
+    settle,
+    sync_folder,
+    unlock,
+    unwrap,
+    wrap,
+)
 from localgpt.settings import Settings, data_folder
 from localgpt.units import MIB
 
@@ -295,7 +304,7 @@ def _replace(database: Path, fresh: Path) -> None:
     for suffix in _COMPANIONS[1:]:  # SQLite would read what lies beside a database as the new one's
         Path(f"{database}{suffix}").unlink(missing_ok=True)
     fresh.replace(database)
-    _sync_folder(database.parent)
+    sync_folder(database.parent)
     for suffix in _COMPANIONS:  # of an earlier version's restore that was interrupted
         Path(f"{database.with_name(ASIDE_FILE)}{suffix}").unlink(missing_ok=True)
 
@@ -317,16 +326,6 @@ def _fold(database: Path) -> None:
         raise StoreError(
             f"{database} cannot be replaced ({mode}); end what uses it, or move it away, and restore again"
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _opened(file: Path) -> IO[bytes]:

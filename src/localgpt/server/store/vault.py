@@ -42,6 +42,7 @@ __all__ = [
     "new_record",
     "passphrase_of",
     "settle",
+    "sync_folder",
     "unlock",
     "unwrap",
     "wrap",
@@ -200,7 +201,7 @@ def settle(record: str, folder: Path) -> None:
                 _write_key_file(former_key_file(folder), _key_in_file(path, create=False))
         with contextlib.suppress(FileNotFoundError):  # whoever opens the store beside us was quicker
             following.replace(path)
-        _sync(folder)
+        sync_folder(folder)
 
 
 def former_key_file(folder: Path) -> Path:
@@ -310,10 +311,11 @@ def _write_key_file(path: Path, key: bytes) -> None:
         file.write(key.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have what was made, renamed or removed in a folder on the disk."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataDirOption",
     "DeviceOption",
+    "FastOption",
     "Fp16Option",
     "JsonOption",
     "MaxLengthOption",
@@ -54,6 +55,15 @@ QuantizeOption = Annotated[
         "--quantize",
         metavar="BITS",
         help="Weights of open models: none, int8, int4, or auto, the most precise that fit. Default: auto.",
+    ),
+]
+FastOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fast",
+        metavar="HOW",
+        help="Of open models: off, exact (the same up to rounding), compiled (so too; the first work of each "
+        "shape waits for it), max (pictures change a little). Default: exact on CUDA and ROCm.",
     ),
 ]
 MaxLengthOption = Annotated[

@@ -11,6 +11,7 @@ from localgpt.cli.interrupts import INTERRUPTED, graceful_interrupts
 from localgpt.cli.options import (
     DataDirOption,
     DeviceOption,
+    FastOption,
     Fp16Option,
     ModelOption,
     QuantizeOption,
@@ -93,6 +94,7 @@ def serve(
     device: DeviceOption = None,
     fp16: Fp16Option = False,
     quantize: QuantizeOption = None,
+    fast: FastOption = None,
 ) -> None:
     """Serve the page and the OpenAI-compatible API until Ctrl-C."""
     from localgpt.server.start import serve as serve_settings
@@ -126,6 +128,7 @@ def serve(
         device=device,
         fp16=fp16,
         quantize=quantize,
+        fast=fast,
     )
     if no_model_process:
         settings = settings.model_copy(update={"model_process": False})

@@ -69,6 +69,7 @@ class Session:
             fp16=settings.fp16,
             cpu_kernel=settings.cpu_kernel == "auto",
             quantize=settings.quantize,
+            fast=settings.fast,
             data_folder=data_folder(settings),
             max_batch_size=1,
             memory=MemoryOptions(budget_mib=settings.memory_budget_mib),

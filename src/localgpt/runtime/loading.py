@@ -26,7 +26,7 @@ from localgpt.runtime.holdings import MemoryOptions, host_budget
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.models import Models
 from localgpt.runtime.naming import resolve_model
-from localgpt.runtime.open.base import Quantize
+from localgpt.runtime.open.base import Fast, Quantize
 from localgpt.runtime.open.service import OpenOptions, OpenService
 from localgpt.runtime.open.shelf import Shelf, ShelfModel
 from localgpt.runtime.remembering import CacheOptions
@@ -53,6 +53,7 @@ class LoadOptions:
     cache: CacheOptions = field(default_factory=CacheOptions)
     data_folder: Path | None = None  # where pulled models are; None: none may be asked for
     quantize: Quantize | Literal["auto"] = "auto"  # of open models
+    fast: Fast = "auto"  # of open models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,9 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         cache=options.cache,
         main=main,
         data_folder=options.data_folder,
-        open_models=OpenOptions(device=on_torch, fp16=options.fp16, quantize=options.quantize),
+        open_models=OpenOptions(
+            device=on_torch, fp16=options.fp16, quantize=options.quantize, fast=options.fast
+        ),
     )
 
 

@@ -33,6 +33,7 @@ def build(settings: Settings) -> LazyService:
         fp16=settings.fp16,
         cpu_kernel=settings.cpu_kernel == "auto",
         quantize=settings.quantize,
+        fast=settings.fast,
         data_folder=data_folder(settings),
         max_batch_size=settings.max_batch_size,
         memory=MemoryOptions(

@@ -28,11 +28,13 @@ if TYPE_CHECKING:  # a server that keeps models reads `LOADERS` without torch
 __all__ = [
     "LOADERS",
     "Emit",
+    "Fast",
     "OpenCheckpoint",
     "OpenKind",
     "OpenModel",
     "Quantize",
     "check_folder",
+    "is_fast",
     "is_open_folder",
     "kind_of",
     "load_open",
@@ -41,6 +43,10 @@ __all__ = [
 
 OpenKind = Literal["language", "vision", "clip", "paint", "listen", "speak", "detect", "gguf", "gguf-embed"]
 Quantize = Literal["none", "int8", "int4"]
+Fast = Literal["auto", "off", "exact", "compiled", "max"]
+"""How much is done for speed. "exact": the same mathematics, up to rounding, by graphs and fused layers;
+"compiled": that by torch.compile, which the first work of each shape waits for; "max": also what changes
+pictures. "auto" is "exact" on CUDA and ROCm and "off" elsewhere."""
 Emit = Callable[[Event], None]
 
 # Kind to the function that loads it: `OpenCheckpoint` to `OpenModel`.
@@ -85,6 +91,7 @@ class OpenCheckpoint:
     device: str = "cpu"  # as torch names it
     fp16: bool = False  # half precision was asked for
     quantize: Quantize = "none"
+    fast: Fast = "auto"
 
 
 class OpenModel(Protocol):
@@ -163,6 +170,11 @@ def load_open(checkpoint: OpenCheckpoint) -> OpenModel:
     module, _, name = LOADERS[checkpoint.kind].partition(":")
     model: OpenModel = getattr(import_module(module), name)(checkpoint)
     return model
+
+
+def is_fast(checkpoint: OpenCheckpoint) -> bool:
+    """Whether more than the plain path is wanted."""
+    return checkpoint.device.startswith("cuda") if checkpoint.fast == "auto" else checkpoint.fast != "off"
 
 
 def is_open_folder(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PrefixMemory", "cache_argument", "cut", "kv_bytes", "new_cache"]
+__all__ = ["PrefixMemory", "cache_argument", "cut", "is_growing", "kv_bytes", "new_cache"]
 
 _FIRST_LEN: Final = 256  # positions
 
@@ -43,10 +43,15 @@ def cache_argument(network: Any) -> str:
     return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
 
 
+def is_growing(made: Any) -> bool:
+    """Whether all layers hold every token."""
+    grows = _growing_layer()
+    return all(isinstance(layer, grows) for layer in made.layers)
+
+
 def cut(made: Any, num_tokens: int) -> bool:
     """Go back to the first tokens of a cache; False where it cannot."""
-    grows = _growing_layer()
-    if not all(isinstance(layer, grows) for layer in made.layers):
+    if not is_growing(made):
         return False
     for layer in made.layers:
         layer.cut(num_tokens)

@@ -23,8 +23,9 @@ from localgpt.errors import (
 )
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.asking import Asking
-from localgpt.runtime.open.base import OpenCheckpoint
+from localgpt.runtime.open.base import OpenCheckpoint, is_fast
 from localgpt.runtime.open.cache import PrefixMemory, cache_argument, kv_bytes, new_cache
+from localgpt.runtime.open.fixed_steps import FixedRead, FixedSteps
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
 from localgpt.runtime.open.quantized import load_quantized
 from localgpt.runtime.open.vocabulary import OpenVocabulary
@@ -79,6 +80,7 @@ class LanguageModel(WordModel):
 
     tasks: tuple[str, ...] = ("chat", "complete")
     num_image_tokens = 0
+    runs_fixed = True  # tokens of an answer in fixed shapes, where the device captures those
 
     def __init__(self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any) -> None:
         super().__init__(checkpoint.id, loaded.notices)
@@ -100,6 +102,8 @@ class LanguageModel(WordModel):
         self._cache_argument = cache_argument(network)
         self._prefix = PrefixMemory(_PREFILL)
         self._footprint = measure(network)
+        self._fixed: FixedSteps | None = None
+        self._has_fixed = self.runs_fixed and is_fast(checkpoint)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -114,16 +118,18 @@ class LanguageModel(WordModel):
 
     @property
     def cache_bytes(self) -> int:
-        """Keys and values of the last answer."""
-        return self._prefix.nbytes
+        """Keys and values of the last answer, and graphs."""
+        fixed = self._fixed
+        return self._prefix.nbytes + (0 if fixed is None else fixed.nbytes)
 
     def drop_caches(self) -> None:
         """Forget them."""
         self._prefix.clear()
+        self._fixed = None
 
     def release(self) -> None:
         """Let go of the network."""
-        self._prefix.clear()
+        self.drop_caches()
         self._forget_prepared()
         self.network = None
 
@@ -154,7 +160,7 @@ class LanguageModel(WordModel):
         num_tokens = num_prompt + num_answer
         piece = min(piece_len, num_prompt)
         widest = max(text.hidden_size, getattr(text, "intermediate_size", 0) or 4 * text.hidden_size)
-        keys = kv_bytes(self._config, self._compute_dtype) * num_tokens * 3 // 2
+        keys = kv_bytes(self._config, self._compute_dtype) * num_tokens * (4 if self._has_fixed else 3) // 2
         hidden = piece * widest * _ALIVE * itemsize
         scores = 2 * piece * text.num_attention_heads * num_tokens * itemsize
         logits = 4 * text.vocab_size * 4
@@ -169,13 +175,28 @@ class LanguageModel(WordModel):
         for at in range(start, len(prompt.token_ids), _PREFILL):
             check_is_wanted(is_cancelled)
             logits = self._forward(made, prompt.token_ids[at : at + _PREFILL])
-        return made, logits
+        return (self._go_on_fixed(made, prompt.token_ids, logits) if self._has_fixed else made), logits
+
+    def _go_on_fixed(self, made: Any, token_ids: list[int], logits: Tensor) -> Any:
+        """The same cache for `_step`, whose tokens are made in fixed shapes from here on where they can."""
+        fixed = self._fixed
+        if fixed is None:
+            compiles = self._checkpoint.fast in ("compiled", "max")
+            fixed = self._fixed = FixedSteps(self.network, compiles=compiles)
+        if fixed.begin(made, token_ids[-1], logits):
+            return FixedRead(made, fixed, len(token_ids))
+        self._has_fixed, self._fixed = False, None
+        self.notices = (*self.notices, f"tokens are made one kernel at a time: {fixed.refusal}")
+        return made
 
     def _keep(self, prompt: OpenPrompt, made: Any) -> None:
         if not prompt.images:
+            made = made.made if isinstance(made, FixedRead) else made
             self._prefix.keep(prompt.token_ids, made, prompt.owner)
 
     def _step(self, made: Any, token_id: int) -> Tensor:
+        if isinstance(made, FixedRead):
+            return made.step(token_id)
         return self._forward(made, [token_id])
 
     def _forward(self, made: Any, token_ids: list[int], **inputs: Any) -> Tensor:

@@ -23,7 +23,7 @@ from localgpt.compute.memory import Ledger, Need, Reservation, Size, TooLarge, m
 from localgpt.engine.async_engine import within
 from localgpt.errors import CancelledRequestError, CapacityError, InputError
 from localgpt.runtime.memory_status import memory_status
-from localgpt.runtime.open.base import OpenCheckpoint, OpenModel, Quantize, load_open
+from localgpt.runtime.open.base import Fast, OpenCheckpoint, OpenModel, Quantize, load_open
 from localgpt.runtime.open.fitting import choose_quantize, what_would_fit
 from localgpt.runtime.open.home import OpenHome
 from localgpt.runtime.open.shelf import TASKS, Shelf, ShelfModel, readable
@@ -52,6 +52,7 @@ class OpenOptions:
     device: str = "cpu"  # as torch names it
     fp16: bool = False
     quantize: Quantize | Literal["auto"] = "auto"
+    fast: Fast = "auto"
 
 
 class OpenService:
@@ -273,6 +274,7 @@ class OpenService:
                 device=options.device,
                 fp16=options.fp16,
                 quantize=options.quantize,  # type: ignore[arg-type]  # "auto" was settled
+                fast=options.fast,
             )
             nbytes = model.weight_bytes(device=options.device, fp16=options.fp16, quantize=options.quantize)
             home = self._homes[model.id] = OpenHome(checkpoint, nbytes, self.ledger, self._load)

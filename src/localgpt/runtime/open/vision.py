@@ -72,6 +72,7 @@ class VisionModel(LanguageModel):
 
     tasks = ("chat", "complete", "describe", "ask")
     num_image_tokens = MAX_IMAGE_TOKENS
+    runs_fixed = False  # where a token is depends on the pictures before it
 
     def __init__(
         self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, processor: Any

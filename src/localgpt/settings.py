@@ -101,7 +101,9 @@ class Settings(BaseSettings):
     device: str = "auto"
     fp16: bool = False
     quantize: Literal["auto", "none", "int8", "int4"] = "auto"  # weights of open models; auto: what fits
-    fast: Literal["auto", "off", "exact", "compiled", "max"] = "auto"  # of open models; see `runtime.open.base`
+    fast: Literal["auto", "off", "exact", "compiled", "max"] = (
+        "auto"  # of open models; see `runtime.open.base`
+    )
     use_cache: bool = False  # answer the same question quicker the next time
     cpu_kernel: Literal["auto", "off"] = "auto"  # off: decode on the CPU in torch, not in our own kernel
     prompt_cache_mib: int = Field(default=256, ge=0, le=1 << 24)  # of prompts read before; 0 keeps none

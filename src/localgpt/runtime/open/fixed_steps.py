@@ -1,12 +1,12 @@
 """Single tokens of an open language model in fixed shapes: on CUDA and ROCm a graph, replayed for each token.
 
-Launching a network of transformers kernel by kernel takes a processor longer than a card takes to compute one
-token. Here keys and values lie in memory of a fixed length, what is behind the position is masked out, and one
-graph for each length (512, 1,024, ... positions) is captured once.
+Launching a network of transformers kernel by kernel takes a processor longer than a card takes to compute
+one token. Here keys and values lie in memory of a fixed length, what is behind the position is masked
+out, and one graph for each length (512, 1,024, ... positions) is captured once.
 
-Notable: a network is judged before it is trusted. The prompt's last token is read again in fixed shapes; where
-the logits are not those that were read before, or the network cannot be run so, tokens are made kernel by kernel
-and that is told.
+Notable: a network is judged before it is trusted. The prompt's last token is read again in fixed shapes;
+where the logits are not those that were read before, or the network cannot be run so, tokens are made
+kernel by kernel and that is told.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class FixedSteps:
         """Keys and values, and what the graphs hold."""
         made = self._cache
         layers = () if made is None else made.layers
-        return self._pool_bytes + sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        kept = sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in layers)
+        return self._pool_bytes + kept
 
     @property
     def num_graphs(self) -> int:
@@ -125,7 +126,7 @@ class FixedSteps:
 
     def _capture(self, length: int) -> None:
         before = torch.cuda.memory_reserved()
-        stream = torch.cuda.Stream()
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
@@ -157,7 +158,7 @@ class FixedSteps:
             found = self.step(token_id, position)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a network of another maker does with these inputs
+        except Exception as error:  # whatever a network of another maker does with these inputs
             logger.warning("a network cannot be run in fixed shapes", exc_info=True)
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return self._refuse(line)
@@ -209,7 +210,9 @@ def _fixed_layer() -> Any:
 
         def __init__(self, layer: Any, num_positions: int, position: Tensor) -> None:
             super().__init__()
-            self.keys, self.values = (_room_for(states, num_positions) for states in (layer.keys, layer.values))
+            self.keys, self.values = (
+                _room_for(states, num_positions) for states in (layer.keys, layer.values)
+            )
             self.dtype, self.device = self.keys.dtype, self.keys.device
             self.position, self.length = position, num_positions
             self.is_initialized = True

@@ -117,8 +117,8 @@ class Painter:
 
     @property
     def cache_bytes(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
+        """What is remembered of texts, and graphs."""
+        return self._loaded.fast.cache_bytes
 
     def status(self) -> ModelStatus:
         """What it is."""
@@ -169,9 +169,9 @@ class Painter:
             notices=notices,
         )
 
-    def drop_caches(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
+    def drop_caches(self) -> None:
+        """Forget both."""
+        self._loaded.fast.drop_caches()
 
     def release(self) -> None:
         """Let go of the networks."""
@@ -258,9 +258,13 @@ class _Batch:
         """The finished pictures."""
         set_tiles(self._pipeline, TILE_SIDE if self._plan.is_tiled else None)
         self._stop_if_cancelled()
-        with forecasting(self._pipeline.scheduler) as forecast:
+        fast, owner = self._loaded.fast, self._settled.request.owner
+        with fast.painting(self._pipeline, owner), forecasting(self._pipeline.scheduler) as forecast:
             latents = self._pipeline(
-                **self._arguments(), callback_on_step_end=self._callback(forecast), output_type="latent"
+                **self._arguments(),
+                callback_on_step_end=self._callback(forecast),
+                callback_on_step_end_tensor_inputs=fast.callback_names(self._pipeline),
+                output_type="latent",
             ).images
         stages = (*self._stages, *self._final_stage())
         return [self._finish(index, latents, stages) for index in range(len(self._seeds))]
@@ -301,7 +305,7 @@ class _Batch:
             for stage, at in stage_steps(num_steps).items():
                 if stage in wanted and at == step + 1:
                     self._show(stage, forecast.latents)
-            return {}
+            return self._loaded.fast.after_step(pipeline, step, num_steps, values)
 
         return callback
 

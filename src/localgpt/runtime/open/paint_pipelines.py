@@ -17,10 +17,11 @@ import torch
 
 from localgpt.errors import CheckpointError, ConfigError, MissingWeightsError, UnsafeCheckpointError
 from localgpt.runtime.open.base import PIPELINE_NAME, OpenCheckpoint, read_description
+from localgpt.runtime.open.paint_fast import FastPaint, FastSwitches, switches_of
 from localgpt.runtime.open.precision import choose_dtype
 from localgpt.runtime.open.weights import reading
 
-__all__ = ["FAMILIES", "LoadedPainter", "PaintDefaults", "load_painter"]
+__all__ = ["FAMILIES", "LoadedPainter", "PaintDefaults", "load_painter", "painter_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class LoadedPainter:
     denoiser: Any
     defaults: PaintDefaults
     dtype: torch.dtype
+    fast: FastPaint
     notices: tuple[str, ...]
 
 
@@ -121,15 +123,40 @@ def load_painter(checkpoint: OpenCheckpoint) -> LoadedPainter:
             raise CheckpointError(
                 f"{checkpoint.folder} paints into masks only (9 channels); use the model it was made from"
             )
-        return LoadedPainter(
-            from_text=pipeline,
-            from_image=_sibling(pipeline, family.from_image),
-            into_mask=_sibling(pipeline, family.into_mask),
-            denoiser=denoiser,
-            defaults=_defaults_of(checkpoint.id, family.defaults, pipeline, denoiser),
-            dtype=dtype,
-            notices=(notice,) if notice else (),
-        )
+        return painter_of(checkpoint, pipeline, notices=(notice,) if notice else ())
+
+
+def painter_of(
+    checkpoint: OpenCheckpoint,
+    pipeline: Any,
+    *,
+    switches: FastSwitches | None = None,
+    notices: tuple[str, ...] = (),
+) -> LoadedPainter:
+    """A painter of a pipeline whose networks are on their device.
+
+    Args:
+        checkpoint: what it was read from.
+        pipeline: of diffusers, one of `FAMILIES`.
+        switches: for speed; None takes those of the checkpoint's level.
+        notices: what there is to tell.
+    """
+    name = type(pipeline).__name__
+    family = FAMILIES[name]
+    denoiser = getattr(pipeline, family.denoiser)
+    siblings = [_sibling(pipeline, other) for other in (family.from_image, family.into_mask)]
+    switches = switches or switches_of(checkpoint.fast, checkpoint.device)
+    fast = FastPaint((pipeline, *siblings), denoiser, switches, checkpoint.device)
+    return LoadedPainter(
+        from_text=pipeline,
+        from_image=siblings[0],
+        into_mask=siblings[1],
+        denoiser=denoiser,
+        defaults=_defaults_of(checkpoint.id, family.defaults, pipeline, denoiser),
+        dtype=denoiser.dtype,
+        fast=fast,
+        notices=(*notices, *fast.notices),
+    )
 
 
 def _read(checkpoint: OpenCheckpoint, index: Mapping[str, Any], name: str, dtype: torch.dtype) -> Any:

@@ -1,0 +1,206 @@
+"""Each switch that makes painting faster, against the plain path: the same picture, or told what differs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils import _pytree as pytree
+
+from localgpt.runtime.open.base import OpenCheckpoint, kind_of
+from localgpt.runtime.open.paint import Painter
+from localgpt.runtime.open.paint_fast import FastPaint, FastSwitches, switches_of
+from localgpt.runtime.open.paint_graphs import GraphedForward
+from localgpt.runtime.open.paint_pipelines import LoadedPainter, load_painter, painter_of
+from localgpt.tasks import ImagePart, PaintRequest, PaintResult
+from tests.tiny_media import PAINTERS, write_painter
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
+Folders = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    root = tmp_path_factory.mktemp("fast")
+
+    def folder(name: str) -> Path:
+        return root / name if (root / name).exists() else write_painter(name, root / name)
+
+    return folder
+
+
+def replayed(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    """As a graph is captured and replayed, into memory of its own."""
+    out = run()
+
+    def replay() -> None:
+        again = run()
+        for own, new in zip(pytree.tree_leaves(out), pytree.tree_leaves(again), strict=True):
+            if isinstance(own, torch.Tensor):
+                own.copy_(new)
+
+    return replay, out
+
+
+def painter(folder: Path, **switches: Any) -> Painter:
+    checkpoint = OpenCheckpoint(folder=folder, id="maker/painter", kind=kind_of(folder), fast="off")
+    plain = load_painter(checkpoint)
+    if not switches:
+        return Painter(checkpoint, plain)
+    made = painter_of(checkpoint, plain.from_text, switches=FastSwitches())
+    siblings = (made.from_text, made.from_image, made.into_mask)
+    fast = FastPaint(
+        siblings, made.denoiser, FastSwitches(**switches), "cpu", capture=replayed, compile=lambda f, **_: f
+    )
+    loaded = LoadedPainter(
+        from_text=made.from_text,
+        from_image=made.from_image,
+        into_mask=made.into_mask,
+        denoiser=made.denoiser,
+        defaults=made.defaults,
+        dtype=made.dtype,
+        fast=fast,
+        notices=fast.notices,
+    )
+    return Painter(checkpoint, loaded)
+
+
+def paint(model: Painter, **values: Any) -> NDArray[np.int16]:
+    sizes = {} if "image" in values else {"width": 64, "height": 64}
+    given = {"id": "1", "prompt": "a red cat", "num_steps": 4, "seed": 5, **sizes, **values}
+    request = PaintRequest(**given)
+    with torch.inference_mode():
+        result = model.answer(request, lambda event: None, lambda: False, model.sizes(request)[0])
+    assert isinstance(result, PaintResult)
+    return np.stack([np.asarray(Image.open(io.BytesIO(one.data))) for one in result.images]).astype(np.int16)
+
+
+def picture() -> ImagePart:
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(sink, "PNG")
+    return ImagePart(data=sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"channels_last": True, "fused_projections": True, "remembers_texts": True},
+        {"graphs": True, "rests_encoders": True, "compiled": True},
+    ],
+    ids=["layers", "graphs"],
+)
+@pytest.mark.parametrize("name", PAINTERS)
+def test_exact_switches_keep_the_picture(folders: Folders, name: str, switches: dict[str, Any]) -> None:
+    plain, fast = painter(folders(name)), painter(folders(name), **switches)
+    before = fast.status().weight_bytes
+    assert before == plain.status().weight_bytes  # parts that were fused are gone
+    for values in (
+        {},
+        {"num_images": 2},
+        {"prompt": "a blue dog"},
+        {},
+        {"image": picture(), "strength": 0.8},
+    ):
+        assert np.abs(paint(fast, **values) - paint(plain, **values)).max() <= 1
+    assert fast.notices == () and (fast.cache_bytes > 0)
+    fast.drop_caches()
+    assert fast.cache_bytes == 0
+    assert np.abs(paint(fast) - paint(plain)).max() <= 1
+
+
+def test_a_repeated_prompt_is_read_once_an_owner(folders: Folders) -> None:
+    fast = painter(folders("sdxl"), remembers_texts=True)
+    encoder = fast._loaded.from_text.text_encoder
+    calls = []
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    paint(fast)
+    num = len(calls)
+    assert np.array_equal(paint(fast), paint(fast, owner="local")) and len(calls) == num
+    paint(fast, owner="another")
+    assert len(calls) == 2 * num
+    paint(fast, prompt="a dog")
+    assert len(calls) == 3 * num
+
+
+def test_graphs_are_made_once_a_shape_and_anew_when_weights_moved(folders: Folders) -> None:
+    fast = painter(folders("sdxl"), graphs=True)
+    graphs = fast._loaded.fast._graphs
+    assert graphs is not None
+    expected = paint(fast)
+    paint(fast, prompt="a dog")
+    assert graphs.num_graphs == 1
+    paint(fast, num_images=2)
+    assert graphs.num_graphs == 2
+    for parameter in fast._loaded.denoiser.parameters():
+        parameter.data = parameter.data.clone()
+    assert np.array_equal(paint(fast), expected) and graphs.num_graphs == 1
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "sd3"])
+@pytest.mark.parametrize("graphs", [False, True])
+def test_the_last_steps_may_be_without_guidance(folders: Folders, name: str, graphs: bool) -> None:
+    fast = painter(folders(name), guided_part=0.5, graphs=graphs)
+    rows: list[int] = []
+    plain = paint(painter(folders(name)))
+    denoiser, forward = fast._loaded.denoiser, fast._loaded.denoiser.forward
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        rows.append(len(args[0] if args else kwargs["hidden_states"]))
+        return forward(*args, **kwargs)
+
+    denoiser.forward = watched
+    found = paint(fast)
+    num = len(rows)  # one scheduler makes a step more
+    assert rows[:2] == [2, 2] and rows[-1] == 1 and rows == sorted(rows, reverse=True)
+    assert not np.array_equal(found, plain)
+    paint(fast, image=picture())
+    assert set(rows[num:]) == ({2} if name == "sd3" else {1, 2})  # whose pipeline from a picture cannot
+    assert fast.notices == ("for speed: steps after 50% are made without guidance",)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_inner_blocks_come_from_the_step_before(folders: Folders, graphs: bool) -> None:
+    fast = painter(folders("sdxl"), full_every=2, graphs=graphs)
+    calls: list[int] = []
+    fast._loaded.denoiser.mid_block.resnets[0].register_forward_hook(lambda *_: calls.append(1))
+    found = paint(fast)
+    if not graphs:  # a replayed graph of this test runs twice what it captured
+        assert len(calls) == 2  # of four steps
+    plain = paint(painter(folders("sdxl")))
+    assert not np.array_equal(found, plain)
+    assert np.array_equal(paint(fast), found)
+    every = painter(folders("sdxl"), full_every=2)
+    assert np.array_equal(paint(every), found)
+    every._loaded.fast._steps._every = 1  # type: ignore[union-attr]
+    assert np.array_equal(paint(every), plain)
+
+
+def test_a_transformer_leaves_blocks_out(folders: Folders) -> None:
+    fast = painter(folders("flux"), full_every=2, graphs=True)
+    assert fast.notices == ("for speed: blocks are left out on steps that change little",)
+    assert fast._loaded.fast._graphs is None  # it looks at numbers between blocks
+    assert np.array_equal(paint(fast), paint(fast))
+
+
+def test_levels() -> None:
+    assert switches_of("auto", "cpu") == switches_of("off", "cuda:0") == FastSwitches()
+    assert switches_of("auto", "cuda:0") == switches_of("exact", "cuda:0")
+    exact = switches_of("exact", "cuda:0")
+    assert exact.graphs and not exact.compiled and exact.guided_part == 1.0 and exact.full_every == 1
+    assert not switches_of("exact", "cpu").graphs and switches_of("compiled", "cpu").compiled
+    assert switches_of("max", "cuda:0").half_autoencoder
+
+
+def test_results_of_a_graph_are_not_overwritten() -> None:
+    graphed = GraphedForward(lambda x, scale: (x * scale,), torch.device("cpu"), capture=replayed)
+    first = graphed(False, torch.ones(2), scale=3)[0]
+    second = graphed(False, torch.full((2,), 2.0), scale=3)[0]
+    assert first.tolist() == [3, 3] and second.tolist() == [6, 6] and graphed.num_graphs == 1
+    assert graphed(False, torch.ones(2), scale=4)[0].tolist() == [4, 4] and graphed.num_graphs == 2

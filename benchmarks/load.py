@@ -180,12 +180,13 @@ async def overload(server: Served, client: Client, *, num_streams: int, seconds:
     peak = await measure(server, client, num_streams, num_requests)
     interval_s = 1 / (OVERLOAD * max(peak.requests_per_s, 0.1))
     tasks: list[asyncio.Task[Stream]] = []
-    begun = time.monotonic()
+    begun, own_s, server_s = time.monotonic(), time.process_time(), server.processor_s()
     while (now := time.monotonic()) < begun + seconds:
         while len(tasks) * interval_s <= now - begun:
             tasks.append(asyncio.create_task(client.ask()))
         await asyncio.sleep(interval_s)
     ended = time.monotonic()
+    busy = {"clients": time.process_time() - own_s, "server": server.processor_s() - server_s}
     streams = await asyncio.gather(*tasks)  # those that wait in the queue are served yet
     num_tokens = sum(begun <= piece < ended for stream in streams for piece in stream.pieces)
     statuses = Counter(str(stream.status) for stream in streams)
@@ -199,6 +200,7 @@ async def overload(server: Served, client: Client, *, num_streams: int, seconds:
         "statuses": dict(statuses),
         "others": sum(num for status, num in statuses.items() if status not in ("200", "429", "503")),
         "broken_off": dict(Counter(stream.failure for stream in streams if stream.failure)),
+        "cores_busy": {who: round(spent / (ended - begun), 2) for who, spent in busy.items()},
         "resident_mib": server.resident_mib(),
     }
 

@@ -98,6 +98,12 @@ class Served:
         found = [re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE) for text in texts]
         return sum(int(one.group(1)) for one in found if one) / 1024
 
+    def processor_s(self) -> float:
+        """Processor time of the processes so far."""
+        fields = [(process / "stat").read_text(encoding="ascii") for process in self._processes()]
+        ticks = [sum(map(int, text.rpartition(")")[2].split()[11:13])) for text in fields]  # user and system
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         """End it as a service manager does; its exit status."""
         self._process.send_signal(signal.SIGTERM)

@@ -114,6 +114,23 @@ async def test_too_many_connections(service: FakeService) -> None:
         await close(writer)
 
 
+async def test_many_at_once_are_told_and_a_flood_is_cut(service: FakeService) -> None:
+    """A burst of clients gets a refusal each; what goes far beyond it is ended without a word."""
+    async with live(Settings(max_connections=1), service) as server:
+        made = server.server.server_state.connections
+        opened = [await server.connect() for _ in range(8)]
+        while len(made) < 8:
+            await asyncio.sleep(0)
+        flood, writer = await server.connect()
+        with contextlib.suppress(ConnectionResetError):
+            assert await flood.read() == b""
+        await close(writer)
+        for number, (reader, writer) in enumerate(opened):
+            writer.write(f"GET /health HTTP/1.1\r\n{HOST}\r\n".encode())
+            assert f" {503 if number else 200} ".encode() in await reader.readline()
+            await close(writer)
+
+
 @dataclass
 class Endless(FakeService):
     """Says more than anybody reads."""

@@ -28,6 +28,7 @@ from localgpt.server.errors import WireError, describe_error
 
 __all__ = ["ConnectionLimits", "GuardedProtocol"]
 
+_TOLD_SURPLUS = 7  # connections too many that are still told so, for each that is allowed
 _UNREAD_BYTES = 64 * 1024  # of a body that is read only so that its sender sees the refusal
 _UNREAD_S = 1.0
 _INVALID = WireError(
@@ -67,7 +68,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_made(cast("asyncio.Transport", transport))
         _give_up_unread(transport, self._limits.write_timeout_s)
         surplus = len(self.connections) - self._limits.max_connections
-        if surplus > self._limits.max_connections:  # twice as many as allowed: no longer told why
+        if surplus > _TOLD_SURPLUS * self._limits.max_connections:  # a flood: no longer told why
             self.transport.abort()
             return
         if surplus > 0:

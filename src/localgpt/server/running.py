@@ -34,6 +34,7 @@ _LAST_WORDS_S = 1  # for streams to tell their clients that the server stops
 _TICK_S = 0.05
 _MAKING_TICKS = 3  # of the event loop: a connection's task begins, its protocol is made, its reading starts
 _KEEP_ALIVE_S = 30
+_MAX_DESCRIPTORS = 16_384  # asked of the system, which often grants 1,024 until it is asked for more
 _MAX_HEADER_BYTES = 64 * 1024  # of headers that are not whole yet; the application has its own, lower limit
 
 
@@ -193,6 +194,7 @@ def run_server(server: Server, listener: socket.socket) -> bool:
     in_main_thread = threading.current_thread() is threading.main_thread()
     # Once stopped, uvicorn raises SIGTERM again for whoever handled it before; by default that is death.
     previous = signal.signal(signal.SIGTERM, _do_nothing) if in_main_thread else None
+    _ask_for_descriptors()
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
@@ -202,6 +204,19 @@ def run_server(server: Server, listener: socket.socket) -> bool:
         if in_main_thread:
             signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
     return False
+
+
+def _ask_for_descriptors() -> None:
+    """Let this process have as many connections as it may refuse in words, where the system lets it."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_MAX_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # then it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:

@@ -51,9 +51,12 @@ def _require_local(sock: socket.socket, address: Any) -> None:
         raise OSError(f"tests may not use the network; {host!r} was to be connected")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def one_torch_thread() -> None:
-    """Tiny models are faster on one thread, and results do not depend on the machine's number of cores."""
+    """Tiny models are faster on one thread, and the last bits do not depend on the machine's number of cores.
+
+    For each test anew: a benchmark that ran in a test before has set another number.
+    """
     torch.set_num_threads(1)
 
 

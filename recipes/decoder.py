@@ -46,6 +46,7 @@ EPOCH = {
     "factbook": 1.0,
     "made": 1.0,
     "product": 1.0,
+    "mixed": 1.0,
     "knowledge": 1.0,
 }
 

@@ -49,6 +49,7 @@ MIXTURE = {
     "factbook": 2.0,
     "made": 2.0,
     "product": 3.0,
+    "mixed": 2.0,
     "knowledge": 1.0,
 }
 TALK = ("product", "factbook", "made")  # what a conversation about a picture may turn to

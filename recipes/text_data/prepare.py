@@ -1,8 +1,8 @@
 """From the data folder to token streams, deterministically and on many processes.
 
 Streams: articles_en, articles_zh, books, bilingual, dialogues_en, dialogues_zh, factbook, made, product,
-knowledge, and the held-out heldout_articles, heldout_books, heldout_dialogues. Each is `NAME.tokens.npy`
-(uint16, end to end) and `NAME.offsets.npy` (int64, one more than sequences); held-out ones have
+mixed, knowledge, and the held-out heldout_articles, heldout_books, heldout_dialogues. Each is
+`NAME.tokens.npy` (uint16, end to end) and `NAME.offsets.npy` (int64, one more than sequences); held-out ones have
 `NAME.bytes.npy` (int64, UTF-8 bytes of the contents of each sequence) beside them. `manifest.json` records
 counts, hashes and seeds.
 """
@@ -34,6 +34,7 @@ from recipes.text_data.held_out_wordings import held_out_wordings
 from recipes.text_data.json_answers import json_sequences
 from recipes.text_data.knowledge import knowledge_sequences
 from recipes.text_data.measures import measure_sequences
+from recipes.text_data.mixed import mixed_sequences
 from recipes.text_data.paint import paint_sequences
 from recipes.text_data.product import product_sequences
 from recipes.text_data.rows import TextRow, drop_near_copies, is_held_out, read_rows, without_labels
@@ -52,6 +53,7 @@ STREAMS = (
     "factbook",
     "made",
     "product",
+    "mixed",
     "knowledge",
 )
 HELD_OUT = ("heldout_articles", "heldout_books", "heldout_dialogues")
@@ -66,6 +68,7 @@ TASKS = (
     "arithmetic",
     "measures",
     "product",
+    "mixed",
     "paint",
     "tools",
     "json",
@@ -190,6 +193,7 @@ def _chunks_of(options: PrepareOptions, task: str) -> list[Chunk]:
         "arithmetic": ("made", lambda: arithmetic_sequences(seed=seed, scale=scale)),
         "measures": ("made", lambda: measure_sequences(seed=seed, scale=scale)),
         "product": ("product", lambda: product_sequences(seed=seed, scale=scale)),
+        "mixed": ("mixed", lambda: mixed_sequences(seed=seed, scale=scale)),
         "paint": ("product", lambda: paint_sequences(seed=seed, scale=scale)),
         "tools": ("product", lambda: tool_sequences(seed=seed, scale=scale)),
         "json": ("product", lambda: json_sequences(seed=seed, scale=scale)),

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from localgpt.errors import ConfigError
-from localgpt.media.text.template import PAINT, TOOL_CALL, render_chat, render_document
+from localgpt.media.text.template import PAINT, ROLE_IDS, TOOL_CALL, render_chat, render_document
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.media.text.vocabulary import BOS_ID, END_ID
 from recipes.text_data.countries import load_countries, possessive
 from recipes.text_data.factbook import factbook_sequences
+from recipes.text_data.mixed import NUM_CONVERSATIONS, mixed_sequences
 from recipes.text_data.prepare import HELD_OUT, STREAMS, prepare
 from recipes.text_data.rows import TextRow, drop_near_copies, is_held_out, read_rows, without_labels
 from recipes.text_data.sequences import Turn, chat, document, encode_sequences
@@ -193,3 +194,17 @@ def test_factbook_answers_hold_the_facts() -> None:
         ]
         assert needle in said
         assert not any("{" in text or "}" in text for text in said)
+
+
+def test_mixed_conversations_change_their_subject() -> None:
+    rows = list(mixed_sequences(seed=0, scale=0.02))
+    assert len(rows) == round(0.02 * NUM_CONVERSATIONS) and rows == list(mixed_sequences(seed=0, scale=0.02))
+    for parts in rows:
+        assert parts[0] == BOS_ID and parts[-1] == END_ID and parts.count(BOS_ID) == 1
+        questions = [
+            text for role, text in pairwise(parts) if role == ROLE_IDS["user"] and isinstance(text, str)
+        ]
+        assert 2 <= len(questions) <= 4
+        assert len({any("\u4e00" <= char <= "\u9fff" for char in text) for text in questions}) == 1
+    about = [[str(part) for part in parts if isinstance(part, str)] for parts in rows]
+    assert any("capital" in texts[0] and "capital" not in texts[2] for texts in about)

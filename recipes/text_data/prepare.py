@@ -2,9 +2,9 @@
 
 Streams: articles_en, articles_zh, books, bilingual, dialogues_en, dialogues_zh, factbook, made, product,
 mixed, knowledge, and the held-out heldout_articles, heldout_books, heldout_dialogues. Each is
-`NAME.tokens.npy` (uint16, end to end) and `NAME.offsets.npy` (int64, one more than sequences); held-out ones have
-`NAME.bytes.npy` (int64, UTF-8 bytes of the contents of each sequence) beside them. `manifest.json` records
-counts, hashes and seeds.
+`NAME.tokens.npy` (uint16, end to end) and `NAME.offsets.npy` (int64, one more than sequences); held-out
+ones have `NAME.bytes.npy` (int64, UTF-8 bytes of the contents of each sequence) beside them.
+`manifest.json` records counts, hashes and seeds.
 """
 
 from __future__ import annotations

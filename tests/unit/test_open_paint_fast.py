@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return folder
 
 
-def replayed(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+def replayed(run: Callable[[], Any]) -> tuple[Callable[[], None], Any, int]:
     """As a graph is captured and replayed, into memory of its own."""
     out = run()
 
@@ -46,7 +46,7 @@ def replayed(run: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
             if isinstance(own, torch.Tensor):
                 own.copy_(new)
 
-    return replay, out
+    return replay, out, 0
 
 
 def painter(folder: Path, **switches: Any) -> Painter:
@@ -101,6 +101,8 @@ def test_exact_switches_keep_the_picture(folders: Folders, name: str, switches: 
     plain, fast = painter(folders(name)), painter(folders(name), **switches)
     before = fast.status().weight_bytes
     assert before == plain.status().weight_bytes  # parts that were fused are gone
+    rests = "rests_encoders" in switches
+    assert ("text_encoder" in fast.modules) != rests and "text_encoder" in plain.modules
     for values in (
         {},
         {"num_images": 2},
@@ -196,6 +198,21 @@ def test_levels() -> None:
     assert exact.graphs and not exact.compiled and exact.guided_part == 1.0 and exact.full_every == 1
     assert not switches_of("exact", "cpu").graphs and switches_of("compiled", "cpu").compiled
     assert switches_of("max", "cuda:0").half_autoencoder
+
+
+def test_what_cannot_be_captured_runs_as_it_is(folders: Folders) -> None:
+    fast, plain = painter(folders("sdxl"), graphs=True), painter(folders("sdxl"))
+    graphs = fast._loaded.fast._graphs
+    assert graphs is not None
+
+    def fails(run: Callable[[], Any]) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    graphs._capture = fails
+    for _ in range(2):
+        assert np.array_equal(paint(fast), paint(plain))
+    told = "denoising runs one kernel at a time: operation not permitted when stream is capturing"
+    assert fast.notices == (told,) and graphs.num_graphs == 0
 
 
 def test_results_of_a_graph_are_not_overwritten() -> None:

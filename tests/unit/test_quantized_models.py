@@ -111,7 +111,7 @@ def test_a_quantized_model_has_the_layers_of_its_rounded_weights(folder: Path, b
 
 def test_all_of_it_is_never_there_at_full_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
-    put = quantized._Placing.put
+    put = quantized.Placing.put
 
     def watched(self: Any, key: str, tensor: torch.Tensor) -> None:
         nonlocal most
@@ -119,7 +119,7 @@ def test_all_of_it_is_never_there_at_full_size(folder: Path, monkeypatch: pytest
         there = [one for one in (*self._network.parameters(), *self._network.buffers()) if not one.is_meta]
         most = max(most, sum(one.nbytes for one in there) + tensor.nbytes)
 
-    monkeypatch.setattr(quantized._Placing, "put", watched)
+    monkeypatch.setattr(quantized.Placing, "put", watched)
     model = load(folder, "int4")
     matrix = 4 * 512 * 256  # the largest, as it is stored
     assert 0 < most <= measure(model.network).weight_bytes + matrix

@@ -19,14 +19,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from localgpt.compute.graphs import capture_graph
 from localgpt.runtime.open.cache import cache_argument, is_growing
 
 __all__ = ["FixedRead", "FixedSteps"]
 
 logger = logging.getLogger(__name__)
 _FIRST_LEN: Final = 512  # positions
-_WARM_UPS: Final = 2  # before a capture: libraries choose kernels and take memory
-_CLOSE: Final = 0.06  # of the largest logit: rounding of half precision, and of other kernels for one row
+_CLOSE: Final = 0.1  # of the largest logit: rounding of half precision, and of other kernels for one row
 
 
 class FixedSteps:
@@ -125,19 +125,10 @@ class FixedSteps:
         return logits
 
     def _capture(self, length: int) -> None:
-        before = torch.cuda.memory_reserved()
-        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
-                self._compute(length)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = self._compute(length)
-        self._pool = self._pool or graph.pool()
-        self._graphs[length] = (graph, logits)
-        self._pool_bytes += max(0, torch.cuda.memory_reserved() - before)
+        captured = capture_graph(lambda: self._compute(length), self._inputs.device, pool=self._pool)
+        self._pool = self._pool or captured.graph.pool()
+        self._graphs[length] = (captured.graph, captured.out)
+        self._pool_bytes += captured.nbytes
 
     def _make_room(self, made: Any, num_tokens: int) -> None:
         """Memory for so many tokens, with those that are there; graphs of the old memory are gone."""

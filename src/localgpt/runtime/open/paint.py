@@ -99,16 +99,20 @@ class Painter:
 
     def __init__(self, checkpoint: OpenCheckpoint, loaded: LoadedPainter) -> None:
         self.id = checkpoint.id
-        self.notices = loaded.notices
         self._checkpoint, self._loaded = checkpoint, loaded
         self._shape = Shape.of(loaded.from_text, loaded.denoiser)
-        self._footprint = measure(*self.modules.values())
+        self._footprint = measure(*self._networks().values())
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """Text encoders, denoiser and autoencoder."""
-        parts = self._loaded.from_text.components.items()
-        return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
+        """Denoiser, autoencoder, and text encoders unless those rest elsewhere."""
+        resting = self._loaded.fast.resting
+        return {name: part for name, part in self._networks().items() if part not in resting}
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What differs from what was asked for, and what is done for speed."""
+        return tuple(filter(None, (*self._loaded.notices, self._loaded.fast.refusal)))
 
     @property
     def dtype(self) -> str:
@@ -141,7 +145,18 @@ class Painter:
         """
         settled = self._settle(request)
         num_at_once = 2 if self._uses_guidance(settled.guidance_scale) else 1
-        return tuple(size_of(plan, self._shape, num_at_once=num_at_once) for plan in self._plans(settled))
+        fast = self._loaded.fast
+        reading = measure(*fast.resting).weight_bytes if fast.resting else 0  # encoders, while they are back
+        return tuple(
+            size_of(
+                plan,
+                self._shape,
+                num_at_once=num_at_once,
+                reading_bytes=reading,
+                has_graphs=fast.switches.graphs,
+            )
+            for plan in self._plans(settled)
+        )
 
     def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
         """Paint.
@@ -160,13 +175,16 @@ class Painter:
         for first in range(0, settled.request.num_images, plan.batch_size):
             batch = _Batch(self._loaded, settled, plan, first, emit, is_cancelled)
             images += batch.paint()
+        late = tuple(text for text in self.notices if text not in notices)
+        for text in late:
+            emit(Notice(text=text))
         return PaintResult(
             images=tuple(images),
             seconds=time.perf_counter() - began,
             model=self.id,
             num_steps=settled.num_steps,
             guidance_scale=settled.guidance_scale,
-            notices=notices,
+            notices=(*notices, *late),
         )
 
     def drop_caches(self) -> None:
@@ -176,6 +194,10 @@ class Painter:
     def release(self) -> None:
         """Let go of the networks."""
         del self._loaded
+
+    def _networks(self) -> dict[str, nn.Module]:
+        parts = self._loaded.from_text.components.items()
+        return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
 
     def _settle(self, request: Request) -> _Settled:
         if not isinstance(request, PaintRequest):

@@ -16,8 +16,9 @@ Pictures with guidance are denoised in one batch with what they are to get away 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -79,7 +80,7 @@ class FastPaint:
         denoiser: theirs.
         switches: what is on.
         device: as torch names it.
-        capture: makes graphs.
+        capture: makes graphs; None for CUDA's.
         compile: makes a faster forward pass of one.
     """
 
@@ -87,7 +88,7 @@ class FastPaint:
     denoiser: Any
     switches: FastSwitches
     device: str
-    capture: Capture = capture_cuda
+    capture: Capture | None = None
     compile: Callable[..., Any] | None = None
     notices: tuple[str, ...] = ()
     _steps: StepCache | None = None
@@ -118,6 +119,18 @@ class FastPaint:
         self.notices = tuple(f"for speed: {text}" for text in told if text)
 
     @property
+    def refusal(self) -> str:
+        """What was switched on and could not be done, found out while painting; empty mostly."""
+        if self._graphs is None or not self._graphs.refusal:
+            return ""
+        return f"denoising runs one kernel at a time: {self._graphs.refusal}"
+
+    @property
+    def resting(self) -> tuple[nn.Module, ...]:
+        """Networks that are in the machine's memory unless they work."""
+        return () if self._texts is None else self._texts.resting
+
+    @property
     def cache_bytes(self) -> int:
         """What is remembered of texts, and what graphs hold; the latter as the allocator grew."""
         texts = 0 if self._texts is None else self._texts.nbytes
@@ -142,17 +155,13 @@ class FastPaint:
             if addresses != self._addresses:  # the weights were away, and graphs know where they were
                 self._graphs.clear()
                 self._addresses = addresses
-        with torch.backends.cudnn.flags(
-            enabled=torch.backends.cudnn.enabled,
-            benchmark=self.switches.tuned_convolutions,
-            deterministic=torch.backends.cudnn.deterministic,
-            allow_tf32=torch.backends.cudnn.allow_tf32,
-        ):
-            if self._texts is None:
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = before or self.switches.tuned_convolutions
+        try:
+            with nullcontext() if self._texts is None else self._texts.serving(pipeline, owner):
                 yield
-                return
-            with self._texts.serving(pipeline, owner):
-                yield
+        finally:
+            torch.backends.cudnn.benchmark = before
 
     def callback_names(self, pipeline: Any) -> list[str]:
         """What `after_step` has to be given."""
@@ -189,10 +198,11 @@ class FastPaint:
         steps = self._steps
         graphs: GraphedForward | None = None
         if self.switches.graphs and not self._is_first_block_cache:  # that looks at numbers between blocks
+            device = torch.device(self.device)
             graphs = self._graphs = GraphedForward(
                 forward,
-                torch.device(self.device),
-                capture=self.capture,
+                device,
+                capture=self.capture or partial(capture_cuda, device=device),
                 get_kept=lambda: None if steps is None else dict(steps.kept),
                 set_kept=lambda kept: None if steps is None or not kept else steps.kept.update(kept),
             )

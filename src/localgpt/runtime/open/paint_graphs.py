@@ -6,21 +6,24 @@ first call of a shape warms up, captures and replays, so that it gives a result 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from localgpt.compute.graphs import capture_graph
+
 __all__ = ["Capture", "GraphedForward", "capture_cuda"]
 
-Run = Callable[[], Any]
-Capture = Callable[[Run], tuple[Callable[[], None], Any]]
-"""From what is to be run to what runs it again, and its results, which are overwritten each time."""
+logger = logging.getLogger(__name__)
 
-_WARM_UPS: Final = 2  # libraries choose kernels and take memory
+Run = Callable[[], Any]
+Capture = Callable[[Run], tuple[Callable[[], None], Any, int]]
+"""From what is to be run to what runs it again, its results, overwritten each time, and bytes it holds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class GraphedForward:
         self._forward, self._device, self._capture = forward, device, capture
         self._get_kept, self._set_kept = get_kept, set_kept
         self._graphs: dict[Any, _Graph] = {}
-        self.nbytes = 0  # that the allocator grew by while graphs were captured
+        self.nbytes = 0  # of what the graphs hold
+        self.refusal = ""  # why nothing is captured any more
 
     @property
     def num_graphs(self) -> int:
@@ -62,12 +66,23 @@ class GraphedForward:
         return len(self._graphs)
 
     def __call__(self, phase: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run it; `phase` tells runs of one shape apart that do different things."""
+        """Run it; `phase` tells runs of one shape apart that do different things.
+
+        Where it cannot be captured, or there is no memory for that, it runs as it is from then on.
+        """
+        if self.refusal:
+            return self._forward(*args, **kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
         key = (phase, str(spec), tuple(map(_shape_of, leaves)))
         graph = self._graphs.get(key)
         if graph is None:
-            graph = self._graphs[key] = self._new(leaves, spec)
+            try:
+                graph = self._graphs[key] = self._new(leaves, spec)
+            except RuntimeError as error:
+                logger.warning("a denoiser cannot be captured as a graph", exc_info=True)
+                self.refusal = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self.clear()
+                return self._forward(*args, **kwargs)
         for own, given in zip(graph.inputs, _tensors(leaves), strict=True):
             own.copy_(given)
         graph.replay()
@@ -84,27 +99,16 @@ class GraphedForward:
             leaf.detach().to(self._device, copy=True) if isinstance(leaf, Tensor) else leaf for leaf in leaves
         ]
         args, kwargs = pytree.tree_unflatten(own, spec)
-        before = self._reserved()
-        replay, (out, kept) = self._capture(lambda: (self._forward(*args, **kwargs), self._get_kept()))
-        self.nbytes += max(0, self._reserved() - before)
+        run = self._capture(lambda: (self._forward(*args, **kwargs), self._get_kept()))
+        replay, (out, kept), nbytes = run
+        self.nbytes += nbytes
         return _Graph(inputs=_tensors(own), replay=replay, out=out, kept=kept)
 
-    def _reserved(self) -> int:
-        return torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
 
-
-def capture_cuda(run: Run) -> tuple[Callable[[], None], Any]:
+def capture_cuda(run: Run, device: torch.device) -> tuple[Callable[[], None], Any, int]:
     """Capture what runs on a CUDA or ROCm device."""
-    stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UPS):
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = run()
-    return graph.replay, out
+    captured = capture_graph(run, device)
+    return captured.graph.replay, captured.out, captured.nbytes
 
 
 def _tensors(leaves: list[Any]) -> list[Tensor]:

@@ -103,13 +103,17 @@ def plans_for(request: PaintRequest, shape: Shape, picture_size: tuple[int, int]
     return plans
 
 
-def size_of(plan: PaintPlan, shape: Shape, *, num_at_once: int) -> Size:
+def size_of(
+    plan: PaintPlan, shape: Shape, *, num_at_once: int, reading_bytes: int = 0, has_graphs: bool = False
+) -> Size:
     """What a plan takes of memory.
 
     Args:
         plan: width, height and pictures at once.
         shape: of the model.
         num_at_once: pictures that the denoiser sees for each that is painted: 2 with guidance.
+        reading_bytes: what is on the device while the words are read, and not afterwards.
+        has_graphs: what denoising takes stays while the picture is decoded.
     """
     latents = (plan.width // shape.latent_scale) * (plan.height // shape.latent_scale)
     rows = plan.batch_size * num_at_once
@@ -118,8 +122,9 @@ def size_of(plan: PaintPlan, shape: Shape, *, num_at_once: int) -> Size:
     if plan.is_tiled:
         area = min(area, TILE_SIDE**2)
     decoding = area * shape.autoencoder_width * shape.autoencoder_nbytes * _AUTOENCODER_TENSORS
+    painting = denoising + decoding if has_graphs else max(denoising, decoding)
     pictures = 3 * plan.width * plan.height * 5 * plan.batch_size
-    return Size(shape=plan.shape, nbytes=max(denoising, decoding) + pictures, notice=plan.notice)
+    return Size(shape=plan.shape, nbytes=max(painting, reading_bytes) + pictures, notice=plan.notice)
 
 
 def _asked_size(request: PaintRequest, shape: Shape, picture_size: tuple[int, int] | None) -> tuple[int, int]:

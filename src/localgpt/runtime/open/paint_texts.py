@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from localgpt.compute.memory import ModuleHolder
 
@@ -41,6 +41,11 @@ class TextMemory:
             for pipeline in pipelines:
                 _run_on(pipeline, device)
             self._rest()
+
+    @property
+    def resting(self) -> tuple[nn.Module, ...]:
+        """Text encoders that rest; none where they do not."""
+        return tuple(self._encoders) if self._rests else ()
 
     @property
     def nbytes(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import safe_open
@@ -24,7 +24,9 @@ from localgpt.runtime.open.precision import STAYS
 from localgpt.runtime.open.weights import LoadedNetwork, load_config, reading
 from localgpt.units import format_bytes
 
-__all__ = ["load_quantized"]
+__all__ = ["Placing", "empty_network", "load_quantized"]
+
+_DTYPE: Final = torch.bfloat16
 
 
 def load_quantized(checkpoint: OpenCheckpoint, auto_class: str, bits: Bits) -> LoadedNetwork:
@@ -39,15 +41,10 @@ def load_quantized(checkpoint: OpenCheckpoint, auto_class: str, bits: Bits) -> L
         CheckpointError: the folder is incomplete or broken, or of a form that can only be read whole.
     """
     config = load_config(checkpoint.folder)
-    dtype = torch.bfloat16
     with reading(checkpoint.folder):
-        import transformers
-
-        with _WithoutMatrices():
-            network = getattr(transformers, auto_class).from_config(config, dtype=dtype)
-        files = weight_files(checkpoint.folder)
-        place = _Placing(network, checkpoint.device, dtype, bits)
-        for path in files:
+        network = empty_network(config, auto_class)
+        place = Placing(network, checkpoint.device, bits)
+        for path in weight_files(checkpoint.folder):
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118 - not a dict
                     place.put(key, file.get_tensor(key))
@@ -55,21 +52,28 @@ def load_quantized(checkpoint: OpenCheckpoint, auto_class: str, bits: Bits) -> L
         _check_is_whole(checkpoint.folder, network)
         network = network.to(checkpoint.device).eval().requires_grad_(False)
     notice = f"the weights are {bits}: {format_bytes(measure(network).weight_bytes)} of memory"
-    return LoadedNetwork(network=network, dtype=dtype, notices=(notice,))
+    return LoadedNetwork(network=network, dtype=_DTYPE, notices=(notice,))
 
 
-class _Placing:
+def empty_network(config: Any, auto_class: str) -> Any:
+    """A network of transformers whose matrices are on no device yet."""
+    import transformers
+
+    with _WithoutMatrices():
+        return getattr(transformers, auto_class).from_config(config, dtype=_DTYPE)
+
+
+class Placing:
     """Puts tensors into a network that was built without its matrices.
 
     Args:
         network: takes the tensors.
         device: where they shall be.
-        dtype: of those that are not quantized.
-        bits: of those that are.
+        bits: of those that are quantized; the others are bfloat16.
     """
 
-    def __init__(self, network: Any, device: str, dtype: torch.dtype, bits: Bits) -> None:
-        self._network, self._device, self._dtype, self._bits = network, device, dtype, bits
+    def __init__(self, network: Any, device: str, bits: Bits) -> None:
+        self._network, self._device, self._dtype, self._bits = network, device, _DTYPE, bits
         self._name_of = _renaming(network)
 
     def put(self, key: str, tensor: Tensor) -> None:

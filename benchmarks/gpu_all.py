@@ -8,13 +8,16 @@ from the others; what a part leaves of its time goes to those after it. In the f
 `log.txt` of what all of them said on the way (figures of a part that was stopped are there), `summary.json`
 of how each ended. Ends with status 1 if any failed.
 
-It needs torch with CUDA or ROCm, transformers, diffusers, and this repository's own requirements.
+It needs torch with CUDA or ROCm, and transformers and diffusers of the versions that this repository names,
+which may travel as pure-Python wheels; `gpu_decode` needs the embedded weights besides. Neither the network
+nor a download is used.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -82,7 +85,7 @@ def run_part(part: Part, args: argparse.Namespace, limit_s: float) -> dict[str, 
         log.flush()
         try:
             status = subprocess.run(
-                command, cwd=ROOT, stdout=sink, stderr=log, timeout=limit_s, check=False
+                command, cwd=ROOT, env=_environment(), stdout=sink, stderr=log, timeout=limit_s, check=False
             ).returncode
             ended = "done" if status == 0 else f"failed with status {status}; see log.txt"
         except subprocess.TimeoutExpired:
@@ -90,6 +93,12 @@ def run_part(part: Part, args: argparse.Namespace, limit_s: float) -> dict[str, 
     if ended == "done" and not _is_json(out):
         ended = "failed: no figures were printed"
     return {"ended": ended, "seconds": round(time.perf_counter() - start, 1), "command": command[1:]}
+
+
+def _environment() -> dict[str, str]:
+    """This tree's package, whether it is installed or not."""
+    others = os.environ.get("PYTHONPATH", "")
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "src"), others)))}
 
 
 def _is_json(path: Path) -> bool:

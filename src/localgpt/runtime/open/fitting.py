@@ -9,15 +9,17 @@ from localgpt.checkpoints.catalogue import CatalogueEntry
 from localgpt.compute.memory import State, TooLarge
 from localgpt.runtime.open.base import OpenKind, Quantize
 from localgpt.runtime.open.shelf import ShelfModel
-from localgpt.units import format_bytes
+from localgpt.units import GIB, format_bytes
 
 if TYPE_CHECKING:
     from localgpt.runtime.open.service import OpenOptions
 
-__all__ = ["choose_quantize", "what_would_fit"]
+__all__ = ["choose_quantize", "choose_resident", "denoiser_bytes", "what_would_fit"]
 
 _PRECISIONS: Final[tuple[Quantize, ...]] = ("none", "int8", "int4")
 _QUANTIZABLE: Final[tuple[OpenKind, ...]] = ("language", "vision")
+_DENOISERS: Final = ("unet", "transformer")
+_PAINTING_BYTES: Final = 3 * GIB  # for the other parts of a painter, and for what painting takes
 _SPARE: Final = 16  # a part of the budget is left for activations
 _JOBS: Final[Mapping[OpenKind, str]] = {
     "language": "chat",
@@ -42,6 +44,21 @@ def choose_quantize(model: ShelfModel, state: State, *, device: str, fp16: bool)
         if model.weight_bytes(device=device, fp16=fp16, quantize=quantize) <= room:
             return quantize
     return _PRECISIONS[-1]
+
+
+def choose_resident(model: ShelfModel, state: State, *, device: str, fp16: bool) -> int | None:
+    """How much of a painter's denoiser may lie on a card; None where all of it fits, or there is none."""
+    if model.kind != "paint" or not device.startswith("cuda"):
+        return None
+    fixed = sum(one.nbytes for one in state.residents if one.is_fixed)
+    room = max(0, state.budget_bytes - fixed - _PAINTING_BYTES)
+    return None if denoiser_bytes(model, device=device, fp16=fp16) <= room else room
+
+
+def denoiser_bytes(model: ShelfModel, *, device: str, fp16: bool) -> int:
+    """Of a painter's largest part, once it is loaded."""
+    each = model.weight_bytes(device=device, fp16=fp16, quantize="none") // max(1, model.num_params)
+    return each * model.params_in(_DENOISERS)
 
 
 def what_would_fit(

@@ -105,9 +105,14 @@ class Painter:
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """Denoiser, autoencoder, and text encoders unless those rest elsewhere."""
-        resting = self._loaded.fast.resting
-        return {name: part for name, part in self._networks().items() if part not in resting}
+        """Denoiser, autoencoder and text encoders, as far as they do not rest and are not streamed."""
+        resting, streamed = self._loaded.fast.resting, self._loaded.streamed
+        parts = {name: part for name, part in self._networks().items() if part not in resting}
+        if streamed is None:
+            return parts
+        return {
+            name: streamed.resident if part is self._loaded.denoiser else part for name, part in parts.items()
+        }
 
     @property
     def notices(self) -> tuple[str, ...]:

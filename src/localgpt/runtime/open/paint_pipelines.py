@@ -18,6 +18,8 @@ import torch
 from localgpt.errors import CheckpointError, ConfigError, MissingWeightsError, UnsafeCheckpointError
 from localgpt.runtime.open.base import PIPELINE_NAME, OpenCheckpoint, read_description
 from localgpt.runtime.open.paint_fast import FastPaint, FastSwitches, switches_of
+from localgpt.runtime.open.paint_streaming import StreamedBlocks
+from localgpt.runtime.open.paint_texts import run_on
 from localgpt.runtime.open.precision import choose_dtype
 from localgpt.runtime.open.weights import reading
 
@@ -92,6 +94,7 @@ class LoadedPainter:
     dtype: torch.dtype
     fast: FastPaint
     notices: tuple[str, ...]
+    streamed: StreamedBlocks | None = None
 
 
 def load_painter(checkpoint: OpenCheckpoint) -> LoadedPainter:
@@ -118,6 +121,11 @@ def load_painter(checkpoint: OpenCheckpoint) -> LoadedPainter:
     dtype, notice = choose_dtype(_stored_dtype(folder), device=checkpoint.device, fp16=checkpoint.fp16)
     with reading(checkpoint.folder):
         pipeline = _read(checkpoint, index, name, dtype)
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.eval().requires_grad_(False)
+                if checkpoint.resident_bytes is None or part is not getattr(pipeline, family.denoiser):
+                    part.to(checkpoint.device)
         denoiser = getattr(pipeline, family.denoiser)
         if getattr(denoiser.config, "in_channels", 0) == _MASK_CHANNELS:
             raise CheckpointError(
@@ -146,7 +154,21 @@ def painter_of(
     denoiser = getattr(pipeline, family.denoiser)
     siblings = [_sibling(pipeline, other) for other in (family.from_image, family.into_mask)]
     switches = switches or switches_of(checkpoint.fast, checkpoint.device)
+    if (
+        checkpoint.resident_bytes is not None
+    ):  # graphs and compilers would want its weights to stay where they are
+        switches = replace(switches, graphs=False, compiled=False)
     fast = FastPaint((pipeline, *siblings), denoiser, switches, checkpoint.device)
+    streamed = None
+    if checkpoint.resident_bytes is not None:
+        streamed = StreamedBlocks(denoiser, torch.device(checkpoint.device), checkpoint.resident_bytes)
+        for one in (pipeline, *siblings):
+            run_on(one, checkpoint.device)
+        notices = (
+            *notices,
+            f"the denoiser is larger than the memory for it: {streamed.num_streamed} of "
+            f"{streamed.num_blocks} blocks are streamed, which takes longer",
+        )
     return LoadedPainter(
         from_text=pipeline,
         from_image=siblings[0],
@@ -156,6 +178,7 @@ def painter_of(
         dtype=denoiser.dtype,
         fast=fast,
         notices=(*notices, *fast.notices),
+        streamed=streamed,
     )
 
 
@@ -179,9 +202,6 @@ def _read(checkpoint: OpenCheckpoint, index: Mapping[str, Any], name: str, dtype
         **more,
     )
     pipeline.set_progress_bar_config(disable=True)
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.to(checkpoint.device).eval().requires_grad_(False)
     pipeline.vae.enable_slicing()
     return pipeline
 

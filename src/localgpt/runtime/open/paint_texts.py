@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from localgpt.compute.memory import ModuleHolder
 
-__all__ = ["TextMemory"]
+__all__ = ["TextMemory", "run_on"]
 
 _NUM_KEPT: Final = 4
 _NAMES: Final = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -39,7 +39,7 @@ class TextMemory:
         self._lock = threading.Lock()
         if rests:
             for pipeline in pipelines:
-                _run_on(pipeline, device)
+                run_on(pipeline, device)
             self._rest()
 
     @property
@@ -110,7 +110,7 @@ def _not_read(piece: str) -> Mapping[str, Tensor]:
     raise AssertionError("text encoders rest in memory")
 
 
-def _run_on(pipeline: Any, device: str) -> None:
+def run_on(pipeline: Any, device: str) -> None:
     """Have a pipeline work on a device wherever its parts are: it would go by where one of them is."""
     kind = type(pipeline)
     place = property(lambda self: torch.device(device))

@@ -24,7 +24,12 @@ from localgpt.engine.async_engine import within
 from localgpt.errors import CancelledRequestError, CapacityError, InputError
 from localgpt.runtime.memory_status import memory_status
 from localgpt.runtime.open.base import Fast, OpenCheckpoint, OpenModel, Quantize, load_open
-from localgpt.runtime.open.fitting import choose_quantize, what_would_fit
+from localgpt.runtime.open.fitting import (
+    choose_quantize,
+    choose_resident,
+    denoiser_bytes,
+    what_would_fit,
+)
 from localgpt.runtime.open.home import OpenHome
 from localgpt.runtime.open.shelf import TASKS, Shelf, ShelfModel, readable
 from localgpt.runtime.open.work import Work
@@ -265,6 +270,8 @@ class OpenService:
             if home is not None and home.checkpoint.folder == model.folder:
                 return home
             options = self._options_now(model)
+            state = self.ledger.state()
+            resident = choose_resident(model, state, device=options.device, fp16=options.fp16)
             checkpoint = OpenCheckpoint(
                 folder=model.folder,
                 id=model.id,
@@ -275,8 +282,11 @@ class OpenService:
                 fp16=options.fp16,
                 quantize=options.quantize,  # type: ignore[arg-type]  # "auto" was settled
                 fast=options.fast,
+                resident_bytes=resident,
             )
             nbytes = model.weight_bytes(device=options.device, fp16=options.fp16, quantize=options.quantize)
+            if resident is not None:
+                nbytes -= denoiser_bytes(model, device=options.device, fp16=options.fp16) - resident
             home = self._homes[model.id] = OpenHome(checkpoint, nbytes, self.ledger, self._load)
             return home
 

@@ -98,6 +98,14 @@ class ShelfModel:
             return self.header.num_params
         return sum(_numel(shape) for shape in self.shapes.values())
 
+    def params_in(self, folders: Sequence[str]) -> int:
+        """Numbers in the weights of some of its folders.
+
+        Raises:
+            CheckpointError: a file is broken.
+        """
+        return sum(_numel(shape) for name, shape in self.shapes.items() if name.split("/")[0] in folders)
+
     @cached_property
     def stored_bytes(self) -> int:
         """Of its weights as they are kept."""

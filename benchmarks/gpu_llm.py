@@ -4,7 +4,7 @@
     python benchmarks/gpu_llm.py --tiny --device cpu        # tiny random models, to see that it all runs
 
 Ours goes through the open model as an answer is made (greedy): `int4` replays each token as a CUDA graph,
-which is the default there; `int4, compiled` captures what torch.compile made of it (`--fast compiled`);
+the level `--fast exact`; `int4, compiled` captures what torch.compile made of it (`--fast compiled`);
 `int4, plain` launches kernel by kernel (`--fast off`). First they answer alone under a cap of torch's
 allocator, which proves that they fit; then the cap is lifted, since the peers need 16 GB, and all are
 measured in turn: transformers' `generate` in bfloat16 with its growing cache, and with its static cache,

@@ -141,7 +141,7 @@ class Stage:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         level = switches_of("exact", "cuda:0" if device.type == "cuda" else "cpu")
         loads: dict[str, Callable[[OpenCheckpoint], Any]] = {
-            "language": lambda _: language_model(shape, device, quantize="int4", fast="auto"),
+            "language": lambda _: language_model(shape, device, quantize="int4", fast="exact"),
             "paint": lambda _: painter(sdxl(device, dtype, tiny=tiny), device, level),
         }
         for name, make in other_networks(device, tiny=tiny).items():

@@ -63,7 +63,7 @@ FastOption = Annotated[
         "--fast",
         metavar="HOW",
         help="Of open models: off, exact (the same up to rounding), compiled (so too; the first work of each "
-        "shape waits for it), max (pictures change a little). Default: exact on CUDA and ROCm.",
+        "shape waits for it), max (pictures change a little). Default: off.",
     ),
 ]
 MaxLengthOption = Annotated[

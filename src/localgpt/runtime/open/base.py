@@ -46,7 +46,7 @@ Quantize = Literal["none", "int8", "int4"]
 Fast = Literal["auto", "off", "exact", "compiled", "max"]
 """How much is done for speed. "exact": the same mathematics, up to rounding, by graphs and fused layers;
 "compiled": that by torch.compile, which the first work of each shape waits for; "max": also what changes
-pictures. "auto" is "exact" on CUDA and ROCm and "off" elsewhere."""
+pictures. "auto" is "off" until the others have been run on a card: they were tested on CPUs only."""
 Emit = Callable[[Event], None]
 
 # Kind to the function that loads it: `OpenCheckpoint` to `OpenModel`.
@@ -175,7 +175,7 @@ def load_open(checkpoint: OpenCheckpoint) -> OpenModel:
 
 def is_fast(checkpoint: OpenCheckpoint) -> bool:
     """Whether more than the plain path is wanted."""
-    return checkpoint.device.startswith("cuda") if checkpoint.fast == "auto" else checkpoint.fast != "off"
+    return checkpoint.fast not in ("auto", "off")
 
 
 def is_open_folder(folder: Path) -> bool:

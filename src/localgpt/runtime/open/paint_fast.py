@@ -2,7 +2,7 @@
 
 Which level switches what on (`localgpt paint --fast`, `LOCALGPT_FAST`):
 
-* `exact`, the default on CUDA and ROCm: the same mathematics up to the rounding of other kernels. Layout
+* `exact`: the same mathematics up to the rounding of other kernels. Layout
   with channels last, projections fused, convolutions chosen by measurement, the denoiser replayed as a
   CUDA graph, the text encoders' result remembered and they themselves at rest in the machine's memory
   while the denoiser works.
@@ -55,7 +55,7 @@ class FastSwitches:
 def switches_of(fast: Fast, device: str) -> FastSwitches:
     """The switches of a level on a device, as torch names it."""
     is_cuda = device.startswith("cuda")
-    if fast == "off" or (fast == "auto" and not is_cuda):
+    if fast in ("auto", "off"):
         return FastSwitches()
     switches = FastSwitches(
         channels_last=True,

@@ -58,29 +58,12 @@ class Session:
             if settings.use_cache:
                 note("use_cache has no effect on another server's answers; leave it out")
             return
-        from localgpt.runtime.holdings import MemoryOptions
-        from localgpt.runtime.loading import LoadOptions, load_service, plan_load
-        from localgpt.runtime.remembering import CacheOptions
+        from localgpt.runtime.loading import load_service, plan_load
         from localgpt.settings import ANSWERS_FOLDER, data_folder
+        from localgpt.worker.building import load_options
 
-        options = LoadOptions(
-            model=settings.model,
-            device=settings.device,
-            fp16=settings.fp16,
-            cpu_kernel=settings.cpu_kernel == "auto",
-            quantize=settings.quantize,
-            fast=settings.fast,
-            data_folder=data_folder(settings),
-            max_batch_size=1,
-            memory=MemoryOptions(budget_mib=settings.memory_budget_mib),
-            cache=CacheOptions(
-                prompt_mib=settings.prompt_cache_mib,
-                keeps_answers=settings.use_cache,
-                answers_folder=data_folder(settings, create=True) / ANSWERS_FOLDER
-                if settings.use_cache
-                else None,
-            ),
-        )
+        folder = data_folder(settings, create=True) / ANSWERS_FOLDER if settings.use_cache else None
+        options = replace(load_options(settings, answers_folder=folder), max_batch_size=1)
         with progress("Loading the models"):
             plan = plan_load(options)
             for notice in plan.notices:

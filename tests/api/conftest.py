@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import httpx2
@@ -11,6 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from localgpt.server import create_app
+from localgpt.server.store.opening import Store, open_store
 from localgpt.settings import Settings
 from tests.api.fake_service import FakeService
 
@@ -57,3 +59,17 @@ async def connect() -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
             return client
 
         yield make
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store of its own."""
+    opened = await open_store(Settings(data_dir=tmp_path / "home"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def page(store: Store, service: FakeService, connect: Callable[..., httpx.AsyncClient]) -> httpx.AsyncClient:
+    """A client of a server on loopback without a key, and with a store."""
+    return connect(create_app(Settings(), service, store=store))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -12,7 +11,7 @@ from fastapi import FastAPI
 
 from localgpt.server import create_app
 from localgpt.server.access import SESSION_COOKIE
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from tests.api.fake_service import FakeService
 
@@ -23,13 +22,6 @@ OPEN_TO_ALL = {
     ("GET", "/health"), ("GET", "/ready"), ("GET", "/metrics"), ("GET", "/openapi.json"),
     ("GET", "/api/session"), ("POST", "/api/session"), ("DELETE", "/api/session"),
 }  # fmt: skip
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

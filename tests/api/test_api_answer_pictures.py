@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from localgpt.server import create_app
 from localgpt.server.store.attachments import Attachments
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.server.store.records import Attachment, StoredMessage
 from localgpt.settings import Settings
 from localgpt.tasks import ImagePart
@@ -21,18 +20,6 @@ from tests.api.wire import Wire
 
 Connect = Callable[..., httpx.AsyncClient]
 MOST = 2560 // 196  # pictures of the scripted service's context
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def page(store: Store, service: FakeService, connect: Connect) -> httpx.AsyncClient:
-    return connect(create_app(Settings(), service, store=store))
 
 
 @pytest.fixture

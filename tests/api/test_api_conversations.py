@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -13,26 +12,13 @@ import pytest
 
 from localgpt.errors import BackendError, PromptTooLongError
 from localgpt.server import create_app
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from localgpt.tasks import ImagePart, TextPart
 from tests.api.fake_service import FakeService
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 40
 Connect = Callable[..., httpx.AsyncClient]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def page(store: Store, service: FakeService, connect: Connect) -> httpx.AsyncClient:
-    """A client of a server on loopback without a key, and with a store."""
-    return connect(create_app(Settings(), service, store=store))
 
 
 async def ask(page: httpx.AsyncClient, text: str = "Hi", **message: Any) -> None:

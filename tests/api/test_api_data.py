@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from localgpt.server import create_app
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.server.store.records import StoredMessage
-from localgpt.settings import Settings
-from tests.api.fake_service import FakeService
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def page(store: Store, service: FakeService, connect: Callable[..., httpx.AsyncClient]) -> httpx.AsyncClient:
-    """A client of a server on loopback without a key, and with a store."""
-    return connect(create_app(Settings(), service, store=store))
 
 
 async def add(store: Store, message_id: str, *attachment_ids: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,7 +24,7 @@ from localgpt.errors import (
     WrongHashError,
 )
 from localgpt.server import create_app
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from localgpt.units import GIB
 from tests.api.fake_keeper import COMMIT, FakeKeeper
@@ -37,13 +36,6 @@ Connect = Callable[..., httpx.AsyncClient]
 @pytest.fixture
 def keeper() -> FakeKeeper:
     return FakeKeeper()
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

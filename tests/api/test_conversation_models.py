@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
 
 from localgpt.server import create_app
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from localgpt.tasks import EMBEDDED_MODEL_ID
 from tests.api.fake_service import FakeService
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

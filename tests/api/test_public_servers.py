@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 
 from localgpt.errors import ConfigError
 from localgpt.server import create_app
-from localgpt.server.store.opening import Store, open_store
+from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from tests.api.fake_service import FakeService
 
@@ -21,13 +20,6 @@ PUBLIC: list[dict[str, Any]] = [
     {"allowed_hosts": ("chat.example",)},
     {"trusted_proxies": ("127.0.0.1",)},
 ]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(Settings(data_dir=tmp_path / "home"))
-    yield opened
-    await opened.close()
 
 
 @pytest.mark.parametrize("values", PUBLIC)

@@ -174,7 +174,7 @@ async def test_a_picture_changes_the_answer_and_is_counted(local: LocalService) 
     assert results[0].usage.prompt_tokens > NUM_IMAGE_TOKENS
 
 
-async def test_a_repeated_picture_is_encoded_once(
+async def test_a_repeated_picture_is_encoded_once_for_each_owner(
     local: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert local._pictures is not None
@@ -182,17 +182,19 @@ async def test_a_repeated_picture_is_encoded_once(
     real = local._pictures.read_pixels
     monkeypatch.setattr(local._pictures, "read_pixels", lambda data: (read.append(1), real(data))[1])
     for question in ("one?", "two?", "three?"):
-        await local.run(AskRequest(id="1", image=PHOTO, question=question, options=GREEDY))
+        await local.run(AskRequest(id="1", image=PHOTO, question=question, options=GREEDY, owner="a"))
     assert len(read) == 1
+    await local.run(AskRequest(id="1", image=PHOTO, question="one?", options=GREEDY, owner="b"))
+    assert len(read) == 2, "the clock would tell what another owner showed"
 
 
 def test_the_picture_cache_forgets_the_least_recently_used() -> None:
     cache = TokenCache(2)
     for name in (b"a", b"b"):
-        cache.put(name, torch.zeros(1))
-    cache.get(b"a")
-    cache.put(b"c", torch.zeros(1))
-    assert [cache.get(name) is not None for name in (b"a", b"b", b"c")] == [True, False, True]
+        cache.put(name, "", torch.zeros(1))
+    cache.get(b"a", "")
+    cache.put(b"c", "", torch.zeros(1))
+    assert [cache.get(name, "") is not None for name in (b"a", b"b", b"c")] == [True, False, True]
     assert cache.nbytes == 8
 
 

@@ -270,7 +270,7 @@ class LocalService:
             options=options_of(request, question.task, rules),
             max_tokens=question.max_tokens,
             owner=request.owner,
-            image_tokens=await self._image_tokens(prompt.images, question.image_param),
+            image_tokens=await self._image_tokens(prompt.images, request.owner, question.image_param),
             banned_first=token_rules.banned_first,
             banned=token_rules.banned,
             ends_loops=True,
@@ -312,18 +312,18 @@ class LocalService:
             error.param = question.param
             raise
 
-    async def _image_tokens(self, images: Sequence[ImagePart], param: str) -> Tensor | None:
+    async def _image_tokens(self, images: Sequence[ImagePart], owner: str, param: str) -> Tensor | None:
         """Tokens (N, C) of all pictures of a prompt, in order."""
         if not images:
             return None
         reader = self._require_pictures(param)
         tokens = []
         for image in images:
-            known = reader.cache.get(image.data)
+            known = reader.cache.get(image.data, owner)
             if known is None:
                 pixels = await self._pixels(reader, image, param)
                 async with self._holdings.picture(reader):
-                    known = await self._engine.call(partial(reader.tokens, image.data, pixels))
+                    known = await self._engine.call(partial(reader.tokens, image.data, owner, pixels))
             tokens.append(known)
         return torch.cat(tokens)
 

@@ -56,25 +56,28 @@ class Encoder(Protocol):
 
 
 class TokenCache:
-    """Image tokens of the most recently used pictures, by the SHA-256 of their bytes; for any thread."""
+    """Image tokens of the most recently used pictures, by owner and SHA-256 of their bytes; for any thread.
+
+    Nobody gets what another owner showed: how quickly an answer begins would tell of it.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._tokens: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._tokens: OrderedDict[tuple[str, bytes], Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, data: bytes) -> Tensor | None:
-        """Tokens (K, C) of a picture, if remembered."""
-        key = hashlib.sha256(data).digest()
+    def get(self, data: bytes, owner: str) -> Tensor | None:
+        """Tokens (K, C) of a picture, if remembered for this owner."""
+        key = owner, hashlib.sha256(data).digest()
         with self._lock:
             if key not in self._tokens:
                 return None
             self._tokens.move_to_end(key)
             return self._tokens[key]
 
-    def put(self, data: bytes, tokens: Tensor) -> None:
+    def put(self, data: bytes, owner: str, tokens: Tensor) -> None:
         """Remember tokens (K, C); the least recently used picture is forgotten."""
-        key = hashlib.sha256(data).digest()
+        key = owner, hashlib.sha256(data).digest()
         with self._lock:
             self._tokens[key] = tokens
             self._tokens.move_to_end(key)
@@ -128,11 +131,11 @@ class PictureReader:
         return read_pixels(data, self._encoder.config.image_size)
 
     @torch.inference_mode()
-    def tokens(self, data: bytes, pixels: NDArray[np.float32]) -> Tensor:
-        """Image tokens (K, C) of a picture, and remember them under its bytes."""
+    def tokens(self, data: bytes, owner: str, pixels: NDArray[np.float32]) -> Tensor:
+        """Image tokens (K, C) of a picture, and remember them under its owner and bytes."""
         features = self._encoder.image_features(self._batch(pixels))
         tokens: Tensor = self._projector(features, keep=self._keep)[0]
-        self.cache.put(data, tokens)
+        self.cache.put(data, owner, tokens)
         return tokens
 
     @torch.inference_mode()

@@ -3,8 +3,8 @@
 * Tokens are chosen by our own code from llama.cpp's logits, as for every other model, so that every option,
   schema and tool means the same; llama.cpp's samplers and grammars are not used.
 * Conversations are written by the chat template in the file.
-* What was read of the last prompt is kept, so that a conversation's next turn reads only what is new; the
-  memory ledger may drop it.
+* What was read of the last prompt is kept, so that its owner's next turn reads only what is new; the memory
+  ledger may drop it.
 * Everything runs on the CPU.
 """
 
@@ -112,7 +112,7 @@ class GgufLanguageModel(WordModel):
         self, prompt: OpenPrompt, is_cancelled: Callable[[], bool]
     ) -> tuple[LlamaContext, Tensor]:
         token_ids = prompt.token_ids
-        known = self._kept.take(token_ids, self._room)
+        known = self._kept.take(token_ids, prompt.owner, self._room)
         context, start = known if known is not None else (self._network.new_context(self._room), 0)
         logits = torch.empty(0)
         for at in range(start, len(token_ids), PIECE):
@@ -124,7 +124,7 @@ class GgufLanguageModel(WordModel):
         return made.read([token_id])
 
     def _keep(self, prompt: OpenPrompt, made: LlamaContext) -> None:
-        self._kept.keep(prompt.token_ids, made)
+        self._kept.keep(prompt.token_ids, prompt.owner, made)
 
 
 class GgufEmbedder:
@@ -220,19 +220,22 @@ class GgufEmbedder:
 
 
 class _Kept:
-    """What was read of the last prompt; taken out while it is used, so that it may be dropped at any time."""
+    """What was read of the last prompt; taken out while it is used, so that it may be dropped at any time.
+
+    Nobody gets what another owner asked: how quickly an answer begins would tell of it.
+    """
 
     def __init__(self) -> None:
-        self._kept: tuple[list[int], LlamaContext] | None = None
+        self._kept: tuple[str, list[int], LlamaContext] | None = None
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
         """Of it."""
         with self._lock:
-            return 0 if self._kept is None else self._kept[1].nbytes
+            return 0 if self._kept is None else self._kept[2].nbytes
 
-    def take(self, token_ids: list[int], room: int) -> tuple[LlamaContext, int] | None:
+    def take(self, token_ids: list[int], owner: str, room: int) -> tuple[LlamaContext, int] | None:
         """What a prompt can go on with, and how many of its tokens that holds; it is kept no more.
 
         Whole pieces only, as they would be read again, and the last token is always left to be read.
@@ -241,28 +244,28 @@ class _Kept:
             kept, self._kept = self._kept, None
         if kept is None:
             return None
-        known, context = kept
+        whose, known, context = kept
         num_shared = next(
             (at for at, (mine, other) in enumerate(zip(known, token_ids, strict=False)) if mine != other),
             min(len(known), len(token_ids)),
         )
         num_shared = min(num_shared, len(token_ids) - 1) // PIECE * PIECE
-        if context.num_tokens < room or not context.cut(num_shared):
+        if whose != owner or context.num_tokens < room or not context.cut(num_shared):
             context.close()
             return None
         return context, num_shared
 
-    def keep(self, token_ids: list[int], context: LlamaContext) -> None:
+    def keep(self, token_ids: list[int], owner: str, context: LlamaContext) -> None:
         """Keep what was read of a prompt, with what was read behind it."""
         with self._lock:
-            self._kept = (token_ids, context)
+            self._kept = (owner, token_ids, context)
 
     def clear(self) -> None:
         """Keep nothing."""
         with self._lock:
             kept, self._kept = self._kept, None
         if kept is not None:
-            kept[1].close()
+            kept[2].close()
 
 
 def _notices(checkpoint: OpenCheckpoint) -> tuple[str, ...]:

@@ -238,6 +238,19 @@ def test_what_does_not_fit_is_refused() -> None:
         NativeDecoder(replace(CONFIG, n_embd=72), tensors)
 
 
+def test_another_default_dtype_changes_nothing() -> None:
+    native, _ = make_decoders()
+    ids = some_ids(5)
+    embeddings, logits = native.embed(ids[None]), all_logits(native)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # as another thread may at any moment
+    try:
+        assert torch.equal(native.embed(ids[None]), embeddings)
+        assert torch.equal(all_logits(native), logits)
+    finally:
+        torch.set_default_dtype(default)
+
+
 def test_its_weights_are_counted_once() -> None:
     native, _ = make_decoders()
     c, v, h = CONFIG.n_embd, CONFIG.vocab_size, CONFIG.n_head

@@ -100,7 +100,8 @@ class NativeDecoder:
             raise BackendError(
                 f"got a token id outside 0 to {self.config.vocab_size - 1}, which is a mistake of LocalGPT's"
             )
-        out = torch.empty(*token_ids.shape, self.config.n_embd)
+        # Named, since transformers sets another default for all threads while it builds a network.
+        out = torch.empty(*token_ids.shape, self.config.n_embd, dtype=torch.float32)
         self._library.embed(self._handle, ids.data_ptr(), len(ids), out.data_ptr())
         return out
 
@@ -144,7 +145,7 @@ class NativeDecoder:
         inputs = inputs.contiguous()
         places = [_address(values) for values in (slots, positions, modality, outputs)]
         num_outputs = len(inputs if outputs is None else outputs)
-        logits = torch.empty(num_outputs, self.config.vocab_size)
+        logits = torch.empty(num_outputs, self.config.vocab_size, dtype=torch.float32)
         is_embedded = inputs.is_floating_point()
         rows = Rows(
             num_rows=len(inputs),

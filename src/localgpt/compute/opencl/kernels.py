@@ -98,7 +98,7 @@ class Weights:
         """
         weight = self.tensor(name, shape)
         if weight.dtype != torch.int8:
-            return weight, torch.ones(shape[0])
+            return weight, torch.ones(shape[0], dtype=torch.float32)
         return weight, self.tensor(f"{name}_scale", shape[:1])
 
     def vector(self, name: str, shape: tuple[int, ...]) -> Buffer:

@@ -245,6 +245,28 @@ def test_pulled_models_go_by_their_names(folder: Path, tmp_path: Path) -> None:
     assert cast("ShelfModel", shelf.find("Qwen/Qwen3-0.6B")).id == "qwen3-0.6b"
 
 
+async def test_a_model_that_is_removed_or_pulled_anew_is_let_go(folder: Path, tmp_path: Path) -> None:
+    loads = Loads()
+    old = keep(folder, tmp_path, "me/mine", commit="a" * 40, pulled_at="2026-01-01T00:00:00+00:00")
+    ledger = Ledger(CpuDevice(), Budget(nbytes=256 * MIB))
+    service = OpenService(Shelf(tmp_path), ledger, load=loads)
+    first = await service.run(chat("me/mine"))
+    stream = cast("Any", service.stream(chat("me/mine")))
+    await anext(stream)
+    shutil.rmtree(old)
+    new = keep(folder, tmp_path, "me/mine", commit="b" * 40, pulled_at="2026-02-01T00:00:00+00:00")
+    assert await service.run(chat("me/mine")) == first and loads.loaded == ["me/mine"]  # still used
+    assert isinstance([event async for event in stream][-1], Finished)
+    assert not loads.released
+    assert await service.run(chat("me/mine")) == first
+    assert (loads.loaded, loads.released) == (["me/mine"] * 2, ["me/mine"])
+    shutil.rmtree(new)
+    assert (await service.status()).resident_bytes == 0 and loads.released == ["me/mine"] * 2
+    assert ledger.state().residents == ()
+    await service.close()
+    ledger.close()
+
+
 def test_operators_name_models_in_several_ways(folder: Path, tmp_path: Path, family_folder: Path) -> None:
     place = keep(folder, tmp_path, "me/mine", commit="c" * 40, pulled_at="2026-01-01T00:00:00+00:00")
     for name, model_id in (("me/mine", "me/mine"), (str(folder), "tiny-llama"), (str(place), "me/mine")):

@@ -129,12 +129,15 @@ class Ledger:
             self._holders[name] = holder
         self.look_again()
 
-    def let_go(self, name: str) -> None:
-        """Take something out that its owner has freed; unknown names are ignored."""
+    def let_go(self, name: str, *, unless_moving: bool = False) -> bool:
+        """Take out what its owner has freed, or frees where this is True; unknown names are ignored."""
         with self._lock:
+            if unless_moving and self._is_moving:
+                return False
             self._residents.pop(name, None)
             self._holders.pop(name, None)
         self.look_again()
+        return True
 
     # What is reserved.
 
@@ -298,15 +301,14 @@ class Ledger:
         pieces = resident.pieces
         if step.is_drop:
             self.device.drop(holder, step.piece)
-            took_s = None
+            took_s = 0.0
         else:
             took_s = self.device.move(holder, step.piece, step.source, step.target)
         with self._lock:
             resident = self._residents.get(step.resident)
             if resident is not None and not (step.is_drop and resident.pieces is not pieces):  # filled anew
                 self._residents[step.resident] = replace(resident, pieces=_moved(resident, step))
-            if took_s is not None:
-                self._learn_speed(step, took_s)
+            self._learn_speed(step, took_s)
 
     def _learn_speed(self, step: Step, took_s: float) -> None:
         if step.target != "device" or took_s <= 0 or step.nbytes < _LEAST_TIMED_BYTES:

@@ -4,6 +4,7 @@
   load.
 * The memory ledger decides what stays: a model that nobody uses gives way to one that is asked for, first
   what it remembers, then its weights to the machine's memory where the device has its own, then altogether.
+* A model that was removed, or pulled anew, is let go once nobody uses it and somebody looks what there is.
 * Work is done by one thread, one request after the other, in the order in which there is memory for them.
 * A model that does not fit is refused with what is missing and what would fit.
 """
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
@@ -84,6 +86,7 @@ class OpenService:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="localgpt-open")
         self._lock = threading.Lock()
         self._homes: dict[str, OpenHome] = {}
+        self._users: Counter[str] = Counter()  # of the homes, by model
         self._running: set[Work] = set()
         self._num_waiting = 0
         self._is_closed = False
@@ -96,8 +99,7 @@ class OpenService:
             LocalGPTError: it cannot be loaded.
         """
         model = self._known(name)
-        home = await asyncio.to_thread(self._home, model)
-        async with AsyncExitStack() as stack:
+        async with self._at_home(model) as home, AsyncExitStack() as stack:
             await self._reserve(stack, model, self._loading(home))
 
     async def run(self, request: Request) -> Result:
@@ -171,7 +173,16 @@ class OpenService:
         self._check_open()
         deadline = _deadline_of(request)
         model = self._find(request)
-        home = await within(deadline, asyncio.to_thread(self._home, model))
+        async with (
+            self._at_home(model, deadline) as home,
+            aclosing(self._work_at(home, model, request, deadline)) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def _work_at(
+        self, home: OpenHome, model: ShelfModel, request: Request, deadline: float | None
+    ) -> AsyncGenerator[Event]:
         with self._lock:
             self._num_waiting += 1
         is_waiting = True
@@ -263,11 +274,39 @@ class OpenService:
             )
         return model
 
+    @asynccontextmanager
+    async def _at_home(self, model: ShelfModel, deadline: float | None = None) -> AsyncGenerator[OpenHome]:
+        """Where a model lives, which is not let go meanwhile."""
+        await within(deadline, asyncio.to_thread(self._let_go_removed))
+        with self._lock:
+            self._users[model.id] += 1
+        try:
+            yield await within(deadline, asyncio.to_thread(self._home, model))
+        finally:
+            with self._lock:
+                self._users[model.id] -= 1
+
+    def _let_go_removed(self) -> None:
+        """Free what nobody uses of the models whose folders are on the shelf no more."""
+        folders = {model.id: model.folder for model in self.shelf.models()}
+        with self._lock:
+            removed = [
+                home
+                for name, home in self._homes.items()
+                if folders.get(name) != home.checkpoint.folder
+                and not self._users[name]
+                and self.ledger.let_go(name, unless_moving=True)
+            ]
+            for home in removed:
+                del self._homes[home.name]
+        for home in removed:
+            home.let_go()
+
     def _home(self, model: ShelfModel) -> OpenHome:
-        """Where a model lives, from its first request on."""
+        """Where a model lives, from its first request on; in its older folder while that is still used."""
         with self._lock:
             home = self._homes.get(model.id)
-            if home is not None and home.checkpoint.folder == model.folder:
+            if home is not None:
                 return home
             options = self._options_now(model)
             state = self.ledger.state()
@@ -299,6 +338,7 @@ class OpenService:
         return replace(options, quantize=chosen)
 
     def _statuses(self) -> list[ModelStatus]:
+        self._let_go_removed()
         with self._lock:
             homes = dict(self._homes)
         found = []

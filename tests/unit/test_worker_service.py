@@ -106,6 +106,36 @@ async def test_a_status_is_asked_for_once_at_a_time_and_not_again_at_once(
         assert fake.num_asked == before + 1
 
 
+async def test_one_who_gives_a_status_up_takes_it_from_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(FakeService):
+        may_tell = asyncio.Event()
+
+        async def status(self) -> Any:
+            await self.may_tell.wait()
+            return await super().status()
+
+    fake = Slow()
+    fake.may_tell.set()
+    async with near(lambda: fake) as pair:
+        fake.may_tell.clear()
+        pair.service._is_fresh_until = 0.0
+        monkeypatch.setattr("localgpt.worker.client._STATUS_S", 0.0)
+
+        async def ask_twice() -> Any:
+            await pair.service.status()  # in vain, as that of the other one, who hears so later
+            monkeypatch.setattr("localgpt.worker.client._STATUS_S", HOUR_S)
+            return await pair.service.status()
+
+        twice = asyncio.ensure_future(ask_twice())
+        other = asyncio.ensure_future(pair.service.status())
+        await other
+        third = asyncio.ensure_future(pair.service.status())
+        await asyncio.sleep(0)
+        fake.may_tell.set()
+        assert (await third).ready
+        assert twice.done() and (await twice).ready
+
+
 @pytest.mark.parametrize(
     "error", [PromptTooLongError("too long", param="messages"), CapacityError("full", retry_after_s=3.5)]
 )

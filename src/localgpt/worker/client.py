@@ -120,10 +120,12 @@ class WorkerService:
         if self._asking is None:
             self._asking = loop.create_future()
             link.send(Kind.STATUS)
+        asking = self._asking
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STATUS_S):
-                return await asyncio.shield(self._asking)
-        self._asking = None  # the next one asks again
+                return await asyncio.shield(asking)
+        if self._asking is asking:  # else somebody has asked again
+            self._asking = None  # the next one asks again
         return self._status or self._not_ready()
 
     async def close(self) -> None:

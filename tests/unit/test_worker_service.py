@@ -340,6 +340,29 @@ async def test_the_second_end_in_a_row_is_followed_by_a_pause(caplog: pytest.Log
     assert "starts in 0 s" in caplog.text
 
 
+async def test_who_comes_while_a_process_ends_is_answered_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with near(FakeService) as pair:
+        process, may_end = pair.processes[0], threading.Event()
+        end = process.end
+
+        def end_late(*, grace_s: float = 0.0) -> str:
+            may_end.wait()
+            return end(grace_s=grace_s)
+
+        monkeypatch.setattr(process, "end", end_late)
+        link = pair.service._keeper.loaded
+        assert link is not None
+        pair.host.link.abort()
+        await link.ended()
+        answer = asyncio.ensure_future(pair.service.run(HELLO))
+        await asyncio.sleep(0)
+        assert not (await pair.service.status()).ready
+        may_end.set()
+        assert isinstance(await answer, ChatResult)
+
+
 async def test_waiting_for_the_load_counts_towards_the_deadline() -> None:
     async with near(FakeService) as pair:
         pair.service._keeper.loaded = None

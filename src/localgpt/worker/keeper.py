@@ -159,14 +159,15 @@ class Keeper:
         try:
             await link.connect(process.socket)
             await link.ended()
+            has_loaded = self.loaded is not None
+            self._unload()  # at once: whoever comes while it ends waits for the next one
             how = await asyncio.to_thread(process.end, grace_s=0.0 if link.failure else _EXIT_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_S):
                     await lines.over()
         finally:
-            has_loaded, self.loaded, self._link = self.loaded is not None, None, None
-            if self._refusal is None:
-                self._settled.clear()
+            self._unload()
+            self._link = None
             link.abort()
             pipe.close()
             process.end()
@@ -179,6 +180,11 @@ class Keeper:
         if has_loaded:
             self._on_end(reason)
         return reason
+
+    def _unload(self) -> None:
+        self.loaded = None
+        if self._refusal is None:
+            self._settled.clear()
 
     def _take(self, frame: Frame) -> None:
         match frame.kind:

@@ -8,8 +8,9 @@ import pytest
 
 from localgpt.errors import CapacityError
 from localgpt.server.turns import Turns
+from localgpt.settings import UpstreamSettings
 from tests.api.fake_service import FakeService
-from tests.api.test_gateway_admission import HELLO, app_of, client_of, fill, leave, settle
+from tests.api.test_gateway_admission import HELLO, SMALL, app_of, client_of, fill, leave, settle
 from tests.api.wire import Wire
 
 MODEL_WORK = (
@@ -38,6 +39,21 @@ async def test_a_full_queue_refuses_model_work_unread_and_nothing_else(service: 
         assert (await client.post("/v1/images/generations", json={"prompt": "a cat"})).status_code == 501
         assert (await client.get("/v1/models")).status_code == 200
     await leave(*wires)
+
+
+async def test_a_full_queue_is_none_of_an_upstreams(service: FakeService) -> None:
+    upstreams = {"far": UpstreamSettings(base_url="http://127.0.0.1:1/v1")}
+    app = app_of(service, SMALL.model_copy(update={"upstreams": upstreams}))
+    wires = [*await fill(app, service), Wire(app, HELLO)]
+    await settle(app, 1)
+    async with client_of(app) as client:
+        far = asyncio.ensure_future(client.post(MODEL_WORK[0], json={**HELLO, "model": "upstream:far/m"}))
+        here = await client.post(MODEL_WORK[0], json=HELLO)
+        assert here.status_code == 503 and here.json()["error"]["code"] == "overloaded"
+        await leave(*wires)
+        assert service.gate is not None
+        service.gate.set()
+        assert (await far).status_code == 200
 
 
 async def test_with_room_bodies_are_read(service: FakeService) -> None:

@@ -137,7 +137,7 @@ def create_app(
         Envelope,
         bound_host=settings.host,
         allowed_hosts=settings.allowed_hosts,
-        authenticate=Door(turns, figures),
+        authenticate=Door(turns, figures, has_upstreams=bool(settings.upstreams)),
         max_body_bytes=settings.max_body_mib * MIB,
         read_timeout_s=settings.read_timeout_s,
         metrics=figures,

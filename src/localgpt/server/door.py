@@ -2,7 +2,8 @@
 
 A server that is asked ten times more than it can answer spends its processor on refusals unless they are
 cheap, and on a small machine that processor is the model's too. So a full queue is told here, where nothing
-has been read, parsed or routed yet.
+has been read, parsed or routed yet. Where there are upstreams it cannot be: the body says who does the work,
+and what another server does needs no place in the queue.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class Door:
     Args:
         turns: says whether the queue is full.
         metrics: counts who was refused.
+        has_upstreams: other servers may be asked, whatever the queue here is like.
     """
 
-    def __init__(self, turns: Turns, metrics: Metrics) -> None:
+    def __init__(self, turns: Turns, metrics: Metrics, *, has_upstreams: bool = False) -> None:
         self._turns = turns
         self._metrics = metrics
+        self._has_upstreams = has_upstreams
 
     async def __call__(self, request: Request) -> None:
         """Let a request in.
@@ -43,7 +46,7 @@ class Door:
             CapacityError: the queue is full.
         """
         caller = await authenticate(request)
-        if not _MODEL_WORK.fullmatch(request.scope["path"]):
+        if self._has_upstreams or not _MODEL_WORK.fullmatch(request.scope["path"]):
             return
         try:
             self._turns.refuse_when_full(caller.owner)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from localgpt.compute.graphs import Captured
+from localgpt.engine import static_steps
 from localgpt.engine.answers import AnswerStore
 from localgpt.engine.engine import Engine
 from localgpt.engine.prefixes import BLOCK_LEN, PrefixCache
@@ -212,6 +216,48 @@ def test_numbers_that_are_not_sound_end_with_their_answer() -> None:
         weight.copy_(kept)
     assert [output.error is not None for output in outputs if output.sequence is sequence] == [True]
     assert tokens(run(engine, ask(7, 20))) == expected
+
+
+@dataclass
+class Graph:
+    """Runs again what it captured, so many times; then it fails as one does that finds no memory."""
+
+    run: Callable[[], Any]
+    num_left: int
+
+    def replay(self) -> None:
+        if not self.num_left:
+            raise RuntimeError("CUDA error: out of memory")
+        self.num_left -= 1
+        self.run()
+
+    def pool(self) -> str:
+        return "pool"
+
+
+@pytest.mark.parametrize("num_replays", [None, 0, 5], ids=["not captured", "first replay", "later replay"])
+def test_no_answer_is_lost_with_its_graph(
+    decoder: Decoder,
+    num_replays: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def capture(run: Callable[[], Any], device: torch.device, *, pool: Any) -> Captured:
+        assert pool in (None, "pool")
+        run()
+        if num_replays is None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return Captured(graph=Graph(run, num_replays), out=None, nbytes=0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(static_steps, "capture_graph", capture)
+    requests = [ask(7, 20), ask(3, 250)]
+    expected = tokens(run(make_engine(decoder, is_static=False), *requests))
+    engine = make_engine(decoder, is_static=True)
+    engine.runner._steps = StaticSteps(decoder, engine.runner.cache, captures=True)  # type: ignore[arg-type]
+    assert tokens(run(engine, *requests)) == expected
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "single tokens are computed without a graph, and slower"
+    ]
 
 
 def test_a_decoder_without_fixed_shapes_is_refused() -> None:

@@ -8,7 +8,8 @@ Notable:
   a greedy token costs one launch and one copy of a few bytes.
 - With drafts a step has one shape only, of several tokens a slot over all slots and positions, so that a
   token comes out the same to the last bit with a draft and without (see `exactness`).
-- The shapes run without a graph as well, on any device: the plain path that tests compare.
+- The shapes run without a graph as well, on any device: the plain path that tests compare, and the way out
+  where a graph cannot be captured or replayed.
 
 Shape legend: B slots, T tokens of each, V vocabulary.
 """
@@ -18,11 +19,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from localgpt.compute.graphs import capture_graph
 from localgpt.models.decoder import Decoder
 from localgpt.nn.kv_cache import KVCache
 from localgpt.nn.static_attention import StaticAttend
@@ -32,7 +35,6 @@ __all__ = ["DRAFT_TOKENS", "SlotResult", "SlotWork", "StaticSteps", "static_logi
 logger = logging.getLogger(__name__)
 DRAFT_TOKENS: Final = 8  # of each slot, where there may be drafts; the cache has as many spare positions
 _SHORTEST: Final = 256  # positions
-_WARM_UPS: Final = 2  # before a capture: libraries choose kernels and take memory
 
 Logits = Callable[[Decoder, KVCache, Tensor, Tensor, int], Tensor]
 
@@ -134,9 +136,9 @@ class StaticSteps:
             shape.host[work.slot, -1] = work.position
             self._ban(work)
         shape.inputs.copy_(shape.host, non_blocking=True)
-        if shape.graph is not None:
-            shape.graph.replay()
-        elif not (self._captures and is_new and self._capture(shape, length)):
+        if self._captures and is_new:
+            self._capture(shape, length)
+        if not self._replay(shape):
             self._compute(shape, length)
         assert shape.logits is not None and shape.told is not None
         told = shape.told.tolist()
@@ -183,31 +185,34 @@ class StaticSteps:
         is_sound = torch.isfinite(logits.sum(dim=-1))  # of what is no number, a sum is none
         shape.logits, shape.told = logits, torch.stack((allowed.argmax(dim=-1), is_sound.long()), dim=-1)
 
-    def _capture(self, shape: _Shape, length: int) -> bool:
-        """Compute a step and capture it; False where that cannot be. Writing a position twice is harmless."""
+    def _capture(self, shape: _Shape, length: int) -> None:
+        """Capture a step, unless that cannot be. Writing a position twice, to warm up, is harmless."""
         try:
-            self._compute_and_capture(shape, length)
+            captured = capture_graph(
+                partial(self._compute, shape, length), self._decoder.device, pool=self._pool
+            )
         except RuntimeError as error:
-            logger.warning("single tokens are computed without a graph, and slower (%s)", error)
-            self._captures, shape.graph = False, None
+            self._go_without(error)
+            return
+        shape.graph = captured.graph
+        self._pool = self._pool or captured.graph.pool()
+
+    def _replay(self, shape: _Shape) -> bool:
+        """Compute a step by its graph; False where there is none, or it fails."""
+        if shape.graph is None:
+            return False
+        try:
+            shape.graph.replay()
+        except RuntimeError as error:
+            self._go_without(error)
             return False
         return True
 
-    def _compute_and_capture(self, shape: _Shape, length: int) -> None:
-        with torch.cuda.device(self._decoder.device):
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UPS):
-                    self._compute(shape, length)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            # Other threads may ask the driver how much memory is free meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                self._compute(shape, length)
-            self._pool = self._pool or graph.pool()
-            shape.graph = graph
-            graph.replay()
+    def _go_without(self, error: RuntimeError) -> None:
+        logger.warning("single tokens are computed without a graph, and slower (%s)", error)
+        self._captures = False
+        for shape in self._shapes.values():
+            shape.graph = None
 
 
 def _result(logits: Tensor, told: list[list[list[int]]], work: SlotWork) -> SlotResult:

@@ -23,7 +23,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -35,20 +35,16 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.gpu_common import copy_bytes_per_s, wait  # noqa: E402
 from localgpt.compute import resolve_device  # noqa: E402
-from localgpt.engine.engine import Engine  # noqa: E402
 from localgpt.engine.runner import ModelRunner  # noqa: E402
-from localgpt.engine.sequence import GenerationRequest  # noqa: E402
 from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits  # noqa: E402
-from localgpt.media.text.vocabulary import FIRST_SPECIAL_ID  # noqa: E402
 from localgpt.models.decoder import Decoder, DecoderConfig  # noqa: E402
 from localgpt.runtime.footprint import measure  # noqa: E402
 from localgpt.runtime.loading import LoadOptions, load_models, plan_load  # noqa: E402
-from localgpt.tasks import SamplingOptions  # noqa: E402
+from localgpt.runtime.speed import Generate, through_engine  # noqa: E402
 
-Generate = Callable[[Sequence[int], int], int]  # (prompt, tokens) to the number made
 TINY = DecoderConfig(n_layer=2, n_embd=64, n_head=4, context_len=256)
-COPY_BYTES = 1 << 30
 
 
 @dataclass
@@ -57,42 +53,6 @@ class Side:
 
     generate: Generate
     weight_bytes: int
-
-
-class NoText:
-    """In place of a tokenizer."""
-
-    def push(self, token_id: int) -> str:
-        """Nothing."""
-        return ""
-
-    def flush(self) -> str:
-        """Nothing."""
-        return ""
-
-
-def through_engine(decoder: Decoder, runner: ModelRunner) -> Generate:
-    """As an answer is made."""
-    engine = Engine(runner, NoText)
-    banned = torch.zeros(decoder.config.vocab_size, dtype=torch.bool, device=decoder.device)
-    banned[FIRST_SPECIAL_ID:] = True  # never the end
-
-    def generate(prompt: Sequence[int], num_tokens: int) -> int:
-        request = GenerationRequest(
-            token_ids=list(prompt),
-            options=SamplingOptions(temperature=0.0),
-            max_tokens=num_tokens,
-            banned_first=banned,
-            banned=banned,
-        )
-        sequence = engine.submit(request)
-        made = 0
-        with torch.inference_mode():
-            while sequence.finish_reason is None:
-                made += sum(output.token_id is not None for output in engine.step())
-        return made
-
-    return generate
 
 
 def on_the_device(decoder: Decoder) -> Generate:
@@ -136,10 +96,7 @@ def our_sides(decoder: Decoder, *, compiles: bool) -> dict[str, Side]:
     if compiles:
         runners["graph, compiled"] = compiled_runner(decoder)
     weight_bytes = measure(decoder).weight_bytes
-    sides = {
-        f"ours, {name}": Side(through_engine(decoder, runner), weight_bytes)
-        for name, runner in runners.items()
-    }
+    sides = {f"ours, {name}": Side(through_engine(runner), weight_bytes) for name, runner in runners.items()}
     return sides | {"ours, device": Side(on_the_device(decoder), weight_bytes)}
 
 
@@ -189,25 +146,6 @@ def peer_sides(config: DecoderConfig, dtype: torch.dtype, device: torch.device) 
     }
 
 
-def copy_bytes_per_s(device: torch.device, nbytes: int) -> float:
-    """Bytes that a copy on the device reads and writes in a second, the best of five."""
-    source = torch.zeros(nbytes, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    best = float("inf")
-    for _ in range(5):
-        _wait(device)
-        start = time.perf_counter()
-        target.copy_(source)
-        _wait(device)
-        best = min(best, time.perf_counter() - start)
-    return 2 * nbytes / best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def rates_of(
     sides: dict[str, Side], prompt: Sequence[int], num_tokens: int, rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
@@ -217,10 +155,10 @@ def rates_of(
     for number in range(rounds + 1):
         for step in range(len(names)):
             name = names[(number + step) % len(names)]
-            _wait(device)
+            wait(device)
             start = time.perf_counter()
             made = sides[name].generate(prompt, num_tokens)
-            _wait(device)
+            wait(device)
             if number:
                 rates[name].append(made / (time.perf_counter() - start))
     return rates
@@ -249,7 +187,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     sides = our_sides(decoder, compiles=args.compile) | peer_sides(config, dtype, device)
     prompt = [1 + number % 200 for number in range(64)]
     rates = rates_of(sides, prompt, num_tokens, 1 if args.dry else args.rounds, device)
-    bandwidth = copy_bytes_per_s(device, 1 << 24 if args.dry else COPY_BYTES)
+    bandwidth = copy_bytes_per_s(device, 1 << 24) if args.dry else copy_bytes_per_s(device)
     found = {
         name: {
             "tokens_per_s": round(statistics.median(values), 1),

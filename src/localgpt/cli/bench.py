@@ -13,7 +13,7 @@ import copy
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from localgpt.engine.runner import CachedDecoder
     from localgpt.media.text.tokenizer import Tokenizer
     from localgpt.models.decoder import Decoder, DecoderConfig
+    from localgpt.runtime.speed import Generate
 
 __all__ = ["app"]
-
-Generate = Callable[[Sequence[int], int], int]  # prompt, tokens wanted -> tokens made
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -178,49 +177,10 @@ def _decoder_on(device: str, model: str | None) -> CachedDecoder:
 
 def _our_generate(decoder: CachedDecoder, tokenizer: Tokenizer | None) -> Generate:
     """Through the engine, as an answer is made."""
-    import torch
-
-    from localgpt.engine.engine import Engine
     from localgpt.engine.runner import ModelRunner
-    from localgpt.engine.sequence import GenerationRequest
-    from localgpt.media.text.tokenizer import StreamDecoder
-    from localgpt.media.text.vocabulary import FIRST_SPECIAL_ID
-    from localgpt.tasks import SamplingOptions
+    from localgpt.runtime.speed import through_engine
 
-    engine = Engine(
-        ModelRunner(decoder, num_slots=1), lambda: StreamDecoder(tokenizer) if tokenizer else _NoText()
-    )
-    banned = torch.zeros(decoder.config.vocab_size, dtype=torch.bool, device=decoder.device)
-    banned[FIRST_SPECIAL_ID:] = True  # never the end
-
-    def generate(prompt: Sequence[int], num_tokens: int) -> int:
-        request = GenerationRequest(
-            token_ids=list(prompt),
-            options=SamplingOptions(temperature=0.0),
-            max_tokens=num_tokens,
-            banned_first=banned,
-            banned=banned,
-        )
-        sequence = engine.submit(request)
-        made = 0
-        with torch.inference_mode():
-            while sequence.finish_reason is None:
-                made += sum(output.token_id is not None for output in engine.step())
-        return made
-
-    return generate
-
-
-class _NoText:
-    """In place of a tokenizer where weights are random."""
-
-    def push(self, token_id: int) -> str:
-        """Nothing."""
-        return ""
-
-    def flush(self) -> str:
-        """Nothing."""
-        return ""
+    return through_engine(ModelRunner(decoder, num_slots=1), tokenizer)
 
 
 def _peer_generate(config: DecoderConfig) -> Generate:

@@ -251,6 +251,20 @@ def test_another_default_dtype_changes_nothing() -> None:
         torch.set_default_dtype(default)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_no_number_is_refused(bad: float) -> None:
+    native, _ = make_decoders()
+    x = native.embed(torch.tensor([[1, 2, 3]]))[0]
+    x[1, 3] = bad
+    with pytest.raises(BackendError, match="the encoder gave values that are no numbers"):
+        native.prefill(x, None, native.new_cache(1), slot=0, start=0)
+    tensors = int8_tensors(tiny.make_decoder(config=CONFIG))
+    for name in ("wte.weight_scale", "blocks.1.norm_2.weight"):
+        with pytest.raises(CheckpointError, match=rf"{name} holds values that are no numbers"):
+            NativeDecoder(CONFIG, tensors | {name: torch.full_like(tensors[name], bad)})
+
+
 def test_its_weights_are_counted_once() -> None:
     native, _ = make_decoders()
     c, v, h = CONFIG.n_embd, CONFIG.vocab_size, CONFIG.n_head

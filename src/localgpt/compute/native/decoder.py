@@ -6,6 +6,7 @@ Notable:
 - Arithmetic is that of `Int8Linear`: activations in 8 bits with a scale per row, sums exact in int32, all
   else in float32. A row's logits depend neither on the rows beside it, nor on the number of threads, nor on
   the instruction set.
+- Whole numbers know neither infinities nor NaN: what comes in is looked at instead of what comes out.
 - The cache is `nn.kv_cache.KVCache`, written as the torch decoder writes it: one can go on where the other
   stopped.
 
@@ -15,6 +16,7 @@ Shape legend: T rows, C width, B sequences, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import weakref
 from collections.abc import Mapping
@@ -113,6 +115,8 @@ class NativeDecoder:
         slots = torch.full((num_rows,), slot)
         positions = torch.arange(start, start + num_rows)
         x, last = embeddings.float(), torch.tensor([num_rows - 1])
+        if not math.isfinite(x.sum()):
+            raise BackendError("the encoder gave values that are no numbers; its weights are damaged")
         return self._forward(x, cache, slots, positions, modality=modality, outputs=last)[0]
 
     def decode_step(self, token_ids: Tensor, cache: KVCache, slots: Tensor, lengths: Tensor) -> Tensor:
@@ -180,6 +184,7 @@ class NativeDecoder:
         scale = tensors[f"{name}.weight_scale"].float().contiguous()
         if tuple(weight.shape) != shape or weight.dtype != torch.int8 or tuple(scale.shape) != shape[:1]:
             raise CheckpointError(f"{name} has the shape {tuple(weight.shape)}, expected {shape} in int8")
+        _require_finite(f"{name}.weight_scale", scale)
         short = name.removeprefix(f"blocks.{layer}.").encode()
         self._library.set_matrix(self._handle, short, layer, weight.data_ptr(), scale.data_ptr(), *shape)
         self.num_params += weight.numel()
@@ -191,6 +196,7 @@ class NativeDecoder:
         values = tensors[name].float().flatten()
         if len(values) != size:
             raise CheckpointError(f"{name} has {len(values)} values, expected {size}")
+        _require_finite(name, values)
         short = name.removeprefix(f"blocks.{layer}.").removesuffix(".weight")
         if short == "attn.gate_logits":
             short, values = "attn.gates", torch.sigmoid(values)
@@ -198,6 +204,11 @@ class NativeDecoder:
         self._library.set_vector(self._handle, short.encode(), layer, values.data_ptr(), size)
         self.num_params += size
         self.weight_bytes += values.nbytes
+
+
+def _require_finite(name: str, values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise CheckpointError(f"{name} holds values that are no numbers; take other weights")
 
 
 def _address(values: Tensor | None) -> int | None:

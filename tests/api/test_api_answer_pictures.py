@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,13 +14,23 @@ from localgpt.server.store.attachments import Attachments
 from localgpt.server.store.opening import Store
 from localgpt.server.store.records import Attachment, StoredMessage
 from localgpt.settings import Settings
-from localgpt.tasks import ImagePart
+from localgpt.tasks import ImagePart, ModelStatus
 from localgpt.units import MIB
 from tests.api.fake_service import FakeService
 from tests.api.wire import Wire
 
 Connect = Callable[..., httpx.AsyncClient]
 MOST = 2560 // 196  # pictures of the scripted service's context
+BLIND = ModelStatus(
+    id="blind",
+    tasks=("chat",),
+    num_params=1,
+    weight_bytes=1,
+    context_len=2560,
+    num_image_tokens=0,
+    created=0,
+    licence="",
+)
 
 
 @pytest.fixture
@@ -49,9 +60,12 @@ async def converse(store: Store, turns: list[list[bytes]]) -> str:
     return parent
 
 
-async def shown(page: httpx.AsyncClient, service: FakeService, leaf: str) -> list[bytes]:
+async def shown(
+    page: httpx.AsyncClient, service: FakeService, leaf: str, model: str | None = None
+) -> list[bytes]:
     """Contents of the pictures in the task of an answer."""
-    reply = await page.post("/api/conversations/c/answer", json={"parent_id": leaf, "id": "a"})
+    body = {"parent_id": leaf, "id": "a", "model": model}
+    reply = await page.post("/api/conversations/c/answer", json=body)
     assert reply.status_code == 200, reply.text
     parts = [part for message in service.chat.messages for part in message.content]
     return [part.data for part in parts if isinstance(part, ImagePart)]
@@ -77,6 +91,22 @@ async def test_a_picture_that_is_shown_again_is_read_once(
     leaf = await converse(store, [[b"old"], *([b"again"] for _ in range(MOST))])
     assert await shown(page, service, leaf) == [b"", *(b"again" for _ in range(MOST))]
     assert len(read) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (replace(BLIND, is_loaded=False), [b"new"]),
+        (replace(BLIND, id="upstream:far/m", upstream="far"), [b"new"]),
+        (BLIND, [b""]),
+    ],
+)
+async def test_a_model_that_may_see_is_shown_every_picture(
+    page: httpx.AsyncClient, store: Store, service: FakeService, model: ModelStatus, expected: list[bytes]
+) -> None:
+    service.more_models = (model,)
+    leaf = await converse(store, [[b"new"]])
+    assert await shown(page, service, leaf, model.id) == expected
 
 
 async def test_pictures_of_requests_that_wait_have_room_for_a_few(

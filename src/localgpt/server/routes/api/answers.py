@@ -119,6 +119,8 @@ async def _most_pictures(gateway: Gateway, model: AnsweringModel) -> int:
     if not known:  # it is being loaded
         return sys.maxsize
     found = known.get(model.id, next(iter(known.values())))
+    if found.upstream is not None or not found.is_loaded:  # what it sees is told once it is loaded, or never
+        return sys.maxsize
     return found.context_len // found.num_image_tokens if found.num_image_tokens else 0
 
 

@@ -47,7 +47,7 @@ def detect(detector: Detector, **values: Any) -> DetectResult:
 
 def test_boxes_are_those_of_transformers(detector: Detector) -> None:
     result = detect(detector)
-    processor, network = detector._processor, detector._network
+    processor, network = detector._processor, detector.network
     with torch.inference_mode():
         outputs = network(**processor(images=Image.fromarray(PIXELS), return_tensors="pt"))
     (expected,) = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=[(48, 96)])

@@ -6,7 +6,7 @@ A text longer than the 77 tokens that CLIP reads is read in windows, whose vecto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,16 +15,11 @@ from torch.nn import functional as F
 from localgpt.compute.memory.state import Size
 from localgpt.errors import CancelledRequestError, ImageFormatError, InputError, PromptTooLongError
 from localgpt.media.image import decode_image
-from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
+from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.weights import LoadedNetwork, load_network, load_tokenizer, reading
-from localgpt.tasks import EmbedRequest, EmbedResult, ImagePart, ModelStatus, Request, Result, TextPart, Usage
+from localgpt.tasks import EmbedRequest, EmbedResult, ImagePart, Request, Result, TextPart, Usage
 from localgpt.units import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import nn
 
 __all__ = ["ClipModel", "load"]
 
@@ -51,7 +46,7 @@ def load(checkpoint: OpenCheckpoint) -> ClipModel:
     return ClipModel(checkpoint, load_network(checkpoint, "AutoModel"), tokenizer, processor)
 
 
-class ClipModel:
+class ClipModel(NetworkModel):
     """One loaded CLIP; implements `OpenModel`.
 
     Args:
@@ -62,49 +57,18 @@ class ClipModel:
     """
 
     tasks: tuple[str, ...] = ("embed",)
-    cache_bytes = 0
 
     def __init__(
         self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, processor: Any
     ) -> None:
-        self.id = checkpoint.id
-        self.notices = loaded.notices
-        self._checkpoint = checkpoint
-        network: Any = loaded.network
-        self.network = network
-        self._config: Any = network.config
-        self._compute_dtype = loaded.dtype
+        super().__init__(checkpoint, loaded)
+        self._config: Any = self.network.config
         self._tokenizer, self._processor = tokenizer, processor
-        self._window = (
-            self._config.text_config.max_position_embeddings - 2
-        )  # between its first and last token
+        self.context_len = self._config.text_config.max_position_embeddings
+        self._window = self.context_len - 2  # between its first and last token
         self._num_patches = (
             self._config.vision_config.image_size // self._config.vision_config.patch_size
         ) ** 2
-        self._footprint = measure(network)
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The network."""
-        return {"network": self.network}
-
-    @property
-    def dtype(self) -> str:
-        """Of most weights."""
-        return self._footprint.dtype
-
-    def status(self) -> ModelStatus:
-        """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=self._window + 2,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What one picture, or one batch of windows, takes.
@@ -147,13 +111,6 @@ class ClipModel:
             num_tokens += num
         usage = Usage(prompt_tokens=num_tokens, completion_tokens=0)
         return EmbedResult(embeddings=tuple(vectors), usage=usage, model=self.id, notices=self.notices)
-
-    def drop_caches(self) -> None:
-        """It remembers nothing."""
-
-    def release(self) -> None:
-        """Let go of the network."""
-        self.network = None
 
     def _embed(self, part: TextPart | ImagePart, param: str) -> tuple[Tensor, int]:
         """A unit vector (E,) float32, and how many tokens were read for it."""

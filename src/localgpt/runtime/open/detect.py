@@ -6,8 +6,8 @@ A picture is turned upright first; boxes are in its pixels, within its edges, su
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -15,13 +15,10 @@ from PIL import Image
 from localgpt.compute.memory.state import Size
 from localgpt.errors import CancelledRequestError, InputError, MissingWeightsError
 from localgpt.media.image import decode_image
-from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
+from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.weights import LoadedNetwork, load_network, reading
-from localgpt.tasks import DetectedObject, DetectRequest, DetectResult, ModelStatus, Notice, Request, Result
-
-if TYPE_CHECKING:
-    from torch import nn
+from localgpt.tasks import DetectedObject, DetectRequest, DetectResult, Notice, Request, Result
 
 __all__ = ["Detector", "load"]
 
@@ -48,7 +45,7 @@ def load(checkpoint: OpenCheckpoint) -> Detector:
     return Detector(checkpoint, loaded, processor)
 
 
-class Detector:
+class Detector(NetworkModel):
     """One loaded detector; implements `OpenModel`.
 
     Args:
@@ -60,47 +57,16 @@ class Detector:
     tasks: tuple[str, ...] = ("detect",)
 
     def __init__(self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, processor: Any) -> None:
-        self.id = checkpoint.id
-        self.notices = loaded.notices
-        self._checkpoint, self._processor = checkpoint, processor
-        network: Any = loaded.network
-        self._network: Any = network
-        self._dtype = loaded.dtype
-        self._labels: dict[int, str] = {int(key): str(name) for key, name in network.config.id2label.items()}
-        self._footprint = measure(network)
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The network."""
-        return {"network": self._network}
-
-    @property
-    def dtype(self) -> str:
-        """Of most weights."""
-        return self._footprint.dtype
-
-    @property
-    def cache_bytes(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
+        super().__init__(checkpoint, loaded)
+        self._processor = processor
+        self._labels: dict[int, str] = {
+            int(key): str(name) for key, name in self.network.config.id2label.items()
+        }
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Every kind of object it knows."""
         return tuple(dict.fromkeys(self._labels.values()))
-
-    def status(self) -> ModelStatus:
-        """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=0,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What a picture takes; all are resized to about the same.
@@ -110,7 +76,7 @@ class Detector:
         """
         self._wanted(request)
         sides = [int(side) for side in dict(self._processor.size).values() if isinstance(side, int)] or [640]
-        nbytes = max(sides) ** 2 * _ALIVE_BYTES * self._dtype.itemsize // 4
+        nbytes = max(sides) ** 2 * _ALIVE_BYTES * self._compute_dtype.itemsize // 4
         return (Size(shape=_SHAPE, nbytes=nbytes),)
 
     def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
@@ -129,8 +95,8 @@ class Detector:
             emit(Notice(text=text))
         with torch.inference_mode():
             inputs = self._processor(images=Image.fromarray(image), return_tensors="pt")
-            inputs = inputs.to(self._network.device, self._dtype)
-            outputs = self._network(**inputs)
+            inputs = inputs.to(self.network.device, self._compute_dtype)
+            outputs = self.network(**inputs)
             (found,) = self._processor.post_process_object_detection(
                 outputs, threshold=asked.threshold, target_sizes=[(height, width)]
             )
@@ -147,14 +113,6 @@ class Detector:
             model=self.id,
             notices=self.notices,
         )
-
-    def drop_caches(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
-
-    def release(self) -> None:
-        """Let go of the network."""
-        del self._network
 
     def _wanted(self, request: Request) -> tuple[DetectRequest, set[str] | None]:
         """The request, and the labels it wants as the model writes them; None for all."""

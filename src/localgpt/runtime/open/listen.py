@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -23,16 +23,15 @@ from torch import Tensor
 from localgpt.compute.memory.state import Size
 from localgpt.errors import CancelledRequestError, CheckpointError, InputError
 from localgpt.media.audio import Waveform, read_audio, told_duration
-from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.listen_decoding import Decoded, align, decode_window, detect_language, encode
 from localgpt.runtime.open.listen_tokens import ListenTokens, split_words
 from localgpt.runtime.open.listen_windows import Piece, Windows, is_silent, pieces_of, repetition
+from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.weights import LoadedNetwork, load_config, load_network, load_tokenizer, reading
 from localgpt.tasks import (
     ListenRequest,
     ListenResult,
-    ModelStatus,
     Notice,
     Progress,
     Request,
@@ -41,9 +40,6 @@ from localgpt.tasks import (
     SpokenWord,
     TextDelta,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Listener", "load"]
 
@@ -85,7 +81,7 @@ class _Settled:
     notices: tuple[str, ...]
 
 
-class Listener:
+class Listener(NetworkModel):
     """One loaded recogniser; implements `OpenModel`.
 
     Args:
@@ -100,15 +96,11 @@ class Listener:
     def __init__(
         self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, extractor: Any
     ) -> None:
-        self.id = checkpoint.id
-        self.notices = loaded.notices
-        self._checkpoint, self._extractor = checkpoint, extractor
+        super().__init__(checkpoint, loaded)
+        self._extractor = extractor
         self.tokenizer = tokenizer
-        network: Any = loaded.network
-        self.network: Any = network
-        self._dtype = loaded.dtype
         self.tokens = ListenTokens.of(tokenizer, self.network)
-        config: Any = self.network.config
+        config = self.network.config
         if extractor.feature_size != config.num_mel_bins:
             raise CheckpointError(
                 f"{checkpoint.folder} makes {extractor.feature_size} mel bins and its network reads "
@@ -117,36 +109,8 @@ class Listener:
         self.sample_rate: int = extractor.sampling_rate
         self.step_s: float = 2 * extractor.hop_length / self.sample_rate  # one position of the encoder
         self.window_s: float = config.max_source_positions * self.step_s
+        self.context_len = config.max_target_positions
         self.max_tokens: int = config.max_target_positions // 2  # of a window, and of what to expect
-        self._footprint = measure(self.network)
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The network."""
-        return {"network": self.network}
-
-    @property
-    def dtype(self) -> str:
-        """Of most weights."""
-        return self._footprint.dtype
-
-    @property
-    def cache_bytes(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
-
-    def status(self) -> ModelStatus:
-        """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=self.network.config.max_target_positions,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What a window takes; recordings of any length take that.
@@ -156,7 +120,7 @@ class Listener:
         """
         self._settle(request)
         config = self.network.config
-        positions, itemsize = config.max_source_positions, self._dtype.itemsize
+        positions, itemsize = config.max_source_positions, self._compute_dtype.itemsize
         scores = positions**2 * config.encoder_attention_heads * 4
         hidden = positions * (config.encoder_ffn_dim + 8 * config.d_model) * itemsize
         mel = 2 * positions * config.num_mel_bins * 4
@@ -201,14 +165,6 @@ class Listener:
             notices=(*notices, *hearing.notices),
         )
 
-    def drop_caches(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
-
-    def release(self) -> None:
-        """Let go of the network."""
-        del self.network
-
     def features(self, waveform: Waveform, *, is_padded: bool) -> Tensor:
         """What the decoder hears of a window, (1, F / 2, C).
 
@@ -217,7 +173,7 @@ class Listener:
             is_padded: with silence to a full window, as in training.
         """
         made = self._extractor(waveform, sampling_rate=self.sample_rate, return_tensors="pt")
-        mel = made.input_features.to(self.network.device, self._dtype)
+        mel = made.input_features.to(self.network.device, self._compute_dtype)
         positions = self.num_positions(len(waveform), is_padded=is_padded)
         return encode(self.network, mel[..., : 2 * positions])
 

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -27,11 +27,10 @@ from localgpt.errors import (
 from localgpt.media.audio import Waveform, resample
 from localgpt.media.audio_files import MEDIA_TYPES, AudioEncoder, encode_audio, fit_rate
 from localgpt.media.text.clauses import Clause, split_clauses
-from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
+from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.weights import LoadedNetwork, load_network, reading
 from localgpt.tasks import (
-    ModelStatus,
     Notice,
     Progress,
     Request,
@@ -40,9 +39,6 @@ from localgpt.tasks import (
     SpeakRequest,
     SpeakResult,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Speaker", "load"]
 
@@ -92,7 +88,7 @@ def load(checkpoint: OpenCheckpoint) -> Speaker:
     return Speaker(checkpoint, load_network(checkpoint, "AutoModelForTextToWaveform"), tokenizer)
 
 
-class Speaker:
+class Speaker(NetworkModel):
     """One loaded voice; implements `OpenModel`.
 
     Args:
@@ -104,45 +100,13 @@ class Speaker:
     tasks: tuple[str, ...] = ("speak",)
 
     def __init__(self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any) -> None:
-        self.id = checkpoint.id
-        self.notices = loaded.notices
-        self._checkpoint, self._tokenizer = checkpoint, tokenizer
-        network: Any = loaded.network
-        self._network: Any = network
-        self._footprint = measure(network)
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The network."""
-        return {"network": self._network}
-
-    @property
-    def dtype(self) -> str:
-        """Of most weights."""
-        return self._footprint.dtype
-
-    @property
-    def cache_bytes(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
+        super().__init__(checkpoint, loaded)
+        self._tokenizer = tokenizer
 
     @property
     def sample_rate(self) -> int:
         """Hz, of the voice."""
-        return int(self._network.config.sampling_rate)
-
-    def status(self) -> ModelStatus:
-        """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=0,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
+        return int(self.network.config.sampling_rate)
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What the longest clause takes.
@@ -154,7 +118,7 @@ class Speaker:
         num_chars = max(len(clause.text) for clause in settled.clauses)
         bucket = -(-num_chars // 50) * 50
         num_samples = bucket * _SECONDS_A_CHAR / settled.request.speed * self.sample_rate
-        config = self._network.config
+        config = self.network.config
         last_width = config.upsample_initial_channel >> len(config.upsample_rates)
         nbytes = round(num_samples * max(last_width, 1) * 4 * _ALIVE)
         return (Size(shape=f"{bucket} letters at {settled.request.speed:g}", nbytes=nbytes),)
@@ -199,18 +163,10 @@ class Speaker:
             notices=notices,
         )
 
-    def drop_caches(self) -> int:
-        """Nothing is kept between requests."""
-        return 0
-
-    def release(self) -> None:
-        """Let go of the network."""
-        del self._network
-
     @torch.inference_mode()
     def _say(self, clause: Clause, settled: _Settled, seed: int) -> Waveform:
         """A clause and the silence behind it, at the rate that is wanted."""
-        network, speed = self._network, settled.request.speed
+        network, speed = self.network, settled.request.speed
         inputs = self._tokenizer(clause.text, return_tensors="pt").to(network.device)
         on_gpu = [network.device.index or 0] if network.device.type == "cuda" else []
         # The network draws from torch's own generator; nobody else does in this thread.
@@ -280,7 +236,7 @@ class Speaker:
             )
 
     def _speaker_id(self, voice: str | None) -> int | None:
-        num: int = self._network.config.num_speakers
+        num: int = self.network.config.num_speakers
         if num <= 1:
             if voice not in (None, "default"):
                 raise InputError(

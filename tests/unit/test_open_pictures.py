@@ -89,6 +89,13 @@ def test_answers_about_pictures_are_those_of_generate(seeing: VisionModel) -> No
     assert answer(seeing, look(RED)).text != answer(seeing, look(BLUE)).text
 
 
+def test_no_picture_takes_fewer_tokens_than_is_told(seeing: VisionModel) -> None:
+    least = seeing.status().num_image_tokens
+    for size in ((4, 4), (90, 60), (300, 20)):
+        picture = ImagePart(data=tiny.make_photo(size=size))
+        assert 0 < least <= len(seeing._expand([seeing._image_id], [picture]))
+
+
 def test_qwen3_vl_answers_as_generate_does_quantized_too(tmp_path: Path) -> None:
     folder = open_models.write_qwen3_vl(tmp_path / "vl3")
     assert kind_of(folder) == "vision"

@@ -78,7 +78,7 @@ class ModelStatus:
     num_params: int
     weight_bytes: int
     context_len: int
-    num_image_tokens: int  # that each picture takes of the context; 0 where it sees none
+    num_image_tokens: int  # that each picture takes of the context at the least; 0 where it sees none
     created: int
     licence: str
     upstream: str | None = None  # the server that runs it; None: this service does

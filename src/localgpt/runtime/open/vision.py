@@ -71,7 +71,6 @@ class VisionModel(LanguageModel):
     """
 
     tasks = ("chat", "complete", "describe", "ask")
-    num_image_tokens = MAX_IMAGE_TOKENS
     runs_fixed = False  # where a token is depends on the pictures before it
 
     def __init__(
@@ -86,6 +85,7 @@ class VisionModel(LanguageModel):
         most = min(processor.size["longest_edge"], MAX_IMAGE_TOKENS * factor)
         least = min(processor.size["shortest_edge"], most)
         self._size = {"shortest_edge": least, "longest_edge": most}
+        self.num_image_tokens = max(1, least // factor)
         super().__init__(checkpoint, loaded, tokenizer)
 
     def release(self) -> None:

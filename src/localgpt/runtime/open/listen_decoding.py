@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from localgpt.errors import CancelledRequestError
+from localgpt.runtime.open.cache import cache_argument
 from localgpt.runtime.open.listen_tokens import ListenTokens
 
 __all__ = ["Decoded", "align", "decode_window", "detect_language", "encode"]
@@ -158,18 +159,18 @@ class _Steps:
     def __init__(self, network: Any, features: Tensor) -> None:
         self._network, self._features = network, features
         self._cache: Any = None
+        self._cache_name = cache_argument(network.model.decoder)
 
     def logits(self, token_ids: Sequence[int]) -> Tensor:
         """(T, V) float32 on the CPU, of the next T tokens."""
         decoder = self._network.model.decoder
-        name = _cache_name(decoder)
         out = decoder(
             input_ids=torch.tensor([list(token_ids)], device=self._features.device),
             encoder_hidden_states=self._features,
             use_cache=True,
-            **({} if self._cache is None else {name: self._cache}),
+            **({} if self._cache is None else {self._cache_name: self._cache}),
         )
-        self._cache = getattr(out, name)
+        self._cache = getattr(out, self._cache_name)
         logits: Tensor = self._network.proj_out(out.last_hidden_state)[0].float().cpu()
         return logits
 
@@ -273,10 +274,3 @@ def _warp(cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int6
         path.append((row - 1, column - 1))
     rows, columns = zip(*reversed(path), strict=True)
     return np.array(rows), np.array(columns)
-
-
-def _cache_name(decoder: Any) -> str:
-    """What a decoder calls its cache: it was renamed within transformers 5."""
-    import inspect
-
-    return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"

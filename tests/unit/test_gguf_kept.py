@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
-from localgpt.runtime.open.gguf import _Kept
+from localgpt.runtime.open.gguf import GgufLanguageModel, _Kept
 from localgpt.runtime.open.llama import PIECE
+from localgpt.runtime.open.prompts import OpenPrompt
 
 
 class Context:
@@ -19,6 +21,9 @@ class Context:
 
     def cut(self, num_tokens: int) -> bool:
         return True
+
+    def read(self, token_ids: list[int]) -> torch.Tensor:
+        return torch.zeros(1)
 
     def close(self) -> None:
         self.is_closed = True
@@ -34,3 +39,12 @@ def test_only_its_owner_goes_on_with_it(owner: str) -> None:
     assert found == ((context, 2 * PIECE) if owner == "a" else None)
     assert context.is_closed == (owner == "b"), "what nobody gets is given back"
     assert kept.nbytes == 0
+
+
+def test_what_is_gone_on_with_is_counted() -> None:
+    model: Any = object.__new__(GgufLanguageModel)  # without a file
+    model._kept, model._room, model.num_reused = _Kept(), PIECE, 0
+    token_ids = list(range(2 * PIECE))
+    model._kept.keep(token_ids, "a", Context())
+    model._read_prompt(OpenPrompt(token_ids=[*token_ids, 7], owner="a"), lambda: False)
+    assert model.num_reused == 2 * PIECE, "told as cached_tokens"

@@ -114,6 +114,7 @@ class GgufLanguageModel(WordModel):
         token_ids = prompt.token_ids
         known = self._kept.take(token_ids, prompt.owner, self._room)
         context, start = known if known is not None else (self._network.new_context(self._room), 0)
+        self.num_reused = start
         logits = torch.empty(0)
         for at in range(start, len(token_ids), PIECE):
             check_is_wanted(is_cancelled)

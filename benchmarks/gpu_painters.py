@@ -16,7 +16,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu_shapes import leave_no_zeros, making  # noqa: E402
+from benchmarks.gpu_shapes import clip_tokenizer, leave_no_zeros, making  # noqa: E402
 from localgpt.runtime.open.base import OpenCheckpoint  # noqa: E402
 from localgpt.runtime.open.paint import Painter  # noqa: E402
 from localgpt.runtime.open.paint_fast import FastSwitches  # noqa: E402
@@ -35,7 +35,7 @@ def sdxl(device: torch.device, dtype: torch.dtype, *, tiny: bool) -> Any:
     )
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     with making(device, dtype):
         if tiny:
             first, second = (
@@ -80,7 +80,7 @@ def turbo(device: torch.device, dtype: torch.dtype, *, tiny: bool) -> Any:
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel
 
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     with making(device, dtype):
         if tiny:
             text = _text_config(tokenizer, 32, 37, 2, 4, "gelu")
@@ -193,17 +193,6 @@ def _text_config(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=end,
         pad_token_id=end,
-    )
-
-
-def _clip_tokenizer() -> Any:
-    """Letters; ids far below those of the vocabulary that the networks have."""
-    from transformers import CLIPTokenizer
-
-    letters = [*map(chr, range(97, 123)), *"0123456789,."]
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(
-        vocab={piece: number for number, piece in enumerate(pieces)}, merges=[], model_max_length=77
     )
 
 

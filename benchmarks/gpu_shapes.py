@@ -21,6 +21,7 @@ from localgpt.runtime.open.quantized import Placing, empty_network
 from localgpt.runtime.open.weights import LoadedNetwork
 
 __all__ = [
+    "clip_tokenizer",
     "language_model",
     "leave_no_zeros",
     "llama_config",
@@ -28,6 +29,7 @@ __all__ = [
     "other_networks",
     "random_network",
     "random_quantized",
+    "tiny_detector",
 ]
 
 _SPREAD: Final = 0.02  # of random weights, as transformers begins with
@@ -161,6 +163,16 @@ def _byte_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", pad_token="<|end|>")
 
 
+def clip_tokenizer() -> Any:
+    """Letters; ids far below those of the vocabulary that networks of the true shapes have."""
+    from transformers import CLIPTokenizer
+
+    letters = [*map(chr, range(97, 123)), *"0123456789,."]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77)
+
+
 def other_networks(
     device: torch.device, *, tiny: bool
 ) -> dict[str, Callable[[], tuple[Any, Callable[[Any], Any]]]]:
@@ -196,7 +208,7 @@ def other_networks(
         return network, lambda model: model(input_ids=ids).waveform
 
     def detector() -> tuple[Any, Callable[[Any], Any]]:
-        config = hub.RTDetrConfig() if not tiny else _tiny_detector(hub)
+        config = hub.RTDetrConfig() if not tiny else tiny_detector()
         network = random_network(config, device, torch.float32, "RTDetrForObjectDetection")
         side = 64 if tiny else 640
         pixels = torch.rand(1, 3, side, side, device=device)
@@ -241,7 +253,10 @@ def other_networks(
     return {"listen": whisper, "speak": vits, "detect": detector, "embed": clip, "vision": vision}
 
 
-def _tiny_detector(hub: Any) -> Any:
+def tiny_detector(**more: Any) -> Any:
+    """An RT-DETR in a few channels, for pictures of 64 x 64."""
+    import transformers as hub
+
     backbone = hub.RTDetrResNetConfig(
         embedding_size=8,
         hidden_sizes=[8, 8, 16, 16],
@@ -262,6 +277,7 @@ def _tiny_detector(hub: Any) -> Any:
         decoder_attention_heads=2,
         num_queries=20,
         num_denoising=0,
+        **more,
     )
 
 

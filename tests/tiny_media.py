@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu_shapes import clip_tokenizer, tiny_detector
+
 __all__ = ["PAINTERS", "write_detector", "write_listener", "write_painter", "write_voice"]
 
 PAINTERS = ("sd15", "sdxl", "turbo", "sd3", "flux")
@@ -19,15 +21,6 @@ def write_painter(name: str, folder: Path) -> Path:
     make = {"sd15": _sd15, "turbo": _turbo, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux}[name]
     make().save_pretrained(folder, safe_serialization=True)
     return folder
-
-
-def _clip_tokenizer() -> Any:
-    from transformers import CLIPTokenizer
-
-    letters = [*map(chr, range(97, 123)), *"0123456789,."]
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocab = {piece: number for number, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77)
 
 
 def _clip_config(vocab_size: int, width: int = 32, **more: Any) -> Any:
@@ -81,7 +74,7 @@ def _sd15(scheduler: Any = None) -> Any:
     from diffusers import PNDMScheduler, StableDiffusionPipeline
     from transformers import CLIPTextModel
 
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     return StableDiffusionPipeline(
         vae=_autoencoder(),
         text_encoder=CLIPTextModel(_clip_config(len(tokenizer))).eval(),
@@ -120,7 +113,7 @@ def _sdxl() -> Any:
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     config = _clip_config(len(tokenizer), hidden_act="gelu")
     unet = _unet(
         64,
@@ -169,7 +162,7 @@ def _sd3() -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
     from transformers import CLIPTextModelWithProjection
 
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     config = _clip_config(len(tokenizer), hidden_act="gelu")
     t5_tokenizer, t5 = _t5()
     transformer = SD3Transformer2DModel(
@@ -202,7 +195,7 @@ def _flux() -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextModel
 
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     t5_tokenizer, t5 = _t5()
     transformer = FluxTransformer2DModel(
         patch_size=1,
@@ -339,37 +332,12 @@ LABELS = ("cat", "dog", "traffic light")
 
 def write_detector(folder: Path) -> Path:
     """An RT-DETR folder of three kinds of objects, for pictures of 64 x 64."""
-    from transformers import (
-        RTDetrConfig,
-        RTDetrForObjectDetection,
-        RTDetrImageProcessor,
-        RTDetrResNetConfig,
-    )
+    from transformers import RTDetrForObjectDetection, RTDetrImageProcessor
 
     torch.manual_seed(0)
-    backbone = RTDetrResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 8, 16, 16],
-        depths=[1, 1, 1, 1],
-        layer_type="basic",
-        out_features=["stage2", "stage3", "stage4"],
-    )
     network = RTDetrForObjectDetection(
-        RTDetrConfig(
-            backbone_config=backbone,
-            encoder_hidden_dim=16,
-            encoder_in_channels=[8, 16, 16],
-            encoder_ffn_dim=16,
-            encoder_attention_heads=2,
-            d_model=16,
-            decoder_in_channels=[16, 16, 16],
-            decoder_ffn_dim=16,
-            decoder_layers=1,
-            decoder_attention_heads=2,
-            num_queries=20,
-            num_denoising=0,
-            id2label=dict(enumerate(LABELS)),
-            label2id={label: number for number, label in enumerate(LABELS)},
+        tiny_detector(
+            id2label=dict(enumerate(LABELS)), label2id={label: number for number, label in enumerate(LABELS)}
         )
     ).eval()
     with torch.no_grad():

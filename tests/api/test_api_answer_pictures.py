@@ -137,4 +137,5 @@ async def test_a_conversation_larger_than_all_room_is_told_so(
     page = connect(create_app(Settings(max_body_mib=1), service, store=store))
     leaf = await converse(store, [[b"%d" % number + b"x" * MIB for number in range(4)]])
     reply = await page.post("/api/conversations/c/answer", json={"parent_id": leaf, "id": "a"})
-    assert reply.status_code == 413 and "begin a new one" in reply.json()["error"]["message"]
+    assert reply.status_code == 413
+    assert "begin a new one, or let --max-body be larger" in reply.json()["error"]["message"]

@@ -123,7 +123,7 @@ class BodyReader:
             raise WireError(
                 413,
                 "what is kept of this conversation, with its pictures, takes more than all requests may hold "
-                f"({self._room.max_bytes // MIB} MiB); begin a new one, or let --max-body-mib be larger",
+                f"({self._room.max_bytes // MIB} MiB); begin a new one, or let --max-body be larger",
             )
         self._room.take(num_bytes)
 

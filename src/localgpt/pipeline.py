@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from localgpt.errors import InputError
+from localgpt.errors import ConfigError, InputError
 from localgpt.runtime.loading import LoadOptions, load_service
 from localgpt.runtime.remembering import CacheOptions
 from localgpt.settings import build_settings, data_folder
@@ -53,7 +53,7 @@ __all__ = ["MultimodalPipeline"]
 ImageSource = str | Path | bytes
 T = TypeVar("T")
 Q = TypeVar("Q", PaintRequest, ListenRequest, SpeakRequest, DetectRequest)
-R = TypeVar("R", PaintResult, ListenResult, SpeakResult, DetectResult)
+R = TypeVar("R", ChatResult, PaintResult, ListenResult, SpeakResult, DetectResult)
 
 
 class MultimodalPipeline:
@@ -191,7 +191,7 @@ class MultimodalPipeline:
             mask=None if mask is None else _image(mask, param="mask"),
             model=model,
         )
-        result = self._media(request, PaintResult)
+        result = self._run(request, PaintResult)
         return {
             "images": [painted.data for painted in result.images],
             "seeds": [painted.seed for painted in result.images],
@@ -217,7 +217,7 @@ class MultimodalPipeline:
             InputError: no such file, or it cannot be heard so, or by this model.
         """
         request = _request(ListenRequest, options, audio=AudioPart(data=_bytes(audio, "audio")), model=model)
-        result = self._media(request, ListenResult)
+        result = self._run(request, ListenResult)
         return transcript_of(result, with_words=request.timestamps == "word")
 
     def speak(self, text: str, *, model: str = EMBEDDED_MODEL_ID, **options: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class MultimodalPipeline:
         Raises:
             InputError: it cannot be said so, or by this model.
         """
-        result = self._media(_request(SpeakRequest, options, text=text, model=model), SpeakResult)
+        result = self._run(_request(SpeakRequest, options, text=text, model=model), SpeakResult)
         return {"audio": result.data, "sample_rate": result.sample_rate, "seconds": result.duration_s}
 
     def detect(self, image: ImageSource, *, model: str = EMBEDDED_MODEL_ID, **options: Any) -> dict[str, Any]:
@@ -253,7 +253,7 @@ class MultimodalPipeline:
             InputError: no picture, an unknown label, or a model that cannot.
         """
         request = _request(DetectRequest, options, image=_image(image), model=model)
-        return objects_of(self._media(request, DetectResult))
+        return objects_of(self._run(request, DetectResult))
 
     def close(self) -> None:
         """Free the models. May be called twice."""
@@ -270,20 +270,20 @@ class MultimodalPipeline:
         self.close()
 
     def _answer(self, request: ChatRequest | AskRequest | DescribeRequest) -> dict[str, Any]:
-        result = self._call(self._service.run(request))
-        assert isinstance(result, ChatResult)
-        for notice in result.notices:
-            warnings.warn(notice, UserWarning, stacklevel=3)
-        return {"generated_text": result.text}
+        return {"generated_text": self._run(request, ChatResult, stacklevel=4).text}
 
-    def _media(self, request: Request, kind: type[R]) -> R:
+    def _run(self, request: Request, kind: type[R], *, stacklevel: int = 3) -> R:
+        """The result; its notices are warnings about the line that called the public method."""
         result = self._call(self._service.run(request))
         assert isinstance(result, kind)
         for notice in result.notices:
-            warnings.warn(notice, UserWarning, stacklevel=3)
+            warnings.warn(notice, UserWarning, stacklevel=stacklevel)
         return result
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            work.close()
+            raise ConfigError("the pipeline is closed; make another one with from_pretrained")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

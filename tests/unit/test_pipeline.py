@@ -70,6 +70,8 @@ def test_an_exported_file_answers_as_its_folder(
     with MultimodalPipeline.from_pretrained(tmp_path / "model.bin", device="cpu") as other:
         assert other.image_to_text(photo) == pipeline.image_to_text(photo)
     other.close()  # twice does no harm
+    with pytest.raises(ConfigError, match="pipeline is closed; make another"):
+        other.chat("Who are you?")
 
 
 def test_an_absent_device_becomes_the_cpu_with_a_warning(family_folder: Path) -> None:

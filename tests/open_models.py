@@ -29,6 +29,8 @@ TEMPLATE = (
     "{%- if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
 CONTEXT_LEN = 512
+ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+EYES = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
 
 
 @cache
@@ -65,8 +67,15 @@ def write_llama(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE,
     from transformers import LlamaConfig, LlamaForCausalLM
 
     backend = write_tokenizer(folder, template=template)
-    values: dict[str, Any] = {
-        "vocab_size": backend.get_vocab_size() + 3,  # as networks have it that are padded to some multiple
+    padded = {"vocab_size": backend.get_vocab_size() + 3}  # as networks have it, to some multiple
+    config = LlamaConfig(**decoder_config(backend) | padded | changes)
+    return write_network(folder, LlamaForCausalLM, config, seed=seed)
+
+
+def decoder_config(backend: tokenizers.Tokenizer) -> dict[str, Any]:
+    """What the decoders of two layers here have in common."""
+    return {
+        "vocab_size": backend.get_vocab_size(),
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
@@ -76,7 +85,6 @@ def write_llama(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE,
         "eos_token_id": backend.token_to_id("<|end|>"),
         "bos_token_id": None,
     }
-    return write_network(folder, LlamaForCausalLM, LlamaConfig(**values | changes), seed=seed)
 
 
 def write_network(folder: Path, network_class: Any, config: Any, *, seed: int = 0) -> Path:
@@ -96,26 +104,10 @@ def write_qwen_vl(folder: Path, *, seed: int = 0) -> Path:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     backend = write_tokenizer(folder)
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
     config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": backend.get_vocab_size(),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": CONTEXT_LEN,
-            "rope_parameters": rope,
-            "eos_token_id": backend.token_to_id("<|end|>"),
-            "bos_token_id": None,
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": 32,
+        text_config=decoder_config(backend) | {"rope_parameters": ROPE},
+        vision_config=EYES
+        | {
             "patch_size": 14,
             "window_size": 56,
             "fullatt_block_indexes": [1],
@@ -142,25 +134,9 @@ def write_qwen3_vl(folder: Path, *, seed: int = 0) -> Path:
 
     backend = write_tokenizer(folder)
     config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": backend.get_vocab_size(),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 8,
-            "max_position_embeddings": CONTEXT_LEN,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
-            "eos_token_id": backend.token_to_id("<|end|>"),
-            "bos_token_id": None,
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_heads": 2,
-            "out_hidden_size": 32,
+        text_config=decoder_config(backend) | {"head_dim": 8, "rope_parameters": ROPE},
+        vision_config=EYES
+        | {
             "patch_size": 16,
             "deepstack_visual_indexes": [0],
             "num_position_embeddings": 64,

@@ -92,7 +92,7 @@ def picture() -> ImagePart:
     "switches",
     [
         {"channels_last": True, "fused_projections": True, "remembers_texts": True},
-        {"graphs": True, "rests_encoders": True, "compiled": True},
+        {"graphs": True, "rests_encoders": True, "remembers_texts": True, "compiled": True},
     ],
     ids=["layers", "graphs"],
 )
@@ -118,6 +118,9 @@ def test_exact_switches_keep_the_picture(folders: Folders, name: str, switches: 
 
 
 def test_a_repeated_prompt_is_read_once_an_owner(folders: Folders) -> None:
+    resting = painter(folders("sdxl"), rests_encoders=True)
+    paint(resting)
+    assert resting.cache_bytes == 0, "nothing said that words may be remembered"
     fast = painter(folders("sdxl"), remembers_texts=True)
     encoder = fast._loaded.from_text.text_encoder
     calls = []

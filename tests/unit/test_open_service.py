@@ -7,7 +7,7 @@ import json
 import shutil
 import threading
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from localgpt.runtime.naming import resolve_model
 from localgpt.runtime.open.base import OpenCheckpoint, OpenModel, load_open
 from localgpt.runtime.open.service import OpenOptions, OpenService
 from localgpt.runtime.open.shelf import Shelf, ShelfModel, model_of_folder
+from localgpt.runtime.remembering import CacheOptions
 from localgpt.tasks import (
     ChatRequest,
     ChatResult,
@@ -121,6 +122,16 @@ async def test_the_first_request_loads_and_all_wait_for_one_load(folder: Path) -
     assert loads.released == ["tiny-llama"]
     with pytest.raises(CancelledRequestError):
         await service.run(chat("tiny-llama"))
+
+
+@pytest.mark.parametrize("mib", [0, 1])
+async def test_no_prompt_is_kept_where_none_may_be(folder: Path, mib: int) -> None:
+    options = LoadOptions(model=str(folder), device="cpu", cache=CacheOptions(prompt_mib=mib))
+    service = load_service(options)
+    request = replace(chat("tiny-llama"), messages=(Message.of("user", "Describe this picture. " * 60),))
+    results = [await service.run(request) for _ in range(2)]
+    assert [result.usage.cached_tokens > 0 for result in results] == [False, bool(mib)]
+    await service.close()
 
 
 async def test_events_stream_and_end_with_the_result(folder: Path) -> None:

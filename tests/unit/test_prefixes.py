@@ -179,4 +179,6 @@ async def test_the_ledger_knows_and_drops_it() -> None:
 async def test_nothing_is_kept_where_nothing_may_be(mib: int) -> None:
     service = service_of(CacheOptions(prompt_mib=mib))
     assert [await cached(service, chat("word " * 60)) > 0 for _ in range(2)] == [False, bool(mib)]
+    await service.run(chat("What is this?", image=tiny.make_photo()))
+    assert service._pictures is not None and service._pictures.cache.num_pictures == mib
     await service.close()

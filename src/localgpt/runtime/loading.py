@@ -109,7 +109,11 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         main=main,
         data_folder=options.data_folder,
         open_models=OpenOptions(
-            device=on_torch, fp16=options.fp16, quantize=options.quantize, fast=options.fast
+            device=on_torch,
+            fp16=options.fp16,
+            quantize=options.quantize,
+            fast=options.fast,
+            keeps_prompts=options.cache.prompt_mib > 0,
         ),
     )
 

@@ -123,10 +123,11 @@ class LocalService:
         memory: MemoryOptions | None = None,
         cache: CacheOptions | None = None,
     ) -> None:
+        cache = cache or CacheOptions()
         self._family = family
         self._device = device or str(family.decoder.device)
         self._holdings = Holdings(family, max_batch_size=max_batch_size, options=memory, place=self._device)
-        kept = make_kept(family.decoder, self._holdings, cache or CacheOptions(), self._device)
+        kept = make_kept(family.decoder, self._holdings, cache, self._device)
         self._runner, self._prefixes = kept.runner, kept.prefixes
         self.notices = (*notices, *self._holdings.notices, *kept.notices)
         self.names = tuple(dict.fromkeys((family.info.id, EMBEDDED_MODEL_ID)))  # that the family answers to
@@ -136,9 +137,11 @@ class LocalService:
         self._engine = AsyncEngine(Engine(self._runner, new_stream, answers=kept.answers))
         self._pictures: PictureReader | None = None
         if family.encoder is not None and family.projector is not None:
-            self._pictures = PictureReader(family.encoder, family.projector, keep=keep)
+            self._pictures = PictureReader(
+                family.encoder, family.projector, keep=keep, num_remembered=cache.num_pictures
+            )
         self._num_image_tokens = self._pictures.num_tokens if self._pictures else 0
-        # Few, since a large picture takes memory, and and not those of prompts; they end with this object.
+        # Few, since a large picture takes memory, and not those of prompts; they end with this object.
         self._decoders = ThreadPoolExecutor(_NUM_DECODERS, thread_name_prefix="localgpt-picture")
         self._grammars = GrammarCompiler(family.tokenizer)
         self._vocab_size = family.decoder.config.vocab_size

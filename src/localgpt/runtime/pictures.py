@@ -113,7 +113,7 @@ class PictureReader:
     """
 
     def __init__(
-        self, encoder: Encoder, projector: Projector, *, keep: float = 1.0, num_remembered: int = 16
+        self, encoder: Encoder, projector: Projector, *, keep: float = 1.0, num_remembered: int
     ) -> None:
         self.cache = TokenCache(num_remembered)
         self.num_tokens = projector.num_kept(keep)

@@ -24,6 +24,7 @@ NO_DRAFTS: Final = (
     "use_cache has no effect on answers here: on this device several tokens computed at once differ in their "
     "last bits from one at a time"
 )
+_NUM_PICTURES: Final = 16
 _ANSWER_BYTES: Final = 16 * MIB  # some ten thousand answers
 
 
@@ -31,9 +32,14 @@ _ANSWER_BYTES: Final = 16 * MIB  # some ten thousand answers
 class CacheOptions:
     """How much may be kept."""
 
-    prompt_mib: int = 256  # keys and values of prompts; 0 keeps none
+    prompt_mib: int = 256  # keys and values of prompts; 0 keeps none, nor their pictures
     keeps_answers: bool = False  # as drafts for the same questions asked again
     answers_folder: Path | None = None  # where they are kept beyond this process, too; see `shelf`
+
+    @property
+    def num_pictures(self) -> int:
+        """Whose image tokens are kept."""
+        return _NUM_PICTURES if self.prompt_mib else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,7 @@ class OpenCheckpoint:
     fp16: bool = False  # half precision was asked for
     quantize: Quantize = "none"
     fast: Fast = "auto"
+    keeps_prompts: bool = True  # for the next one that begins the same
     resident_bytes: int | None = None  # of a denoiser on the device; None: all of it
 
 

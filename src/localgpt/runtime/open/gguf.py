@@ -125,7 +125,8 @@ class GgufLanguageModel(WordModel):
         return made.read([token_id])
 
     def _keep(self, prompt: OpenPrompt, made: LlamaContext) -> None:
-        self._kept.keep(prompt.token_ids, prompt.owner, made)
+        if self._checkpoint.keeps_prompts:
+            self._kept.keep(prompt.token_ids, prompt.owner, made)
 
 
 class GgufEmbedder:

@@ -190,6 +190,8 @@ class LanguageModel(WordModel):
         return made
 
     def _keep(self, prompt: OpenPrompt, made: Any) -> None:
+        if not self._checkpoint.keeps_prompts:
+            return
         if not prompt.images:
             made = made.made if isinstance(made, FixedRead) else made
             self._prefix.keep(prompt.token_ids, made, prompt.owner)

@@ -110,7 +110,9 @@ class FastPaint:
         if on.fused_projections:
             _fuse(self.denoiser)
         if on.remembers_texts or on.rests_encoders:
-            self._texts = TextMemory(self.pipelines, self.device, rests=on.rests_encoders)
+            self._texts = TextMemory(
+                self.pipelines, self.device, rests=on.rests_encoders, remembers=on.remembers_texts
+            )
         if on.full_every > 1:
             told.append(self._cache_steps(is_unet))
         if on.guided_part < 1.0:

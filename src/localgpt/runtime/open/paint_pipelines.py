@@ -154,6 +154,8 @@ def painter_of(
     denoiser = getattr(pipeline, family.denoiser)
     siblings = [_sibling(pipeline, other) for other in (family.from_image, family.into_mask)]
     switches = switches or switches_of(checkpoint.fast, checkpoint.device)
+    if not checkpoint.keeps_prompts:
+        switches = replace(switches, remembers_texts=False)
     if (
         checkpoint.resident_bytes is not None
     ):  # graphs and compilers would want its weights to stay where they are

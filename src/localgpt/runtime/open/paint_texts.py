@@ -29,10 +29,12 @@ class TextMemory:
         pipelines: of diffusers, over the same text encoders.
         device: where those work, as torch names it.
         rests: have them be in the machine's memory whenever they do not work.
+        remembers: keep what they said.
     """
 
-    def __init__(self, pipelines: tuple[Any, ...], device: str, *, rests: bool) -> None:
+    def __init__(self, pipelines: tuple[Any, ...], device: str, *, rests: bool, remembers: bool) -> None:
         self._device, self._rests = device, rests
+        self._num_kept = _NUM_KEPT if remembers else 0
         found = (getattr(pipelines[0], name, None) for name in _NAMES)
         self._encoders = [encoder for encoder in found if encoder is not None]
         self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
@@ -77,7 +79,7 @@ class TextMemory:
                 return said
             with self._lock:
                 self._kept[key] = said
-                while len(self._kept) > _NUM_KEPT:
+                while len(self._kept) > self._num_kept:
                     self._kept.popitem(last=False)
             return said
 

@@ -60,6 +60,7 @@ class OpenOptions:
     fp16: bool = False
     quantize: Quantize | Literal["auto"] = "auto"
     fast: Fast = "auto"
+    keeps_prompts: bool = True
 
 
 class OpenService:
@@ -321,6 +322,7 @@ class OpenService:
                 fp16=options.fp16,
                 quantize=options.quantize,  # type: ignore[arg-type]  # "auto" was settled
                 fast=options.fast,
+                keeps_prompts=options.keeps_prompts,
                 resident_bytes=resident,
             )
             nbytes = model.weight_bytes(device=options.device, fp16=options.fp16, quantize=options.quantize)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from localgpt.errors import BackendError, ConfigError
-from localgpt.settings import Settings
+from localgpt.settings import Settings, UpstreamSettings
 from localgpt.worker import ModelProcess, WorkerService
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs inherited sockets")
@@ -41,7 +41,7 @@ def test_what_cannot_be_used_is_told_before_anything_listens(settings: Settings,
 PARENT = """
 import os, sys
 from pathlib import Path
-from localgpt.settings import Settings
+from localgpt.settings import Settings, UpstreamSettings
 from localgpt.worker import ModelProcess
 process = ModelProcess(Settings(model=sys.argv[1], device="cpu", data_dir=Path(sys.argv[2])))
 process.wait_for_plan()
@@ -81,9 +81,11 @@ def test_signals_to_its_whole_group_are_for_the_parent(settings: Settings) -> No
     assert process.end(grace_s=PATIENCE_S) == "ended with status 0"
 
 
+SECRETS = ("LOCALGPT_PASSPHRASE", "HF_TOKEN", "BOX_KEY")
 SAY_ENVIRONMENT = """
 import os, sys
-names = [name for name in os.environ if name.startswith(("LOCALGPT_", "OMP_WAIT", "GOMP"))]
+marks = ("LOCALGPT_", "OMP_WAIT", "GOMP", "HF_TOKEN", "BOX_KEY")
+names = [name for name in os.environ if name.startswith(marks)]
 sys.exit(sum({"OMP_WAIT_POLICY": 1, "GOMP_SPINCOUNT": 2}.get(name, 100) for name in names))
 """
 
@@ -100,7 +102,8 @@ def test_its_variables_hold_no_secrets_and_the_user_wins(
     program.write_text(SAY_ENVIRONMENT)
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {**given, "LOCALGPT_PASSPHRASE": "secret"}.items():
+    for name, value in {**given, **dict.fromkeys(SECRETS, "secret")}.items():
         monkeypatch.setenv(name, value)
-    process = ModelProcess(settings, program=program)
+    box = UpstreamSettings(base_url="http://127.0.0.1:9/v1", api_key_env="BOX_KEY")
+    process = ModelProcess(settings.model_copy(update={"upstreams": {"box": box}}), program=program)
     assert process.end(grace_s=PATIENCE_S) == f"ended with status {status}"

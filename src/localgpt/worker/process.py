@@ -25,6 +25,7 @@ PROGRAM: Final = Path(__file__).with_name("__main__.py")
 # How threads of OpenMP wait for one another. By default they spin, and where another program takes a core (a
 # browser that draws the answer, the gateway itself), those that spin keep from it the one they wait for.
 _WAITING: Final = {"OMP_WAIT_POLICY": "passive"}
+_HUB_TOKENS: Final = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})  # the gateway pulls
 _WAIT_VARIABLES: Final = frozenset({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"})
 _REAP_S: Final = 2.0  # of a process that was killed
 
@@ -64,7 +65,7 @@ class ModelProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=_environment() | dict(environment or {}),
+                env=_environment(settings) | dict(environment or {}),
                 start_new_session=True,  # a terminal's Ctrl-C is for the parent, who decides
             )
         assert self._child.stderr is not None
@@ -150,9 +151,17 @@ def _warning_options() -> list[str]:
     return [f"-W{option}" for option in sys.warnoptions]
 
 
-def _environment() -> dict[str, str]:
-    """This process's variables without our own, which come as settings and name what opens the store."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCALGPT_")}
+def _environment(settings: Settings) -> dict[str, str]:
+    """This process's variables without those it does not need.
+
+    Left out are our own, which come as settings and name what opens the store, and the keys of other servers.
+    """
+    keys = {upstream.api_key_env for upstream in settings.upstreams.values()} | _HUB_TOKENS
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in keys and not name.startswith("LOCALGPT_")
+    }
     if not _WAIT_VARIABLES & kept.keys():
         kept |= _WAITING
     return kept

@@ -284,9 +284,9 @@ class Jobs:
             error = LocalGPTError("an internal error; the server's log has the details")
         if error is not None and job.is_cancelled:  # whatever it met on its way out
             error = CancelledRequestError(f"the work on {job.repo} was stopped")
+        job.ended(error)  # first, so that who asks for more work meanwhile does not find this one under way
         with self._lock:
             self._num_running -= 1
-        job.ended(error)
         self._begin()
 
     def _drop_old(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -100,8 +101,13 @@ def _missing(folder: Path, manifest: kept.Manifest) -> tuple[str, ...]:
     """Files that are not there as far as sizes tell."""
     problems = []
     for file in manifest.files:
-        path = place_in(folder, file.path)
-        if not path.is_file() or path.stat().st_size != file.bytes:
+        try:
+            found = place_in(folder, file.path).stat()
+        except OSError:  # not there, or removed in this moment
+            is_there = False
+        else:
+            is_there = stat.S_ISREG(found.st_mode) and found.st_size == file.bytes
+        if not is_there:
             problems.append(f"{file.path} is missing, or a piece of it")
     return tuple(problems)
 

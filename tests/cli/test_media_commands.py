@@ -141,6 +141,10 @@ def test_the_newest_pulled_model_that_can_is_taken(
     assert run("detect", photo, "--threshold", "0", "--json").json["objects"]
     assert run("say", "Hello there.", "--json").json["path"] == "spoken.wav"
     assert run("say", "Hello there.", "--model", "maker/seer").line.count("cannot speak") == 1
+    elsewhere = ("--data-dir", str(tmp_path / "elsewhere"))
+    assert "localgpt pull rtdetr-r50" in run("detect", photo, *elsewhere).line
+    keep(models, "detect", tmp_path / "elsewhere", repo="maker/seer", pulled_at="2026-01-01T00:00:00+00:00")
+    assert run("detect", photo, "--threshold", "0", "--json", *elsewhere).json["objects"]
 
 
 def test_what_is_lacking_or_wrong_is_one_line(

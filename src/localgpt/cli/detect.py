@@ -10,7 +10,7 @@ import typer
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.inputs import read_picture
 from localgpt.cli.media import media_settings
-from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, ModelOption
+from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, JsonOption, ModelOption
 from localgpt.cli.session import Session, new_id
 from localgpt.tasks import DetectRequest
 from localgpt.tasks.shapes import objects_of
@@ -33,6 +33,7 @@ def detect(
         typer.Option("--label", metavar="LABEL", help="Only this kind of object; may be repeated."),
     ] = None,
     json: JsonOption = False,
+    data_dir: DataDirOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
@@ -43,7 +44,7 @@ def detect(
     left, top, right and bottom in pixels of the upright picture, surest first. With --json one picture gives
     {"objects": [{"label", "score", "box_xyxy"}]}, several give a list of these with the picture's name.
     """
-    settings = media_settings("detect", model=model, device=device, fp16=fp16)
+    settings = media_settings("detect", model=model, device=device, fp16=fp16, data_dir=data_dir)
     pictures = [read_picture(path) for path in images]
     several = len(pictures) > 1
     answers: list[dict[str, Any]] = []

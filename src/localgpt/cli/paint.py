@@ -12,7 +12,7 @@ import typer
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.inputs import read_picture, read_text
 from localgpt.cli.media import bar, check_target, media_settings, write_file
-from localgpt.cli.options import DeviceOption, FastOption, Fp16Option, JsonOption, ModelOption
+from localgpt.cli.options import DataDirOption, DeviceOption, FastOption, Fp16Option, JsonOption, ModelOption
 from localgpt.cli.session import Session, new_id
 from localgpt.errors import InputError
 from localgpt.tasks import STAGES, Event, PaintPreview, PaintRequest
@@ -65,6 +65,7 @@ def paint(
         bool, typer.Option("--save-stages", help="Write sketch and middle beside the picture, too.")
     ] = False,
     json: JsonOption = False,
+    data_dir: DataDirOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
@@ -76,7 +77,7 @@ def paint(
     memory is short. Writes the files' names; with --json one picture gives {"path", "width", "height",
     "seed", "stages", "seconds"}, several give a list of these.
     """
-    settings = media_settings("paint", model=model, device=device, fp16=fp16, fast=fast)
+    settings = media_settings("paint", model=model, device=device, fp16=fp16, data_dir=data_dir, fast=fast)
     sides = _sides(size, width, height)
     request = PaintRequest(
         id=new_id(),

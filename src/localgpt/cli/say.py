@@ -10,7 +10,7 @@ import typer
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.inputs import read_text
 from localgpt.cli.media import bar, check_target, media_settings, write_file
-from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, ModelOption
+from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, JsonOption, ModelOption
 from localgpt.cli.session import Session, new_id
 from localgpt.errors import InputError
 from localgpt.tasks import SpeakRequest, SpeechFormat
@@ -55,6 +55,7 @@ def say(
         int | None, typer.Option("--sample-rate", metavar="HZ", help="Default: the model's own.")
     ] = None,
     json: JsonOption = False,
+    data_dir: DataDirOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
@@ -64,7 +65,7 @@ def say(
     Without --model the newest pulled model that speaks is taken. Writes the file's name; with --json
     {"path", "sample_rate", "seconds"}, the seconds being those of the recording.
     """
-    settings = media_settings("speak", model=model, device=device, fp16=fp16)
+    settings = media_settings("speak", model=model, device=device, fp16=fp16, data_dir=data_dir)
     suffix = out.suffix.lower()
     if suffix not in _FORMATS:
         raise InputError(

@@ -9,7 +9,7 @@ import typer
 
 from localgpt.cli.console import print_json, write_text
 from localgpt.cli.media import bar, media_settings, read_recording, recordings_of
-from localgpt.cli.options import DeviceOption, Fp16Option, JsonOption, ModelOption
+from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, JsonOption, ModelOption
 from localgpt.cli.session import Session, new_id
 from localgpt.cli.subtitles import as_srt, as_vtt
 from localgpt.errors import InputError
@@ -44,6 +44,7 @@ def transcribe(
         typer.Option("--format", metavar="text|json|srt|vtt", help="How to write it."),
     ] = "text",
     json: JsonOption = False,
+    data_dir: DataDirOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
     fp16: Fp16Option = False,
@@ -61,7 +62,7 @@ def transcribe(
     several = len(paths) > 1
     if several and format in ("srt", "vtt"):
         raise InputError(f"--format {format} is of one recording; got {len(paths)}", param="format")
-    settings = media_settings("listen", model=model, device=device, fp16=fp16)
+    settings = media_settings("listen", model=model, device=device, fp16=fp16, data_dir=data_dir)
     answers: list[dict[str, Any]] = []
     with Session(settings) as session:
         for path in paths:

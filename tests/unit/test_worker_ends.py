@@ -41,7 +41,7 @@ def test_what_cannot_be_used_is_told_before_anything_listens(settings: Settings,
 PARENT = """
 import os, sys
 from pathlib import Path
-from localgpt.settings import Settings, UpstreamSettings
+from localgpt.settings import Settings
 from localgpt.worker import ModelProcess
 process = ModelProcess(Settings(model=sys.argv[1], device="cpu", data_dir=Path(sys.argv[2])))
 process.wait_for_plan()

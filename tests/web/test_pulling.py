@@ -307,6 +307,11 @@ def test_a_model_of_another_machine_says_that_words_leave_this_one(page: Page, l
     expect(foot).to_contain_text("it goes to gpu.example.org")
     expect(foot).not_to_contain_text("Nothing leaves")
     expect(page.get_by_role("heading", level=1)).to_have_text("Ask anything.")
+    page.keyboard.press("Escape")
+    settings(page, "Help").get_by_role("button", name="Show the tour").click()
+    tour = page.get_by_role("dialog", name="Introduction")
+    expect(tour).to_contain_text("it goes to gpu.example.org")
+    expect(tour).not_to_contain_text("is sent anywhere")
 
 
 def test_who_may_not_fetch_is_told_why(

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { fill, isRemote, useWords } from "../i18n";
+import { useChosen } from "../state/choice";
 import { session } from "../state/session";
 import { useStore } from "../state/store";
 import { Dialog } from "../ui/Dialog";
@@ -21,7 +22,9 @@ export function Tour({ onClose, onTry, onPhoto }: Props) {
   const [step, setStep] = useState(0);
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), [step]);
-  const titles = [t.tourPrivateTitle, t.tourCanTitle, t.tourCannotTitle, t.tourReadyTitle];
+  const { model } = useChosen(null);
+  const away = model?.leaves_machine ? fill(t.modelLeaves, { host: model.upstream ?? "" }) : "";
+  const titles = [away ? t.welcomeAway : t.tourPrivateTitle, t.tourCanTitle, t.tourCannotTitle, t.tourReadyTitle];
   return (
     <Dialog class="tour" label={t.tourLabel} onClose={onClose}>
       <p class="step">{fill(t.tourStep, { index: step + 1, count: NUM_STEPS })}</p>
@@ -29,7 +32,7 @@ export function Tour({ onClose, onTry, onPhoto }: Props) {
         {titles[step]}
       </h2>
       <div class="tour-body">
-        {step === 0 ? <Private /> : null}
+        {step === 0 ? away ? <p>{away}</p> : <Private /> : null}
         {step === 1 ? <Can onTry={onTry} onPhoto={onPhoto} /> : null}
         {step === 2 ? <Cannot /> : null}
         {step === 3 ? <Ready /> : null}

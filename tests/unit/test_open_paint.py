@@ -230,9 +230,11 @@ def test_words_beyond_what_is_read_are_told(painter: GetPainter) -> None:
         ({"image": png(PICTURE), "mask": ImagePart(data=b"text")}, "mask", "text file"),
         ({"image": ImagePart(data=b"")}, "image", "empty file"),
         ({"image": png(PICTURE), "strength": 0.1}, "strength", "leaves none"),
+        ({"binds_words": True}, "binds_words", "cannot do that"),
+        ({"wants_heat_maps": True}, "wants_heat_maps", "cannot do that"),
     ],
 )
-def test_what_cannot_be_begun_from(
+def test_what_cannot_be_painted_here(
     painter: GetPainter, values: dict[str, Any], param: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words) as caught:

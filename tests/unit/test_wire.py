@@ -23,6 +23,7 @@ from localgpt.tasks import (
     EmbedResult,
     Event,
     Finished,
+    HeatMap,
     ImagePart,
     ListenRequest,
     ListenResult,
@@ -122,6 +123,8 @@ REQUESTS: list[Request] = [
         strength=0.25,
         mask=ImagePart(data=b"mask"),
         num_previews=3,
+        binds_words=False,
+        wants_heat_maps=True,
     ),
     ListenRequest(id="10", audio=AudioPart(data=b"RIFF", media_type="audio/wav")),
     ListenRequest(
@@ -171,6 +174,7 @@ PAINT_RESULT = PaintResult(
             height=72,
             seed=7,
             stages=(PaintStage(name="sketch", num_steps=1, width=32, height=36),),
+            heat_maps=(HeatMap(word="球", data=b"MAP", width=12, height=12),),
         ),
     ),
     seconds=0.5,
@@ -178,6 +182,8 @@ PAINT_RESULT = PaintResult(
     num_steps=4,
     guidance_scale=7.5,
     notices=("n",),
+    binds_words=True,
+    binding_seconds=0.25,
 )
 RESULTS: list[Result] = [
     CHAT_RESULT,

@@ -19,6 +19,7 @@ __all__ = [
     "DetectRequest",
     "DetectResult",
     "DetectedObject",
+    "HeatMap",
     "ListenRequest",
     "ListenResult",
     "PaintPreview",
@@ -89,6 +90,8 @@ class PaintRequest(RequestBase):
     strength: float | None = None  # how much of `image` is painted over, above 0 to 1; None = the model's own
     mask: ImagePart | None = None  # of `image`: white is painted over, black stays
     num_previews: int = 0  # stages shown as they come: 1 = sketch, 2 = sketch and middle, 3 = all
+    binds_words: bool | None = None  # keep things where the prompt says they are; None = as the model has it
+    wants_heat_maps: bool = False  # tell for each word where in the picture it was looked for
 
     def __post_init__(self) -> None:
         _require_text("prompt", self.prompt, MAX_PAINT_CHARS)
@@ -128,6 +131,20 @@ class PaintStage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeatMap:
+    """Where a word was looked for while a picture was painted: attention from all its places to the word.
+
+    A grey picture of 8 bits on the grid that the painter works on; the place that looked most is white.
+    """
+
+    word: str  # as it stands in the prompt
+    data: bytes  # PNG
+    width: int
+    height: int
+    media_type: str = "image/png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaintedImage:
     """A finished picture. The same model, request and `seed` paint it again, alone or among others."""
 
@@ -137,6 +154,7 @@ class PaintedImage:
     seed: int
     stages: tuple[PaintStage, ...]
     media_type: str = "image/png"
+    heat_maps: tuple[HeatMap, ...] = ()  # where asked for, in the order of the words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +180,8 @@ class PaintResult:
     num_steps: int
     guidance_scale: float
     notices: tuple[str, ...] = ()
+    binds_words: bool = False  # whether words were kept to their places
+    binding_seconds: float = 0.0  # of `seconds`, what that took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

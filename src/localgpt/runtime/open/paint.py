@@ -207,6 +207,9 @@ class Painter:
     def _settle(self, request: Request) -> _Settled:
         if not isinstance(request, PaintRequest):
             raise InputError(f"the model {self.id} paints; expected a request to paint", param="model")
+        for name in ("binds_words", "wants_heat_maps"):
+            if getattr(request, name):
+                raise InputError(f"{name} is set; {self.id} cannot do that, expected it unset", param=name)
         defaults, inputs = self._loaded.defaults, read_inputs(request)
         guidance = defaults.guidance_scale if request.guidance_scale is None else request.guidance_scale
         if request.guidance_scale and not defaults.takes_scale:

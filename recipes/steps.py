@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 __all__ = ["StepFailedError", "Steps"]
@@ -47,26 +48,31 @@ class Steps:
                     process = subprocess.Popen(command, stdout=answer, stderr=log, env=environment)
         self._running[name] = process
 
-    def finish(self, *names: str, until: float = math.inf) -> bool:
+    def finish(self, *names: str, until: float = math.inf, bearing: Collection[str] = ()) -> bool:
         """Wait for steps to end, or for a moment to come.
 
         Args:
             names: of steps; none only waits.
             until: seconds since the epoch.
+            bearing: steps whose failure does not end the wait (see `has_failed`).
 
         Returns:
             Whether all named steps are over.
 
         Raises:
-            StepFailedError: any step has failed, awaited or not.
+            StepFailedError: any other step has failed, awaited or not.
         """
         while True:
-            self._check()
+            self._check(bearing)
             if names and all(self._running[name].poll() is not None for name in names):
                 return True
             if time.time() >= until:
                 return not names
             time.sleep(0.2)
+
+    def has_failed(self, name: str) -> bool:
+        """Whether a step that was started is over, and not well."""
+        return bool(self._running[name].poll())
 
     def settle(self, *names: str, until: float) -> dict[str, str]:
         """Wait for steps whose failure others can bear; those that are late are ended.
@@ -109,9 +115,9 @@ class Steps:
         for name in list(self._running):
             self.end(name)
 
-    def _check(self) -> None:
+    def _check(self, bearing: Collection[str] = ()) -> None:
         for name, process in self._running.items():
-            if status := process.poll():
+            if name not in bearing and (status := process.poll()):
                 raise StepFailedError(self._failure(name, status))
 
     def _failure(self, name: str, status: int) -> str:

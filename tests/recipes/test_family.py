@@ -67,6 +67,20 @@ def test_what_is_waited_for_may_be_there(tmp_path: Path) -> None:
     assert steps.finish(until=0.0)
 
 
+def test_a_failure_may_be_borne_and_is_seen(tmp_path: Path) -> None:
+    steps = Steps(tmp_path)
+    steps.start("broken", FAILS)
+    steps.start("long", SLEEPS)
+    assert steps.finish("broken", bearing=("broken",))
+    assert steps.has_failed("broken")
+    assert not steps.has_failed("long")
+    with pytest.raises(StepFailedError, match="broken ended with status 1"):
+        steps.finish("long")
+    steps.end("broken")
+    assert steps.finish(until=0.0) is True
+    steps.end_all()
+
+
 def test_the_gain_on_six_minutes_is_a_share() -> None:
     ours, six = ({"held_out": {"dialogues": {"bits_per_byte": bits}}} for bits in (0.95, 1.0))
     assert family._gains({"quality_language": ours, "six_minutes": six}) == {"dialogues": 0.05}

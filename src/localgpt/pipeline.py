@@ -216,7 +216,7 @@ class MultimodalPipeline:
         Raises:
             InputError: no such file, or it cannot be heard so, or by this model.
         """
-        request = _request(ListenRequest, options, audio=AudioPart(data=_bytes(audio, "audio")), model=model)
+        request = _request(ListenRequest, options, audio=_recording(audio), model=model)
         result = self._run(request, ListenResult)
         return transcript_of(result, with_words=request.timestamps == "word")
 
@@ -318,6 +318,16 @@ def _request(kind: type[Q], options: dict[str, Any], **values: Any) -> Q:
 
 def _image(source: ImageSource, *, param: str = "image") -> ImagePart:
     return ImagePart(data=_bytes(source, param))
+
+
+def _recording(source: str | Path | bytes) -> AudioPart:
+    """A recording: a file stays where it is, and is read as it is heard."""
+    if isinstance(source, bytes):
+        return AudioPart(data=source)
+    path = Path(source).absolute()
+    if not path.is_file():
+        return AudioPart(data=_bytes(path, "audio"))  # a pipe, or what says why it cannot be read
+    return AudioPart(path=str(path))
 
 
 def _bytes(source: str | Path | bytes, param: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import av
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from localgpt.errors import AudioFormatError, InputError
-from localgpt.media.audio import decode_audio_bytes, read_audio, resample
+from localgpt.media.audio import decode_audio_bytes, read_audio, resample, told_duration
 from localgpt.media.audio_files import MEDIA_TYPES, AudioEncoder, encode_audio, fit_rate, to_pcm
 
 RATE = 16_000
@@ -88,6 +89,37 @@ def test_a_long_recording_takes_little_memory() -> None:
     tracemalloc.stop()
     assert num_read == pytest.approx(1800 * RATE, abs=2)
     assert peak < 20_000_000 < 4 * num_read
+
+
+def test_a_file_is_read_as_its_bytes_are_and_never_whole(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    path.write_bytes(recording(tone(2.5, 44_100), 44_100))
+    assert np.array_equal(decode_audio_bytes(path, RATE), decode_audio_bytes(path.read_bytes(), RATE))
+    assert told_duration(path) == pytest.approx(2.5)
+    with path.open("wb") as file:  # ten hours of silence, for which the disk holds nothing
+        file.write(ten_hours_head())
+        file.truncate(len(ten_hours_head()) + 36_000 * 6000)
+    tracemalloc.start()
+    blocks = read_audio(path, RATE, max_seconds=86_400)
+    num_read = sum(len(next(blocks)) for _ in range(20))  # the others are as these
+    blocks.close()  # type: ignore[attr-defined]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert num_read == 20 * 30 * RATE and peak < 20_000_000
+    assert told_duration(path) == 36_000.0
+    path.write_bytes(b"")
+    with pytest.raises(AudioFormatError, match="empty file"):
+        decode_audio_bytes(path, RATE)
+    with pytest.raises(AudioFormatError, match="cannot be read: No such file"):
+        decode_audio_bytes(tmp_path / "none.wav", RATE)
+
+
+def ten_hours_head() -> bytes:
+    """Of one channel of 8 bits at 6 kHz."""
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", 36 + 36_000 * 6000, b"WAVE", b"fmt ", 16, 1, 1, 6000, 6000, 1, 8
+    )
+    return head + struct.pack("<4sI", b"data", 36_000 * 6000)
 
 
 def hours(rate: int, num_bytes: int) -> bytes:

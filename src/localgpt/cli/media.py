@@ -64,11 +64,11 @@ def bar(what: str) -> Iterator[Callable[[Event], None]]:
 
 
 def read_recording(path: Path) -> AudioPart:
-    """The bytes of a recording, or of standard input for "-".
+    """A recording: a file, which is read as it is heard, or the bytes of standard input for "-".
 
     Raises:
         InputError: it cannot be read.
-        AudioFormatError: it is larger than any recording that is read.
+        AudioFormatError: a pipe brings more than memory shall hold.
     """
     from localgpt.media.audio import MAX_AUDIO_BYTES
 
@@ -76,7 +76,10 @@ def read_recording(path: Path) -> AudioPart:
         if str(path) == "-":
             data = sys.stdin.buffer.read(MAX_AUDIO_BYTES + 1)
         else:
-            with path.expanduser().open("rb") as file:
+            path = path.expanduser()
+            with path.open("rb") as file:
+                if path.is_file():
+                    return AudioPart(path=str(path.absolute()))
                 data = file.read(MAX_AUDIO_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:  # unreadable, no such home, impossible name
         reason = getattr(error, "strerror", None) or str(error)

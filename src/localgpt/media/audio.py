@@ -2,7 +2,7 @@
 
 Notable: only the containers of `CONTAINERS` are tried, so that playlists and the like, which name other files
 and addresses, are never followed. A recording is read block by block (`read_audio`), so that a long one takes
-no more memory than a short one, beyond its own bytes.
+no more memory than a short one, beyond its own bytes; one in a file is read from there as it is needed.
 
 Shape legend: N samples. A waveform is float32 in [-1, 1], one channel.
 """
@@ -10,9 +10,12 @@ Shape legend: N samples. A waveform is float32 in [-1, 1], one channel.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTAINERS",
     "MAX_AUDIO_BYTES",
+    "SoundSource",
     "Waveform",
     "decode_audio_bytes",
     "read_audio",
@@ -35,6 +39,8 @@ __all__ = [
 ]
 
 Waveform = NDArray[np.float32]
+SoundSource = bytes | Path
+"""An encoded recording: its bytes, or the file that holds them."""
 
 CONTAINERS: Final = (
     "wav", "w64", "mp3", "flac", "ogg", "mov", "mp4", "m4a", "3gp", "matroska", "webm", "aac", "aiff", "au",
@@ -50,11 +56,11 @@ _EXPECTED = "expected a recording such as WAV, MP3, FLAC, Ogg, M4A or WebM"
 _FULL_SCALE: Final = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
 
 
-def decode_audio_bytes(data: bytes, sample_rate: int, *, max_seconds: float = _MAX_SECONDS) -> Waveform:
+def decode_audio_bytes(data: SoundSource, sample_rate: int, *, max_seconds: float = _MAX_SECONDS) -> Waveform:
     """A whole recording at once.
 
     Args:
-        data: the file's bytes.
+        data: the file's bytes, or the file.
         sample_rate: Hz, of the waveform.
         max_seconds: longer recordings are refused, as soon as that is known.
 
@@ -70,12 +76,12 @@ def decode_audio_bytes(data: bytes, sample_rate: int, *, max_seconds: float = _M
 
 
 def read_audio(
-    data: bytes, sample_rate: int, *, block_s: float = 30.0, max_seconds: float = _MAX_SECONDS
+    data: SoundSource, sample_rate: int, *, block_s: float = 30.0, max_seconds: float = _MAX_SECONDS
 ) -> Iterator[Waveform]:
     """A recording block by block; memory for one block, however long it is.
 
     Args:
-        data: the file's bytes.
+        data: the file's bytes, or the file, which stays open until the last block.
         sample_rate: Hz, of the waveforms.
         block_s: seconds of each block but the last, which is shorter and never empty.
         max_seconds: longer recordings are refused, as soon as that is known.
@@ -86,7 +92,6 @@ def read_audio(
     Raises:
         AudioFormatError: as `decode_audio_bytes`; damage shows when it is reached.
     """
-    _check_bytes(data)
     num_block = round(block_s * sample_rate)
     waiting: list[Waveform] = []
     num_waiting, num_read = 0, 0
@@ -106,15 +111,13 @@ def read_audio(
         yield np.concatenate(waiting)
 
 
-def told_duration(data: bytes) -> float | None:
+def told_duration(data: SoundSource) -> float | None:
     """Seconds that a recording says it lasts; None where it does not say.
 
     Raises:
         AudioFormatError: as `decode_audio_bytes`, but for what only decoding shows.
     """
-    _check_bytes(data)
-    container, stream = _open(data)
-    with container:
+    with _opened(data) as (container, stream):
         return _told_seconds(container, stream) or None
 
 
@@ -127,26 +130,66 @@ def resample(waveform: Waveform, source: int, target: int) -> Waveform:
     return np.asarray(soxr.resample(waveform, source, target), dtype=np.float32)
 
 
-def _check_bytes(data: bytes) -> None:
-    if not data:
-        raise AudioFormatError(f"got an empty file, {_EXPECTED}", param="audio")
-    if len(data) > MAX_AUDIO_BYTES:
+@contextmanager
+def _opened(source: SoundSource) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+    """A container and its first stream of sound, until the end of the block."""
+    import av
+
+    with _file_of(source) as file:
+        _check(file)
+        try:
+            container = av.open(
+                file,
+                "r",
+                metadata_errors="ignore",
+                options={"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"},
+            )
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise AudioFormatError(f"got {_looks_like(file)}, {_EXPECTED}", param="audio") from error
+        with container:
+            stream = next(iter(container.streams.audio), None)
+            if stream is None:
+                kind = "a video without sound" if container.streams.video else "a file without sound"
+                raise AudioFormatError(f"got {kind}, {_EXPECTED}", param="audio")
+            yield container, stream
+
+
+def _file_of(source: SoundSource) -> BinaryIO:
+    if isinstance(source, Path):
+        try:
+            return source.open("rb")
+        except OSError as error:
+            raise AudioFormatError(
+                f"the recording {source} cannot be read: {error.strerror or error}", param="audio"
+            ) from None
+    if len(source) > MAX_AUDIO_BYTES:
         raise AudioFormatError(
-            f"got a recording of {format_bytes(len(data))}, expected at most {format_bytes(MAX_AUDIO_BYTES)};"
-            " save it as MP3 or Opus, or cut it into parts",
+            f"got a recording of {format_bytes(len(source))}, expected at most "
+            f"{format_bytes(MAX_AUDIO_BYTES)}; save it as MP3 or Opus, or cut it into parts",
             param="audio",
         )
-    _check_wav(data)
+    return io.BytesIO(source)
 
 
-def _check_wav(data: bytes) -> None:
-    """Refuse a WAV file that ends before its samples do; decoders take what is there and say nothing."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        return
+def _check(file: BinaryIO) -> None:
+    """Refuse an empty file, and a WAV file that ends before its samples do.
+
+    Decoders take what is there of such a one and say nothing.
+    """
+    num_bytes = file.seek(0, os.SEEK_END)
+    if not num_bytes:
+        raise AudioFormatError(f"got an empty file, {_EXPECTED}", param="audio")
+    head = _read_at(file, 0, 12)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        _check_wav(file, num_bytes)
+    file.seek(0)
+
+
+def _check_wav(file: BinaryIO, num_bytes: int) -> None:
     at = 12
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
-        missing = at + 8 + size - len(data)
+    while at + 8 <= num_bytes:
+        name, size = struct.unpack("<4sI", _read_at(file, at, 8))
+        missing = at + 8 + size - num_bytes
         if name == b"data":
             if missing > 1 and 0 < size < _STREAMED:  # 1: the byte that makes an odd size even
                 got = f"{format_bytes(size - missing)} of {format_bytes(size)}"
@@ -160,10 +203,14 @@ def _check_wav(data: bytes) -> None:
     raise AudioFormatError(f"got a WAV file without samples, {_EXPECTED}", param="audio")
 
 
-def _pieces(data: bytes, max_seconds: float) -> Iterator[tuple[Waveform, int]]:
+def _read_at(file: BinaryIO, at: int, num_bytes: int) -> bytes:
+    file.seek(at)
+    return file.read(num_bytes)
+
+
+def _pieces(source: SoundSource, max_seconds: float) -> Iterator[tuple[Waveform, int]]:
     """What a decoder gives, as it comes: one channel and its rate in Hz."""
-    container, stream = _open(data)
-    with container:
+    with _opened(source) as (container, stream):
         told_s = _told_seconds(container, stream)
         if told_s > max_seconds:
             raise _too_long(told_s, max_seconds)
@@ -179,27 +226,6 @@ def _pieces(data: bytes, max_seconds: float) -> Iterator[tuple[Waveform, int]]:
             raise _broken("whose sound cannot be read")
         if container.format.name.split(",")[0] in _TOLD_EXACTLY and read_s < 0.98 * told_s - 0.5:
             raise _broken(f"of which only {read_s:.1f} of {told_s:.1f} seconds can be read")
-
-
-def _open(data: bytes) -> tuple[av.container.InputContainer, av.AudioStream]:
-    """A container, still to be closed, and its first stream of sound."""
-    import av
-
-    try:
-        container = av.open(
-            io.BytesIO(data),
-            "r",
-            metadata_errors="ignore",
-            options={"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"},
-        )
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise AudioFormatError(f"got {_looks_like(data)}, {_EXPECTED}", param="audio") from error
-    stream = next(iter(container.streams.audio), None)
-    if stream is None:
-        kind = "a video without sound" if container.streams.video else "a file without sound"
-        container.close()
-        raise AudioFormatError(f"got {kind}, {_EXPECTED}", param="audio")
-    return container, stream
 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame | None]:
@@ -272,13 +298,14 @@ def _through(stream: soxr.ResampleStream, waveform: Waveform, *, last: bool = Fa
     return np.asarray(stream.resample_chunk(waveform, last=last), dtype=np.float32).reshape(-1)
 
 
-def _looks_like(data: bytes) -> str:
-    head = data[:4096]
-    if data[:5] == b"%PDF-":
+def _looks_like(file: BinaryIO) -> str:
+    head = _read_at(file, 0, 4096)
+    if head[:5] == b"%PDF-":
         return "a PDF file"
     if b"\0" not in head and all(byte >= 32 or byte in b"\t\n\r\f\x1b" for byte in head):
         return "a text file"
-    return f"a file of {format_bytes(len(data))} that is no recording, or a broken one"
+    num_bytes = file.seek(0, os.SEEK_END)
+    return f"a file of {format_bytes(num_bytes)} that is no recording, or a broken one"
 
 
 def _broken(what: str) -> AudioFormatError:

@@ -161,4 +161,6 @@ def _texts_of(request: Request) -> list[str]:
 
 
 def _size_of(part: ImagePart | AudioPart) -> str:
+    if isinstance(part, AudioPart) and part.path is not None:
+        return "<a recording in a file>"
     return f"<{len(part.data)} bytes of a {'picture' if isinstance(part, ImagePart) else 'recording'}>"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from localgpt.tasks.base import RequestBase, require
@@ -55,10 +56,23 @@ MAX_LABELS, MAX_OBJECTS = 1000, 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPart:
-    """One encoded recording, exactly as it arrived (WAV, MP3, FLAC, Ogg, M4A, WebM ... bytes)."""
+    """One encoded recording, exactly as it arrived: WAV, MP3, FLAC, Ogg, M4A, WebM ...
 
-    data: bytes
+    Either its bytes, or the name of a file that holds them, for recordings that memory should not hold whole.
+    Whoever asks keeps that file unchanged until the answer is there. Models read `source`.
+    """
+
+    data: bytes = b""
+    path: str | None = None
     media_type: str = "application/octet-stream"
+
+    def __post_init__(self) -> None:
+        require(not (self.data and self.path), "audio", "bytes and a file", "one of them")
+
+    @property
+    def source(self) -> bytes | Path:
+        """What `media.audio` reads."""
+        return self.data if self.path is None else Path(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

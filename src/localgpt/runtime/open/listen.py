@@ -141,10 +141,10 @@ class Listener(NetworkModel):
         for text in notices:
             emit(Notice(text=text))
         hearing = _Hearing(self, settled, is_cancelled)
-        data = settled.request.audio.data
-        blocks = read_audio(data, self.sample_rate, max_seconds=MAX_SECONDS)
+        source = settled.request.audio.source
+        blocks = read_audio(source, self.sample_rate, max_seconds=MAX_SECONDS)
         windows = Windows(blocks, round(self.window_s * self.sample_rate))
-        told_s = told_duration(data)
+        told_s = told_duration(source)
         with torch.inference_mode():
             while (waveform := windows.next()) is not None:
                 num_heard, text = hearing.hear(waveform, windows.begin / self.sample_rate)

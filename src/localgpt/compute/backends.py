@@ -7,7 +7,6 @@ one, one that crashes and one that hangs are all a line of text. Drivers are ask
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from localgpt.compute.check import DeviceCheck, check_layer
 from localgpt.compute.probe import CHILDREN, probe
+from localgpt.quiet import unheard_warnings
 
 __all__ = ["Backend", "DeviceReport", "Found", "all_backends", "gpu_kind"]
 
@@ -92,8 +92,7 @@ class GpuBackend:
         if failure := _driver_failure(self.kind):
             return Found(missing=failure)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what torch warns of is told below
+            with unheard_warnings():  # what torch warns of is told below
                 found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         except (RuntimeError, AssertionError) as error:  # whatever torch raises for a driver it cannot use
             return Found(missing=f"torch cannot use the driver ({' '.join(str(error).split())})")

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
-import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from localgpt.errors import ImageFormatError
+from localgpt.quiet import unheard_warnings
 
 __all__ = ["FORMATS", "MAX_PIXELS", "MAX_SIDE", "decode_image", "encode_png", "read_pixels", "to_pixels"]
 
@@ -52,7 +51,6 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }  # by the EXIF orientation
 _Box = tuple[int, int, int, int]  # left, top, right, bottom
-_open_lock = threading.Lock()  # guards the process-wide warning filters
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -180,8 +178,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         _register_heif()
         formats = (*FORMATS, "HEIF")
     try:
-        with _open_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our own limit decides; Pillow also warns of odd metadata
+        with unheard_warnings():  # our own limit decides; Pillow also warns of odd metadata
             return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)

@@ -7,13 +7,14 @@ The fast kernel is torch's fbgemm; the plain one beside it is the oracle of the 
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from localgpt.quiet import unheard_warnings
 
 __all__ = [
     "Int8Embedding",
@@ -183,8 +184,7 @@ def _prepack(weight: Tensor, weight_scale: Tensor) -> torch.ScriptObject:
     previous = torch.backends.quantized.engine
     torch.backends.quantized.engine = "fbgemm"
     try:
-        with warnings.catch_warnings():  # these ops are deprecated in torch, hence our own small interface
-            warnings.simplefilter("ignore", UserWarning)
+        with unheard_warnings():  # these ops are deprecated in torch, hence our own small interface
             zero_points = torch.zeros(weight.shape[0], dtype=torch.int64)
             quantized = torch._make_per_channel_quantized_tensor(
                 weight, weight_scale.double(), zero_points, 0

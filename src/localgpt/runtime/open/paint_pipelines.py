@@ -7,6 +7,7 @@ of diffusers and transformers are taken: other names would import whatever they 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import torch
 
 from localgpt.errors import CheckpointError, ConfigError, MissingWeightsError, UnsafeCheckpointError
 from localgpt.runtime.open.base import PIPELINE_NAME, OpenCheckpoint, read_description
+from localgpt.runtime.open.default_dtype import allocating
 from localgpt.runtime.open.paint_fast import FastPaint, FastSwitches, switches_of
 from localgpt.runtime.open.paint_streaming import StreamedBlocks
 from localgpt.runtime.open.paint_texts import run_on
@@ -191,6 +193,7 @@ def _read(checkpoint: OpenCheckpoint, index: Mapping[str, Any], name: str, dtype
     logging.set_verbosity_error()  # no advice and no bars on standard error, which is the user's
     logging.disable_progress_bar()
     more: dict[str, Any] = {part: None for part in _LEFT_OUT if part in index}
+    more |= _read_networks(checkpoint.folder, index, dtype)
     if "requires_safety_checker" in index:
         more["requires_safety_checker"] = False
     pipeline = getattr(diffusers, name).from_pretrained(
@@ -208,13 +211,35 @@ def _read(checkpoint: OpenCheckpoint, index: Mapping[str, Any], name: str, dtype
     return pipeline
 
 
+def _read_networks(folder: Path, index: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """The networks of diffusers' own classes. Told no dtype, it leaves torch's default alone."""
+    import diffusers
+
+    networks: dict[str, Any] = {}
+    for name, value in index.items():
+        library, part = (*value, None, None)[:2] if isinstance(value, list) else (None, None)
+        network_class = getattr(diffusers, str(part), None) if library == "diffusers" else None
+        if network_class is None or not issubclass(network_class, diffusers.ModelMixin):
+            continue
+        with allocating(dtype):
+            network = network_class.from_pretrained(
+                folder / name,
+                local_files_only=True,
+                use_safetensors=True,
+                variant=_variant_of_part(folder / name),
+                low_cpu_mem_usage=False,  # accelerate is not installed
+            )
+        networks[name] = network.to(dtype)  # some are taken as they are stored
+    return networks
+
+
 def _sibling(pipeline: Any, name: str) -> Any:
-    """Another pipeline over the same networks."""
+    """Another pipeline over the same networks; diffusers' own `from_pipe` would make them all float32."""
     import diffusers
 
     sibling = getattr(diffusers, name)
-    more = {"requires_safety_checker": False} if "requires_safety_checker" in pipeline.config else {}
-    made = sibling.from_pipe(pipeline, **more)
+    known = {**pipeline.config, **pipeline.components}
+    made = sibling(**{key: known[key] for key in inspect.signature(sibling).parameters if key in known})
     made.set_progress_bar_config(disable=True)
     return made
 
@@ -244,12 +269,14 @@ def _check_parts(folder: Path, index: Mapping[str, Any]) -> None:
 
 def _variant_of(folder: Path) -> str | None:
     """The variant that files are named by, where no plain ones are beside them: `model.fp16.safetensors`."""
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-        names = [path.name for path in part.glob("*.safetensors")]
-        variants = [found[1] for found in map(_VARIANT.search, names) if found]
-        if variants and len(variants) == len(names):
-            return variants[0]
-    return None
+    parts = sorted(path for path in folder.iterdir() if path.is_dir())
+    return next(filter(None, map(_variant_of_part, parts)), None)
+
+
+def _variant_of_part(part: Path) -> str | None:
+    names = [path.name for path in part.glob("*.safetensors")]
+    variants = [found[1] for found in map(_VARIANT.search, names) if found]
+    return variants[0] if variants and len(variants) == len(names) else None
 
 
 def _stored_dtype(folder: Path) -> torch.dtype | None:

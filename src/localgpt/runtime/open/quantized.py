@@ -19,6 +19,7 @@ from localgpt.compute.quantization import Bits, quantized_linear
 from localgpt.errors import CheckpointError
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import OpenCheckpoint
+from localgpt.runtime.open.default_dtype import leave_the_default_alone
 from localgpt.runtime.open.files import weight_files
 from localgpt.runtime.open.precision import STAYS
 from localgpt.runtime.open.weights import LoadedNetwork, load_config, reading
@@ -59,6 +60,7 @@ def empty_network(config: Any, auto_class: str) -> Any:
     """A network of transformers whose matrices are on no device yet."""
     import transformers
 
+    leave_the_default_alone()
     with _WithoutMatrices():
         return getattr(transformers, auto_class).from_config(config, dtype=_DTYPE)
 

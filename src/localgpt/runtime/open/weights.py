@@ -6,7 +6,7 @@ random numbers.
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from localgpt.errors import CapacityError, CheckpointError, LocalGPTError, MissingWeightsError
+from localgpt.quiet import unheard_warnings
 from localgpt.runtime.open.base import OpenCheckpoint, read_description
+from localgpt.runtime.open.default_dtype import leave_the_default_alone
 from localgpt.runtime.open.precision import choose_dtype
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedNetwork", "load_config", "load_network", "load_tokenizer", "reading", "stored_dtype"]
 
+# Libraries change their own classes while they read a network, for all threads.
+_one_at_a_time = threading.RLock()
 _TEMPLATE_NAME: Final = "chat_template.json"
 
 
@@ -111,16 +115,16 @@ def stored_dtype(config: Any) -> torch.dtype | None:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Have transformers quiet, and its errors be ours, in one line.
+    """Have transformers quiet and by itself, and its errors be ours, in one line.
 
     Raises:
         CheckpointError: whatever it could not read.
         CapacityError: memory ran out.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _one_at_a_time, unheard_warnings():
             _be_quiet()
+            leave_the_default_alone()
             yield
     except LocalGPTError:
         raise

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import WhisperFeatureExtractor
 from transformers.generation.logits_process import (
     SuppressTokensAtBeginLogitsProcessor,
     SuppressTokensLogitsProcessor,
@@ -70,7 +71,8 @@ def listen(listener: Listener, **values: Any) -> tuple[ListenResult, list[Event]
 
 
 def mel_of(listener: Listener, waveform: NDArray[np.float32]) -> torch.Tensor:
-    made = listener._extractor(waveform, sampling_rate=RATE, return_tensors="pt")
+    extractor = WhisperFeatureExtractor(feature_size=listener.network.config.num_mel_bins, chunk_length=1)
+    made = extractor(waveform, sampling_rate=RATE, return_tensors="pt")
     features: torch.Tensor = made.input_features
     return features
 
@@ -81,6 +83,14 @@ def test_the_encoder_is_that_of_transformers(listener: Listener) -> None:
     expected = listener.network.model.encoder(mel).last_hidden_state
     assert torch.allclose(encode(listener.network, mel), expected, atol=1e-5)
     assert encode(listener.network, mel[..., :40]).shape == (1, 20, 32)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.9999, 1.0])
+@torch.inference_mode()
+def test_windows_are_heard_as_transformers_reads_them(listener: Listener, seconds: float) -> None:
+    waveform = noise(1.0)[: round(seconds * RATE)]
+    expected = encode(listener.network, mel_of(listener, waveform))
+    assert torch.allclose(listener.features(waveform, is_padded=True), expected, atol=1e-3)
 
 
 def oracle(network: Any, mel: torch.Tensor, head: list[int], tokens: ListenTokens, num: int) -> list[int]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from localgpt.compute.memory.state import Size
 from localgpt.errors import CancelledRequestError, CheckpointError, InputError
 from localgpt.media.audio import Waveform, read_audio, told_duration
+from localgpt.nn.log_mel import LogMel, whisper_scale
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.listen_decoding import Decoded, align, decode_window, detect_language, encode
 from localgpt.runtime.open.listen_tokens import ListenTokens, split_words
@@ -68,7 +69,13 @@ def load(checkpoint: OpenCheckpoint) -> Listener:
         else:
             num_mel_bins = load_config(folder).num_mel_bins
             extractor = WhisperFeatureExtractor(feature_size=num_mel_bins)  # type: ignore[no-untyped-call]
-    return Listener(checkpoint, loaded, tokenizer, extractor)
+    mel = LogMel(
+        extractor.feature_size,
+        sample_rate=extractor.sampling_rate,
+        n_fft=extractor.n_fft,
+        hop_length=extractor.hop_length,
+    )
+    return Listener(checkpoint, loaded, tokenizer, mel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,26 +95,26 @@ class Listener(NetworkModel):
         checkpoint: what was loaded.
         loaded: its network.
         tokenizer: of transformers.
-        extractor: of transformers; makes log-mel spectra.
+        mel: makes log-mel spectra, on the CPU.
     """
 
     tasks: tuple[str, ...] = ("listen",)
 
     def __init__(
-        self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, extractor: Any
+        self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, mel: LogMel
     ) -> None:
         super().__init__(checkpoint, loaded)
-        self._extractor = extractor
+        self._mel = mel
         self.tokenizer = tokenizer
         self.tokens = ListenTokens.of(tokenizer, self.network)
         config = self.network.config
-        if extractor.feature_size != config.num_mel_bins:
+        if mel.num_mel_bins != config.num_mel_bins:
             raise CheckpointError(
-                f"{checkpoint.folder} makes {extractor.feature_size} mel bins and its network reads "
+                f"{checkpoint.folder} makes {mel.num_mel_bins} mel bins and its network reads "
                 f"{config.num_mel_bins}; copy it again"
             )
-        self.sample_rate: int = extractor.sampling_rate
-        self.step_s: float = 2 * extractor.hop_length / self.sample_rate  # one position of the encoder
+        self.sample_rate: int = mel.sample_rate
+        self.step_s: float = 2 * mel.hop_length / self.sample_rate  # one position of the encoder
         self.window_s: float = config.max_source_positions * self.step_s
         self.context_len = config.max_target_positions
         self.max_tokens: int = config.max_target_positions // 2  # of a window, and of what to expect
@@ -172,10 +179,9 @@ class Listener(NetworkModel):
             waveform: (N,) float32, at most a window.
             is_padded: with silence to a full window, as in training.
         """
-        made = self._extractor(waveform, sampling_rate=self.sample_rate, return_tensors="pt")
-        mel = made.input_features.to(self.network.device, self._compute_dtype)
         positions = self.num_positions(len(waveform), is_padded=is_padded)
-        return encode(self.network, mel[..., : 2 * positions])
+        mel = whisper_scale(self._mel(torch.from_numpy(waveform)[None], num_frames=2 * positions))
+        return encode(self.network, mel.to(self.network.device, self._compute_dtype))
 
     def num_positions(self, num_samples: int, *, is_padded: bool) -> int:
         """Positions of the encoder for a window."""

@@ -1,0 +1,116 @@
+"""Names of units, currencies, signs and abbreviations in both languages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["ABBREVIATIONS", "CURRENCIES", "MONTHS", "SIGNS", "UNITS"]
+
+# Sign to English singular and plural, its hundredth in English, and Chinese.
+CURRENCIES: Final[dict[str, tuple[str, str, str, str]]] = {
+    "$": ("dollar", "dollars", "cent", "美元"),
+    "US$": ("dollar", "dollars", "cent", "美元"),
+    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "港元"),
+    "€": ("euro", "euros", "cent", "欧元"),
+    "£": ("pound", "pounds", "penny", "英镑"),
+    "¥": ("yuan", "yuan", "fen", "元"),
+    "₹": ("rupee", "rupees", "paisa", "卢比"),
+    "₩": ("won", "won", "jeon", "韩元"),
+    "USD": ("US dollar", "US dollars", "cent", "美元"),
+    "EUR": ("euro", "euros", "cent", "欧元"),
+    "GBP": ("pound", "pounds", "penny", "英镑"),
+    "CNY": ("yuan", "yuan", "fen", "元"),
+    "RMB": ("yuan", "yuan", "fen", "元"),
+    "JPY": ("yen", "yen", "sen", "日元"),
+}
+# Behind a number: English singular and plural, Chinese.
+UNITS: Final[dict[str, tuple[str, str, str]]] = {
+    "km": ("kilometer", "kilometers", "公里"),
+    "m": ("meter", "meters", "米"),
+    "cm": ("centimeter", "centimeters", "厘米"),
+    "mm": ("millimeter", "millimeters", "毫米"),
+    "μm": ("micrometer", "micrometers", "微米"),
+    "nm": ("nanometer", "nanometers", "纳米"),
+    "mi": ("mile", "miles", "英里"),
+    "ft": ("foot", "feet", "英尺"),
+    "in": ("inch", "inches", "英寸"),
+    "kg": ("kilogram", "kilograms", "公斤"),
+    "g": ("gram", "grams", "克"),
+    "mg": ("milligram", "milligrams", "毫克"),
+    "lb": ("pound", "pounds", "磅"),
+    "lbs": ("pound", "pounds", "磅"),
+    "oz": ("ounce", "ounces", "盎司"),
+    "L": ("liter", "liters", "升"),
+    "l": ("liter", "liters", "升"),
+    "ml": ("milliliter", "milliliters", "毫升"),
+    "mL": ("milliliter", "milliliters", "毫升"),
+    "s": ("second", "seconds", "秒"),
+    "sec": ("second", "seconds", "秒"),
+    "ms": ("millisecond", "milliseconds", "毫秒"),
+    "min": ("minute", "minutes", "分钟"),
+    "h": ("hour", "hours", "小时"),
+    "hr": ("hour", "hours", "小时"),
+    "hrs": ("hour", "hours", "小时"),
+    "km/h": ("kilometer per hour", "kilometers per hour", "公里每小时"),
+    "kmh": ("kilometer per hour", "kilometers per hour", "公里每小时"),
+    "mph": ("mile per hour", "miles per hour", "英里每小时"),
+    "m/s": ("meter per second", "meters per second", "米每秒"),
+    "km²": ("square kilometer", "square kilometers", "平方公里"),
+    "km2": ("square kilometer", "square kilometers", "平方公里"),
+    "m²": ("square meter", "square meters", "平方米"),
+    "m2": ("square meter", "square meters", "平方米"),
+    "m³": ("cubic meter", "cubic meters", "立方米"),
+    "m3": ("cubic meter", "cubic meters", "立方米"),
+    "°C": ("degree Celsius", "degrees Celsius", "摄氏度"),
+    "℃": ("degree Celsius", "degrees Celsius", "摄氏度"),
+    "°F": ("degree Fahrenheit", "degrees Fahrenheit", "华氏度"),
+    "℉": ("degree Fahrenheit", "degrees Fahrenheit", "华氏度"),
+    "°": ("degree", "degrees", "度"),
+    "Hz": ("hertz", "hertz", "赫兹"),
+    "kHz": ("kilohertz", "kilohertz", "千赫"),
+    "MHz": ("megahertz", "megahertz", "兆赫"),
+    "GHz": ("gigahertz", "gigahertz", "吉赫"),
+    "W": ("watt", "watts", "瓦"),
+    "kW": ("kilowatt", "kilowatts", "千瓦"),
+    "kWh": ("kilowatt hour", "kilowatt hours", "千瓦时"),
+    "MW": ("megawatt", "megawatts", "兆瓦"),
+    "V": ("volt", "volts", "伏"),
+    "mA": ("milliampere", "milliamperes", "毫安"),
+    "mAh": ("milliampere hour", "milliampere hours", "毫安时"),
+    "KB": ("kilobyte", "kilobytes", "千字节"),
+    "kB": ("kilobyte", "kilobytes", "千字节"),
+    "MB": ("megabyte", "megabytes", "兆字节"),
+    "GB": ("gigabyte", "gigabytes", "吉字节"),
+    "TB": ("terabyte", "terabytes", "太字节"),
+    "MiB": ("mebibyte", "mebibytes", "兆字节"),
+    "GiB": ("gibibyte", "gibibytes", "吉字节"),
+    "Mbps": ("megabit per second", "megabits per second", "兆比特每秒"),
+    "dB": ("decibel", "decibels", "分贝"),
+    "px": ("pixel", "pixels", "像素"),
+    "kcal": ("kilocalorie", "kilocalories", "千卡"),
+    "kPa": ("kilopascal", "kilopascals", "千帕"),
+    "%": ("percent", "percent", ""),  # Chinese says it before the number
+    "‰": ("per mille", "per mille", ""),
+}
+MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
+)  # fmt: skip
+# With their full stop in lower case; what follows one does not begin a sentence.
+ABBREVIATIONS: Final = {
+    "mr.": "mister", "mrs.": "missus", "ms.": "miz", "dr.": "doctor", "prof.": "professor", "st.": "saint",
+    "jr.": "junior", "sr.": "senior", "vs.": "versus", "etc.": "et cetera", "e.g.": "for example",
+    "i.e.": "that is", "approx.": "approximately", "no.": "number", "fig.": "figure", "dept.": "department",
+    "gov.": "governor", "gen.": "general", "capt.": "captain", "sgt.": "sergeant", "rev.": "reverend",
+    "mt.": "mount", "ave.": "avenue", "blvd.": "boulevard", "rd.": "road", "inc.": "incorporated",
+    "ltd.": "limited", "corp.": "corporation", "a.m.": "AM", "p.m.": "PM", "u.s.": "U S", "u.k.": "U K",
+    "ph.d.": "P H D", "jan.": "January", "feb.": "February", "aug.": "August", "sept.": "September",
+    "oct.": "October", "nov.": "November", "dec.": "December",
+}  # fmt: skip
+SIGNS: Final[dict[str, tuple[str, str]]] = {
+    "&": ("and", "和"), "+": ("plus", "加"), "=": ("equals", "等于"), "×": ("times", "乘"),
+    "÷": ("divided by", "除以"), "<": ("is less than", "小于"), ">": ("is greater than", "大于"),
+    "≤": ("is at most", "小于等于"), "≥": ("is at least", "大于等于"), "≈": ("is about", "约等于"),
+    "±": ("plus or minus", "正负"), "@": ("at", "艾特"), "#": ("number", "井号"), "*": ("times", "乘"),
+    "√": ("square root of", "根号"), "π": ("pi", "派"), "∞": ("infinity", "无穷大"), "→": ("to", "到"),
+}  # fmt: skip

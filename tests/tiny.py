@@ -14,6 +14,7 @@ from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.media.text.vocabulary import VOCAB_SIZE
 from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.models.encoder import EncoderConfig, JointEncoder
+from localgpt.models.painter import Painter, PainterConfig, Upsampler
 from localgpt.models.projector import Projector, ProjectorConfig
 from recipes.tokenizer import train_tokenizer
 
@@ -33,6 +34,12 @@ ENCODER = EncoderConfig(
 PROJECTOR = ProjectorConfig(
     n_feature=ENCODER.n_feature, n_embd=DECODER.n_embd, n_image_token=ENCODER.grid_size**2
 )
+
+PAINTER = PainterConfig(
+    size=64, patch_size=8, n_patch_embd=8, n_embd=32, n_layer=2, n_head=2, n_smooth=4,
+    n_feature=2 * ENCODER.n_text_embd, n_text_embd=16, n_text_layer=1, n_text_head=2, text_len=16,
+    n_upsampler=8, n_upsampler_block=1,
+)  # fmt: skip
 
 
 @cache
@@ -56,6 +63,16 @@ def make_encoder(seed: int = 1) -> JointEncoder:
 def make_projector(seed: int = 2) -> Projector:
     """A projector with random weights."""
     return _randomised(Projector(PROJECTOR), seed, std=0.3)
+
+
+def make_painter(seed: int = 3) -> Painter:
+    """A painter with random weights, without gradients."""
+    return _randomised(Painter(PAINTER), seed, std=0.15).requires_grad_(False)
+
+
+def make_upsampler(seed: int = 4) -> Upsampler:
+    """An upsampler with random weights, without gradients."""
+    return _randomised(Upsampler(PAINTER), seed, std=0.05).requires_grad_(False)
 
 
 def make_family(*, sees: bool = True) -> Any:

@@ -209,14 +209,33 @@ class TextEncoder(nn.Module):
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """(B, T) int64 padded on the right, (B,) int64 true lengths, to (B, E) before normalisation."""
+        _, last, is_token = self._read(token_ids, lengths)
+        x = last * is_token[..., None].to(last.dtype)
+        return self.c_proj(x.sum(dim=1) / is_token.sum(dim=1, keepdim=True).clamp(min=1).to(x.dtype))
+
+    def token_features(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """What each token is, and what it means where it stands, side by side.
+
+        Args:
+            token_ids: (B, T) int64 padded on the right; T is cut at `context_len`.
+            lengths: (B,) int64 true lengths.
+
+        Returns:
+            (B, T, 2 * n_text_embd): the embedding with its position beside the last layer; padding is zero.
+        """
+        first, last, is_token = self._read(token_ids, lengths)
+        return torch.cat([first, last], dim=-1) * is_token[..., None].to(last.dtype)
+
+    def _read(self, token_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings and last layer, (B, T, C) each, and which of them are tokens, (B, T)."""
         token_ids = token_ids[:, : self.context_len]
         num_tokens = token_ids.shape[1]
-        is_token = torch.arange(num_tokens, device=token_ids.device) < lengths[:, None]  # (B, T)
-        x = self.dropout(self.widen(self.wte(token_ids)) + self.positions[:num_tokens])
+        is_token = torch.arange(num_tokens, device=token_ids.device) < lengths[:, None]
+        first = self.widen(self.wte(token_ids)) + self.positions[:num_tokens]
+        x = self.dropout(first)
         for block in self.blocks:
             x = block(x, is_token[:, None, None])
-        x = self.norm_f(x) * is_token[..., None].to(x.dtype)
-        return self.c_proj(x.sum(dim=1) / is_token.sum(dim=1, keepdim=True).clamp(min=1).to(x.dtype))
+        return first, self.norm_f(x), is_token
 
 
 class JointEncoder(nn.Module):

@@ -13,6 +13,7 @@
     |  |- ImageFormatError        not a picture, broken, or too large
     |  |- AudioFormatError        not a recording, broken, or too long
     |  |- PromptTooLongError      more tokens than the context holds
+    |  |- FilteredError           what is wanted, or what came out, does not pass the operator's filter
     |  |- LastAdminError          without that key nobody could manage keys
     |- CapacityError          no room now: queue full, memory exhausted
     |  |- RateLimitError          the caller's own limit is used up
@@ -40,6 +41,7 @@ __all__ = [
     "ConfigError",
     "DeadlineError",
     "DiskFullError",
+    "FilteredError",
     "GatedModelError",
     "HubError",
     "ImageFormatError",
@@ -118,6 +120,10 @@ class AudioFormatError(InputError):
 
 class PromptTooLongError(InputError):
     """The prompt alone does not fit the model's context."""
+
+
+class FilteredError(InputError):
+    """What is wanted, or what came out, does not pass the filter that the operator of this server set."""
 
 
 class LastAdminError(InputError):

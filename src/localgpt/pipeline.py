@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from localgpt.errors import ConfigError, InputError
+from localgpt.media.provenance.label import KEY_FILE
+from localgpt.runtime.finishing import PictureOptions
 from localgpt.runtime.loading import LoadOptions, load_service
 from localgpt.runtime.remembering import CacheOptions
 from localgpt.settings import build_settings, data_folder
@@ -97,6 +99,7 @@ class MultimodalPipeline:
         Raises:
             LocalGPTError: the model or the device cannot be used.
         """
+        settings = build_settings()
         options = LoadOptions(
             model=str(model),
             device=device,
@@ -104,7 +107,14 @@ class MultimodalPipeline:
             quantize=quantize,
             max_batch_size=max_batch_size,
             cache=CacheOptions(keeps_answers=use_cache),
-            data_folder=data_folder(build_settings()),
+            data_folder=data_folder(settings),
+            pictures=PictureOptions(
+                filter=settings.picture_filter,
+                words_file=settings.picture_filter_words,
+                has_labels=settings.picture_labels,
+                producer=settings.picture_producer,
+                key_file=data_folder(settings) / KEY_FILE,
+            ),
         )
         service = load_service(options)
         pipeline = cls(service)

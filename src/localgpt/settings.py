@@ -143,6 +143,12 @@ class Settings(BaseSettings):
     # Open models: whether admins may have the server fetch some.
     allow_pull: bool | None = None  # None: where only this machine can ask
 
+    # Pictures that are painted: what may be, and what their files say of where they came from.
+    picture_filter: str = "words"  # or off, or package.module:name; see `runtime.picture_filter`
+    picture_filter_words: Path | None = None  # what shall not be painted, too: a word or phrase a line
+    picture_labels: bool = True  # say in every file that it was generated; see `media.provenance.label`
+    picture_producer: str = Field(default="LocalGPT", min_length=1, max_length=256)  # named in that label
+
     # Other servers: their models are called upstream:NAME/MODEL.
     upstreams: dict[str, UpstreamSettings] = Field(default_factory=dict)
 

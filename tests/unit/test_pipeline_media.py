@@ -41,7 +41,7 @@ def test_paint(tmp_path: Path, no_home: None) -> None:
         assert other["images"][0] != painted["images"][0]
         with pytest.warns(UserWarning, match="reads the first 77"):
             pipeline.paint("a red cat " * 20, **options)
-        with pytest.raises(InputError, match="expected one of guidance_scale, height"):
+        with pytest.raises(InputError, match="expected one of binds_words, effort"):
             pipeline.paint("a red cat", widht=64)
 
 

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,16 @@ from PIL import ExifTags, Image
 from localgpt.errors import ImageFormatError
 from localgpt.quiet import unheard_warnings
 
-__all__ = ["FORMATS", "MAX_PIXELS", "MAX_SIDE", "decode_image", "encode_png", "read_pixels", "to_pixels"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "decode_image",
+    "encode_picture",
+    "encode_png",
+    "read_pixels",
+    "to_pixels",
+]
 
 FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")  # and HEIF
 # Of that size `read_pixels` takes 130 MB for a palette, 430 MB for RGB, with or without alpha, and 690 MB for
@@ -41,6 +50,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithmetic
             struct.error, zlib.error)  # fmt: skip
 _CONTROL_BYTES: Final = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
 _BAND_PIXELS: Final = 1 << 20  # converted at once
+_FULL_COLOUR_QUALITY: Final = 95  # of a JPEG, from which on its colours are as fine as its greys
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -277,6 +287,25 @@ def _white_level(mode: str, parts: Iterable[Image.Image]) -> float:
 
 def _deep_values(image: Image.Image) -> NDArray[np.float64]:
     return np.nan_to_num(np.asarray(image).astype(np.float64))
+
+
+def encode_picture(image: NDArray[np.uint8], kind: Literal["png", "jpeg", "webp"], quality: int) -> bytes:
+    """(H, W, 3) uint8 RGB as the bytes of a file.
+
+    Args:
+        image: the pixels.
+        kind: of file.
+        quality: of JPEG and WebP, from 0 to 100.
+    """
+    if kind == "png":
+        return encode_png(image)
+    sink = io.BytesIO()
+    if kind == "jpeg":
+        fine = {"subsampling": 0} if quality >= _FULL_COLOUR_QUALITY else {}
+        Image.fromarray(image).save(sink, "JPEG", quality=max(1, quality), **fine)
+    else:
+        Image.fromarray(image).save(sink, "WEBP", quality=quality)
+    return sink.getvalue()
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

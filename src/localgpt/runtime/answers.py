@@ -17,13 +17,14 @@ from localgpt.tasks import Event, FinishReason, Language, Notice, TextDelta, Tok
 
 __all__ = ["AnswerWriter", "TokenRules"]
 
-# The painter comes with a later version; until then the answer says so and gives the prompt it would paint.
+# Where nobody paints what the model wishes, the answer says so and gives the prompt it would paint.
 _CANNOT_PAINT: dict[Language, str] = {
-    "en": "I cannot paint pictures yet: the painter is not installed. This is what I would paint: ",
-    "zh": "我还不能画画：绘画功能尚未安装。我会画的是：",
+    "en": "I cannot paint pictures here: no painter is installed. This is what I would paint: ",
+    "zh": "我在这里还不能画画：没有安装绘画模型。我会画的是：",
 }
+_WHAT_TO_PAINT: dict[Language, str] = {"en": "What shall I paint?", "zh": "要我画什么呢？"}
 LOOP_NOTICE = "The answer began to repeat itself and was ended; ask in other words or raise the temperature."
-PAINT_NOTICE = "A picture was asked for, but painting is not installed; the answer is the painting prompt."
+PAINT_NOTICE = "A picture was asked for, but no painter is installed; the answer is the painting prompt."
 FORCED_NOTICE = "The answer came near its most tokens and was completed in the shortest way that fits."
 
 
@@ -59,13 +60,16 @@ class AnswerWriter:
     Args:
         tokenizer: tells the bytes of tokens.
         language: of notes to the reader that stand in the text.
+        may_paint: what stands behind the mark to paint is no text, but a prompt that somebody paints.
     """
 
     paint_id: int | None = PAINT_ID  # of the model's marks, those it has
     call_id: int | None = TOOL_CALL_ID
 
-    def __init__(self, tokenizer: Lexicon, language: Language) -> None:
+    def __init__(self, tokenizer: Lexicon, language: Language, *, may_paint: bool = False) -> None:
         self.text = ""
+        self._may_paint = may_paint
+        self._painting: str | None = None  # the prompt, as far as it was written
         self.num_tokens = 0
         self.notices: list[str] = []
         self.logprobs: list[TokenLogprob] = []
@@ -80,6 +84,11 @@ class AnswerWriter:
         """The calls of an answer that is over."""
         return self._calls.calls if self._calls is not None else ()
 
+    @property
+    def paints(self) -> str | None:
+        """What an answer that is over wants painted."""
+        return (self._painting or "").strip() or None
+
     def finish_reason(self, engine_reason: FinishReason) -> FinishReason:
         """Why the answer ended, as its caller sees it."""
         return "tool_calls" if engine_reason == "stop" and self.tool_calls else engine_reason
@@ -90,7 +99,9 @@ class AnswerWriter:
         if token_id is not None and token_id != self._end_id:
             self.num_tokens += 1
         events: list[Event] = []
-        if token_id is not None and token_id == self.paint_id:
+        if token_id is not None and token_id == self.paint_id and self._may_paint:
+            self._painting = ""
+        elif token_id is not None and token_id == self.paint_id:
             events.append(self._notice(PAINT_NOTICE))
             events.append(TextDelta(text=_CANNOT_PAINT[self._language]))
         if token_id is not None and token_id == self.call_id:
@@ -98,6 +109,8 @@ class AnswerWriter:
             self._calls.open()
         if self._calls is not None:
             events += self._calls.push(output.text)
+        elif self._painting is not None:
+            events += self._paint_events(output)
         else:
             events += self._text_events(output)
         if output.finish_reason is not None and self._calls is not None:
@@ -108,6 +121,13 @@ class AnswerWriter:
             events.append(self._notice(FORCED_NOTICE))
         self.text += "".join(event.text for event in events if isinstance(event, TextDelta))
         return events
+
+    def _paint_events(self, output: Output) -> list[Event]:
+        assert self._painting is not None
+        self._painting += output.text
+        if output.finish_reason is None or self._painting.strip():
+            return []
+        return [TextDelta(text=_WHAT_TO_PAINT[self._language])]
 
     def _text_events(self, output: Output) -> list[Event]:
         if output.likelihood is not None and output.token_id not in (self._end_id, self.paint_id):

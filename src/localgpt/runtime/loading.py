@@ -22,6 +22,7 @@ from localgpt.compute.native.loading import load_native_family
 from localgpt.compute.opencl.loading import load_opencl_family
 from localgpt.errors import BackendError, ConfigError
 from localgpt.nn.linear import hear_deprecations
+from localgpt.runtime.finishing import Finisher, PictureOptions
 from localgpt.runtime.holdings import MemoryOptions, host_budget
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.models import Models
@@ -54,6 +55,7 @@ class LoadOptions:
     data_folder: Path | None = None  # where pulled models are; None: none may be asked for
     quantize: Quantize | Literal["auto"] = "auto"  # of open models
     fast: Fast = "auto"  # of open models
+    pictures: PictureOptions = field(default_factory=PictureOptions)  # that are painted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +73,14 @@ class LoadPlan:
     main: ShelfModel | None = None  # the open model that was named instead of a family
     data_folder: Path | None = None
     open_models: OpenOptions = field(default_factory=OpenOptions)
+    finisher: Finisher = field(default_factory=lambda: Finisher(PictureOptions()))
 
 
 def plan_load(options: LoadOptions) -> LoadPlan:
     """Settle everything that can be known before the weights are read.
 
     Raises:
-        ConfigError: the device or the model is unknown.
+        ConfigError: the device or the model is unknown, or the filter of pictures cannot be used.
         CheckpointError: the model's folder is incomplete or no model.
     """
     choice = resolve_device(options.device)
@@ -108,6 +111,7 @@ def plan_load(options: LoadOptions) -> LoadPlan:
         cache=options.cache,
         main=main,
         data_folder=options.data_folder,
+        finisher=Finisher(options.pictures),
         open_models=OpenOptions(
             device=on_torch,
             fp16=options.fp16,
@@ -145,6 +149,7 @@ def load_service(options: LoadOptions | LoadPlan) -> Switchboard:
         open_models=open_models,
         main=None if plan.main is None else plan.main.id,
         notices=plan.notices,
+        finisher=plan.finisher,
     )
 
 

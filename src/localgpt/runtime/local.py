@@ -58,6 +58,7 @@ from localgpt.sampling.tokens import check_logit_bias
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     Channel,
+    ChatRequest,
     ChatResult,
     EmbedRequest,
     EmbedResult,
@@ -247,6 +248,7 @@ class LocalService:
             notices=(*notices, *writer.notices),
             tool_calls=writer.tool_calls,
             logprobs=tuple(writer.logprobs),
+            paints=writer.paints,
         )
         yield Finished(result=result)
 
@@ -281,7 +283,8 @@ class LocalService:
             grammar_opener=TOOL_CALL_ID if rules.is_for_calls_only else None,
             call_id=TOOL_CALL_ID,
         )
-        writer = AnswerWriter(self._family.tokenizer, question.language)
+        may_paint = isinstance(request, ChatRequest) and request.may_paint
+        writer = AnswerWriter(self._family.tokenizer, question.language, may_paint=may_paint)
         return _Job(generation=generation, writer=writer, notices=notices)
 
     def _notices_about(self, prompt: Prompt, question: Question) -> tuple[str, ...]:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 from localgpt.checkpoints.catalogue import find_entry
 from localgpt.errors import InputError
+from localgpt.runtime.finishing import Finisher
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.open.service import OpenService
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     Channel,
     Event,
+    Finished,
     ModelStatus,
+    PaintRequest,
     Request,
     Result,
     Status,
@@ -38,6 +42,7 @@ class Switchboard:
         open_models: pulled models and folders.
         main: what `local/multimodal-base` reaches; None for the family.
         notices: what was downgraded while loading, repeated in `status`.
+        finisher: gives painted pictures, whoever paints them, their last touch.
     """
 
     def __init__(
@@ -47,7 +52,9 @@ class Switchboard:
         open_models: OpenService,
         main: str | None = None,
         notices: Sequence[str] = (),
+        finisher: Finisher | None = None,
     ) -> None:
+        self._finisher = finisher or Finisher()
         self.local, self.open_models = local, open_models
         self._main = main
         self._notices = tuple(notices)
@@ -69,7 +76,13 @@ class Switchboard:
             LocalGPTError: the model is not known, or the request was refused, failed, or met its deadline.
         """
         service, request = self._route(request)
-        return await service.run(request)
+        if not isinstance(request, PaintRequest):
+            return await service.run(request)
+        async with aclosing(self._finisher.finished(service, request)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.result
+        raise AssertionError("painting ended without its last event")
 
     def stream(self, request: Request) -> AsyncIterator[Event]:
         """Run one request and yield its events; the last one is `Finished`.
@@ -78,6 +91,8 @@ class Switchboard:
             LocalGPTError: as for `run`.
         """
         service, request = self._route(request)
+        if isinstance(request, PaintRequest):
+            return self._finisher.finished(service, request)
         return service.stream(request)
 
     async def open(self, request: Request) -> Channel:

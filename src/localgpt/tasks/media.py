@@ -23,11 +23,13 @@ __all__ = [
     "HeatMap",
     "ListenRequest",
     "ListenResult",
+    "PaintEffort",
     "PaintPreview",
     "PaintRequest",
     "PaintResult",
     "PaintStage",
     "PaintedImage",
+    "PictureFormat",
     "Progress",
     "SpeakChunk",
     "SpeakRequest",
@@ -42,12 +44,15 @@ __all__ = [
 StageName = Literal["sketch", "middle", "final"]
 STAGES: Final[tuple[StageName, ...]] = ("sketch", "middle", "final")
 Timestamps = Literal["none", "segment", "word"]
+PictureFormat = Literal["png", "jpeg", "webp"]
+PaintEffort = Literal["low", "medium", "high"]
 SpeechFormat = Literal["wav", "pcm", "mp3", "flac", "opus", "aac"]
 
 MAX_PAINT_CHARS: Final = 4000  # of a prompt
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 64, 4096, 8  # pixels of a painted picture's side
 MAX_IMAGES: Final = 10
 MAX_STEPS: Final = 500
+_EFFORTS: Final[dict[PaintEffort, float]] = {"low": 0.5, "medium": 1.0, "high": 1.5}  # of a model's own steps
 MAX_HINT_CHARS: Final = 10_000  # of the words that tell a recogniser what to expect
 MAX_SPEAK_CHARS: Final = 50_000
 MAX_SEED: Final = 2**53 - 1  # an integer that every reader of JSON keeps
@@ -96,7 +101,8 @@ class PaintRequest(RequestBase):
     negative_prompt: str = ""  # what shall not be seen; only for models that paint with guidance
     width: int | None = None  # pixels; with `height`, or both None = what the model and the memory make best
     height: int | None = None
-    num_steps: int | None = None  # None = the model's own
+    num_steps: int | None = None  # None = the model's own, as far as `effort` has it
+    effort: PaintEffort = "medium"  # half the model's own steps, all of them, or half as many more
     guidance_scale: float | None = None  # how closely the prompt is followed; None = the model's own
     seed: int | None = None  # of the first picture; each further one has the next; None = a fresh one
     num_images: int = 1
@@ -106,6 +112,8 @@ class PaintRequest(RequestBase):
     num_previews: int = 0  # stages shown as they come: 1 = sketch, 2 = sketch and middle, 3 = all
     binds_words: bool | None = None  # keep things where the prompt says they are; None = as the model has it
     wants_heat_maps: bool = False  # tell for each word where in the picture it was looked for
+    format: PictureFormat = "png"
+    format_quality: int = 100  # of JPEG and WebP, from 0 to 100
 
     def __post_init__(self) -> None:
         _require_text("prompt", self.prompt, MAX_PAINT_CHARS)
@@ -132,6 +140,16 @@ class PaintRequest(RequestBase):
             self.mask is None or self.image is not None, "mask", "a mask alone", "the picture it is of, too"
         )
         require(0 <= self.num_previews <= len(STAGES), "num_previews", self.num_previews, "from 0 to 3")
+        require(
+            self.effort == "medium" or self.num_steps is None, "effort", self.effort, "no num_steps with it"
+        )
+        require(0 <= self.format_quality <= 100, "format_quality", self.format_quality, "from 0 to 100")
+        if self.format == "png":
+            require(self.format_quality == 100, "format_quality", self.format_quality, "100 for PNG")
+
+    def steps_of(self, own: int) -> int:
+        """How many steps are asked for of a model whose own number is `own`."""
+        return self.num_steps or max(1, round(own * _EFFORTS[self.effort]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +180,7 @@ class HeatMap:
 class PaintedImage:
     """A finished picture. The same model, request and `seed` paint it again, alone or among others."""
 
-    data: bytes  # PNG
+    data: bytes  # of `media_type`
     width: int
     height: int
     seed: int
@@ -177,7 +195,7 @@ class PaintPreview:
 
     stage: StageName
     index: int  # of the picture
-    data: bytes  # PNG
+    data: bytes  # of `media_type`
     width: int
     height: int
     num_steps: int  # done

@@ -77,6 +77,9 @@ class ChatRequest(RequestBase):
     parallel_tool_calls: bool = True
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
     leave_out_turns: bool = True  # the oldest ones, where the context is full; False = such a request fails
+    may_paint: bool = (
+        False  # a picture may be the answer: the caller has what `ChatResult.paints` says painted
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,7 @@ class ChatResult:
     notices: tuple[str, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # of the answer's tokens, where they were asked for
+    paints: str | None = None  # the prompt of a picture that is to be painted as the answer, or with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ def load_options(
         peaks_file: where what work took is remembered; None forgets it.
         answers_folder: where answers are kept, if the settings ask for that; None keeps them in memory.
     """
+    from localgpt.media.provenance.label import KEY_FILE
+    from localgpt.runtime.finishing import PictureOptions
     from localgpt.runtime.holdings import MemoryOptions
     from localgpt.runtime.loading import LoadOptions
     from localgpt.runtime.remembering import CacheOptions
@@ -59,5 +61,12 @@ def load_options(
             prompt_mib=settings.prompt_cache_mib,
             keeps_answers=settings.use_cache,
             answers_folder=answers_folder,
+        ),
+        pictures=PictureOptions(
+            filter=settings.picture_filter,
+            words_file=settings.picture_filter_words,
+            has_labels=settings.picture_labels,
+            producer=settings.picture_producer,
+            key_file=data_folder(settings) / KEY_FILE,
         ),
     )

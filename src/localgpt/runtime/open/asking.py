@@ -10,6 +10,7 @@ from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.runtime.conversation import Conversation
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
 from localgpt.runtime.open.vocabulary import OpenLexicon
+from localgpt.runtime.paint_tool import with_paint_tool
 from localgpt.runtime.questions import AnswerRequest, AnswerRules, Question, TaskName, question_of, rules_of
 from localgpt.sampling.grammar import GrammarCompiler
 from localgpt.sampling.schemas import TAGGED_CALLS
@@ -39,6 +40,7 @@ class Job:
     prompt: OpenPrompt
     rules: AnswerRules
     max_tokens: int  # what was asked for, or what the context leaves
+    has_paint_tool: bool = False
 
 
 class Asking:
@@ -75,6 +77,9 @@ class Asking:
         self._check_task(request)
         assert isinstance(request, AnswerRequest)
         check_logit_bias(request.options.logit_bias, self._vocabulary.vocab_size)
+        num_tools = len(request.tools) if isinstance(request, ChatRequest) else 0
+        request = self._with_paint_tool(request)
+        has_paint_tool = isinstance(request, ChatRequest) and len(request.tools) > num_tools
         question = question_of(request, MAX_TOKENS)
         self._check_form(request, question)
         rules = rules_of(request, self._grammars)
@@ -89,7 +94,13 @@ class Asking:
             )
         max_tokens = min(question.max_tokens, self._context_len - len(prompt.token_ids))
         prompt = replace(prompt, owner=request.owner)
-        return Job(question=question, prompt=prompt, rules=rules, max_tokens=max_tokens)
+        return Job(
+            question=question,
+            prompt=prompt,
+            rules=rules,
+            max_tokens=max_tokens,
+            has_paint_tool=has_paint_tool,
+        )
 
     def notices_about(self, job: Job) -> Iterator[str]:
         """What was left out, or cannot be done."""
@@ -116,6 +127,11 @@ class Asking:
         except PromptTooLongError as error:
             error.param = question.param
             raise
+
+    def _with_paint_tool(self, request: AnswerRequest) -> AnswerRequest:
+        """A request with the tool to paint, where a picture may be the answer and the model can call."""
+        can_call = self._prompts.knows_tools and self._vocabulary.has_all_bytes
+        return with_paint_tool(request) if can_call and isinstance(request, ChatRequest) else request
 
     def _check_task(self, request: Request) -> None:
         """Refuse what this model cannot do."""

@@ -228,7 +228,7 @@ class Painter:
         settled = _Settled(
             request=request,
             inputs=inputs,
-            num_steps=request.num_steps or defaults.num_steps,
+            num_steps=request.steps_of(defaults.num_steps),
             guidance_scale=guidance,
             strength=strength,
             seeds=tuple(seed + index for index in range(request.num_images)),

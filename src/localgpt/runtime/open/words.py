@@ -18,6 +18,7 @@ from localgpt.runtime.open.base import Emit
 from localgpt.runtime.open.calls import OPENER, OpenAnswerWriter
 from localgpt.runtime.open.prompts import OpenPrompt
 from localgpt.runtime.open.vocabulary import OpenLexicon, TextStream
+from localgpt.runtime.paint_tool import PaintCalls
 from localgpt.runtime.questions import AnswerRequest, options_of
 from localgpt.tasks import ChatResult, Notice, Request, Result, Usage
 
@@ -87,13 +88,17 @@ class WordModel(ABC):
             notices.append(size.notice)
         for text in notices:
             emit(Notice(text=text))
+        painting = PaintCalls()
         for output in self._outputs(sequence, job, is_cancelled):
-            for event in writer.take(output):
+            events = writer.take(output)
+            for event in painting.left_of(events) if job.has_paint_tool else events:
                 emit(event)
         assert sequence.finish_reason is not None
+        calls, paints = painting.split(writer.tool_calls) if job.has_paint_tool else (writer.tool_calls, None)
+        finish_reason = writer.finish_reason(sequence.finish_reason)
         return ChatResult(
             text=writer.text,
-            finish_reason=writer.finish_reason(sequence.finish_reason),
+            finish_reason="stop" if finish_reason == "tool_calls" and not calls else finish_reason,
             usage=Usage(
                 prompt_tokens=len(job.prompt.token_ids),
                 completion_tokens=writer.num_tokens,
@@ -101,8 +106,9 @@ class WordModel(ABC):
             ),
             model=self.id,
             notices=(*notices, *writer.notices),
-            tool_calls=writer.tool_calls,
+            tool_calls=calls,
             logprobs=tuple(writer.logprobs),
+            paints=paints,
         )
 
     def _forget_prepared(self) -> None:

@@ -1,0 +1,1 @@
+"""Where a picture came from, told in its file: see `label`."""

@@ -64,6 +64,7 @@ class Loads:
 
     loaded: list[str] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
     may_load: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -73,6 +74,7 @@ class Loads:
         assert self.may_load.wait(30)
         model: Any = load_open(checkpoint)
         self.loaded.append(checkpoint.id)
+        self.folders.append(checkpoint.folder)
         release = model.release
 
         def told() -> None:
@@ -266,11 +268,13 @@ async def test_a_model_that_is_removed_or_pulled_anew_is_let_go(folder: Path, tm
     await anext(stream)
     shutil.rmtree(old)
     new = keep(folder, tmp_path, "me/mine", commit="b" * 40, pulled_at="2026-02-01T00:00:00+00:00")
-    assert await service.run(chat("me/mine")) == first and loads.loaded == ["me/mine"]  # still used
+    answered = await service.run(chat("me/mine"))  # by the new one, while the older one still answers
+    assert (answered.model, loads.loaded, loads.released) == ("me/mine", ["me/mine"] * 2, [])
+    assert loads.folders == [old, new]
     assert isinstance([event async for event in stream][-1], Finished)
-    assert not loads.released
+    assert loads.released == ["me/mine"]  # with its last answer, though nobody has looked since
     assert await service.run(chat("me/mine")) == first
-    assert (loads.loaded, loads.released) == (["me/mine"] * 2, ["me/mine"])
+    assert len(loads.loaded) == 2
     shutil.rmtree(new)
     assert (await service.status()).resident_bytes == 0 and loads.released == ["me/mine"] * 2
     assert ledger.state().residents == ()

@@ -162,7 +162,7 @@ def test_what_fits_is_chosen_and_told(tmp_path: Path) -> None:
         try:
             result = cast("ChatResult", await service.run(chat("large")))
             notices = (await service.status()).notices
-            return service._homes["large"].checkpoint.quantize, (*result.notices, *notices)
+            return service._homes.all()[0].checkpoint.quantize, (*result.notices, *notices)
         finally:
             await service.close()
 

@@ -12,7 +12,7 @@ from localgpt.runtime.open.shelf import ShelfModel
 from localgpt.units import GIB, format_bytes
 
 if TYPE_CHECKING:
-    from localgpt.runtime.open.service import OpenOptions
+    from localgpt.runtime.open.homes import OpenOptions
 
 __all__ = ["choose_quantize", "choose_resident", "denoiser_bytes", "what_would_fit"]
 

@@ -30,6 +30,7 @@ class OpenHome:
         nbytes: what its weights will take, as far as can be told before.
         ledger: of the device; the model is entered there at once.
         load: reads a checkpoint.
+        name: in the ledger; None for the model's id.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class OpenHome:
         nbytes: int,
         ledger: Ledger,
         load: Callable[[OpenCheckpoint], OpenModel] = load_open,
+        *,
+        name: str | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.name = checkpoint.id
+        self.name = name or checkpoint.id
         self.model: OpenModel | None = None
         self.status: ModelStatus | None = None  # of the loaded model
         self._ledger, self._load = ledger, load

@@ -4,7 +4,8 @@
   load.
 * The memory ledger decides what stays: a model that nobody uses gives way to one that is asked for, first
   what it remembers, then its weights to the machine's memory where the device has its own, then altogether.
-* A model that was removed, or pulled anew, is let go once nobody uses it and somebody looks what there is.
+* A model that was removed, or pulled anew, is let go with its last answer; where it had none, once somebody
+  looks what there is. What was pulled anew answers from then on.
 * Work is done by one thread, one request after the other, in the order in which there is memory for them.
 * A model that does not fit is refused with what is missing and what would fit.
 """
@@ -13,26 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from localgpt.compute.memory import Ledger, Need, Reservation, Size, TooLarge, make_plan
 from localgpt.engine.async_engine import within
-from localgpt.errors import CancelledRequestError, CapacityError, InputError
+from localgpt.errors import CancelledRequestError, CapacityError, InputError, LocalGPTError
 from localgpt.runtime.memory_status import memory_status
-from localgpt.runtime.open.base import Fast, OpenCheckpoint, OpenModel, Quantize, load_open
-from localgpt.runtime.open.fitting import (
-    choose_quantize,
-    choose_resident,
-    denoiser_bytes,
-    what_would_fit,
-)
+from localgpt.runtime.open.base import OpenCheckpoint, OpenModel, load_open
+from localgpt.runtime.open.fitting import what_would_fit
 from localgpt.runtime.open.home import OpenHome
+from localgpt.runtime.open.homes import Homes, OpenOptions
 from localgpt.runtime.open.shelf import TASKS, Shelf, ShelfModel, readable
 from localgpt.runtime.open.work import Work
 from localgpt.tasks import (
@@ -50,17 +46,6 @@ from localgpt.units import format_bytes
 __all__ = ["OpenOptions", "OpenService", "task_of"]
 
 _KIND_OF_REQUEST: Final = "Request"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenOptions:
-    """How open models run."""
-
-    device: str = "cpu"  # as torch names it
-    fp16: bool = False
-    quantize: Quantize | Literal["auto"] = "auto"
-    fast: Fast = "auto"
-    keeps_prompts: bool = True
 
 
 class OpenService:
@@ -83,11 +68,9 @@ class OpenService:
     ) -> None:
         self.shelf, self.ledger = shelf, ledger
         self._options = options or OpenOptions()
-        self._load = load
+        self._homes = Homes(shelf, ledger, self._options, load)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="localgpt-open")
         self._lock = threading.Lock()
-        self._homes: dict[str, OpenHome] = {}
-        self._users: Counter[str] = Counter()  # of the homes, by model
         self._running: set[Work] = set()
         self._num_waiting = 0
         self._is_closed = False
@@ -136,8 +119,8 @@ class OpenService:
     async def status(self) -> Status:
         """The models that may be asked for, and how busy this service is."""
         models = await asyncio.to_thread(self._statuses)
+        homes = self._homes.all()
         with self._lock:
-            homes = list(self._homes.values())
             num_running, num_waiting = len(self._running), self._num_waiting
         return Status(
             ready=not self._is_closed,
@@ -165,10 +148,8 @@ class OpenService:
         for work in running:
             work.cancel()
         await asyncio.to_thread(self._thread.shutdown, True, cancel_futures=True)
-        with self._lock:
-            homes, self._homes = list(self._homes.values()), {}
-        for home in homes:
-            await asyncio.to_thread(partial(home.let_go, is_last=True))
+        for let_go in self._homes.take_all():
+            await asyncio.to_thread(let_go)
 
     async def _work(self, request: Request) -> AsyncGenerator[Event]:
         self._check_open()
@@ -235,7 +216,7 @@ class OpenService:
             raise
 
     def _too_large(self, model: ShelfModel, need: Need, plan: TooLarge) -> CapacityError:
-        hints = what_would_fit(model, self.shelf.catalogue, plan, self._options_now(model))
+        hints = what_would_fit(model, self.shelf.catalogue, plan, self._homes.options_for(model))
         return CapacityError(
             f"{need.name} needs {format_bytes(plan.least_bytes)} on {self.ledger.device.id}, which is "
             f"{format_bytes(plan.short_bytes)} more than the {format_bytes(plan.room_bytes)} that can be "
@@ -248,7 +229,8 @@ class OpenService:
 
     def _need(self, home: OpenHome, name: str, sizes: tuple[Size, ...]) -> Need:
         dtype = home.model.dtype if home.model is not None else home.checkpoint.quantize
-        return Need(name=name, model=home.name, dtype=dtype, sizes=sizes, residents=(home.name,))
+        model = home.checkpoint.id
+        return Need(name=name, model=model, dtype=dtype, sizes=sizes, residents=(home.name,))
 
     def _find(self, request: Request) -> ShelfModel:
         """The model that a request names, if it does what is asked.
@@ -278,74 +260,27 @@ class OpenService:
     @asynccontextmanager
     async def _at_home(self, model: ShelfModel, deadline: float | None = None) -> AsyncGenerator[OpenHome]:
         """Where a model lives, which is not let go meanwhile."""
-        await within(deadline, asyncio.to_thread(self._let_go_removed))
-        with self._lock:
-            self._users[model.id] += 1
+        await within(deadline, asyncio.to_thread(self._homes.let_go_removed))
+        while (home := self._homes.enter(model)) is None:
+            await within(deadline, asyncio.to_thread(self._homes.make, model))
         try:
-            yield await within(deadline, asyncio.to_thread(self._home, model))
+            yield home
         finally:
-            with self._lock:
-                self._users[model.id] -= 1
+            self._homes.leave(model)
+            await asyncio.to_thread(self._let_go_removed)
 
     def _let_go_removed(self) -> None:
-        """Free what nobody uses of the models whose folders are on the shelf no more."""
-        folders = {model.id: model.folder for model in self.shelf.models()}
-        with self._lock:
-            removed = [
-                home
-                for name, home in self._homes.items()
-                if folders.get(name) != home.checkpoint.folder
-                and not self._users[name]
-                and self.ledger.let_go(name, unless_moving=True)
-            ]
-            for home in removed:
-                del self._homes[home.name]
-        for home in removed:
-            home.let_go()
-
-    def _home(self, model: ShelfModel) -> OpenHome:
-        """Where a model lives, from its first request on; in its older folder while that is still used."""
-        with self._lock:
-            home = self._homes.get(model.id)
-            if home is not None:
-                return home
-            options = self._options_now(model)
-            state = self.ledger.state()
-            resident = choose_resident(model, state, device=options.device, fp16=options.fp16)
-            checkpoint = OpenCheckpoint(
-                folder=model.folder,
-                id=model.id,
-                kind=model.kind,
-                licence=model.licence,
-                created=model.created,
-                device=options.device,
-                fp16=options.fp16,
-                quantize=options.quantize,  # type: ignore[arg-type]  # "auto" was settled
-                fast=options.fast,
-                keeps_prompts=options.keeps_prompts,
-                resident_bytes=resident,
-            )
-            nbytes = model.weight_bytes(device=options.device, fp16=options.fp16, quantize=options.quantize)
-            if resident is not None:
-                nbytes -= denoiser_bytes(model, device=options.device, fp16=options.fp16) - resident
-            home = self._homes[model.id] = OpenHome(checkpoint, nbytes, self.ledger, self._load)
-            return home
-
-    def _options_now(self, model: ShelfModel) -> OpenOptions:
-        """The options with what is chosen for this model and this memory."""
-        options = self._options
-        if options.quantize != "auto":
-            return options
-        chosen = choose_quantize(model, self.ledger.state(), device=options.device, fp16=options.fp16)
-        return replace(options, quantize=chosen)
+        """Free what was removed while this was its last answer, whose caller is not told of trouble there."""
+        with suppress(LocalGPTError, OSError):
+            self._homes.let_go_removed()
 
     def _statuses(self) -> list[ModelStatus]:
-        self._let_go_removed()
-        with self._lock:
-            homes = dict(self._homes)
+        self._homes.let_go_removed()
+        models = self.shelf.models()
+        homes = {model.id: self._homes.find(model) for model in models}
         found = []
-        for status in readable(self.shelf.models()):
-            home = homes.get(status.id)
+        for status in readable(models):
+            home = homes[status.id]
             loaded = home.status if home is not None else None
             found.append(status if loaded is None else replace(loaded, names=status.names))
         return found

@@ -134,6 +134,15 @@ def test_from_a_picture_and_into_a_mask(painter: GetPainter, name: str) -> None:
     assert difference[KEPT > 0].mean() > 10
 
 
+def test_pictures_of_a_request_are_decoded_once(painter: GetPainter, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[PaintRequest] = []
+    reads = paint_module.read_inputs
+    monkeypatch.setattr(paint_module, "read_inputs", lambda asked: read.append(asked) or reads(asked))
+    paint(painter("sd15"), image=png(PICTURE), num_steps=2)
+    paint(painter("sd15"), image=png(PICTURE), num_steps=2)
+    assert len(read) == 2 and read[0] is not read[1]
+
+
 def test_less_strength_keeps_more(painter: GetPainter) -> None:
     def influence(strength: float) -> float:
         """How much it matters which picture was begun from."""

@@ -14,6 +14,7 @@ import soundfile
 from localgpt.errors import CancelledRequestError, CheckpointError, InputError, MissingWeightsError
 from localgpt.media.audio import decode_audio_bytes
 from localgpt.media.text.clauses import Clause, split_clauses
+from localgpt.runtime.open import speak as speak_module
 from localgpt.runtime.open.base import OpenCheckpoint, kind_of, load_open
 from localgpt.runtime.open.speak import Speaker
 from localgpt.tasks import Event, Progress, SpeakChunk, SpeakRequest, SpeakResult
@@ -95,6 +96,14 @@ def test_another_rate(voice: Speaker) -> None:
     with pytest.raises(InputError, match="24000") as caught:
         speak(voice, sample_rate=22_050, format="opus")
     assert caught.value.param == "sample_rate"
+
+
+def test_a_text_is_made_ready_once(voice: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    split = speak_module.split_clauses
+    monkeypatch.setattr(speak_module, "split_clauses", lambda text: read.append(text) or split(text))
+    speak(voice, text="hello")
+    assert read == ["hello"]
 
 
 def test_letters_that_are_not_known(voice: Speaker) -> None:

@@ -37,6 +37,7 @@ from localgpt.runtime.open.paint_stages import (
     shown_size,
     stage_steps,
 )
+from localgpt.runtime.open.prepared import Prepared
 from localgpt.tasks import (
     STAGES,
     ModelStatus,
@@ -58,6 +59,7 @@ __all__ = ["Painter", "load"]
 
 _DEFAULT_STRENGTH: Final = 0.6
 _MAX_FRESH_SEED: Final = 2**32
+_NUM_PREPARED: Final = 8  # requests that wait with their pictures decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,7 @@ class Painter:
         self._checkpoint, self._loaded = checkpoint, loaded
         self._shape = Shape.of(loaded.from_text, loaded.denoiser)
         self._footprint = measure(*self._networks().values())
+        self._ready = Prepared(self._settle, num_kept=_NUM_PREPARED)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -148,7 +151,7 @@ class Painter:
         Raises:
             InputError: the request cannot be painted.
         """
-        settled = self._settle(request)
+        settled = self._ready.look(request)
         num_at_once = 2 if self._uses_guidance(settled.guidance_scale) else 1
         fast = self._loaded.fast
         reading = measure(*fast.resting).weight_bytes if fast.resting else 0  # encoders, while they are back
@@ -171,7 +174,7 @@ class Painter:
             InputError: the request cannot be painted.
         """
         began = time.perf_counter()
-        settled = self._settle(request)
+        settled = self._ready.take(request)
         plan = next(plan for plan in self._plans(settled) if plan.shape == size.shape)
         notices = tuple(filter(None, (*self.notices, *settled.notices, size.notice)))
         for text in notices:
@@ -198,6 +201,7 @@ class Painter:
 
     def release(self) -> None:
         """Let go of the networks."""
+        self._ready.clear()
         del self._loaded
 
     def _networks(self) -> dict[str, nn.Module]:
@@ -324,9 +328,8 @@ class _Batch:
         wanted = STAGES[: min(2, self._settled.request.num_previews)]
 
         def callback(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-            num_steps = (
-                pipeline.num_timesteps
-            )  # one more than asked for, or fewer, as scheduler and strength say
+            # One more than asked for, or fewer, as scheduler and strength say.
+            num_steps = pipeline.num_timesteps
             self._num_steps = step + 1
             done, total = number * num_steps + step + 1, num_batches * num_steps
             self._emit(Progress(done=float(done), total=float(total), unit="steps"))

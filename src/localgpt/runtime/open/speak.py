@@ -29,6 +29,7 @@ from localgpt.media.audio_files import MEDIA_TYPES, AudioEncoder, encode_audio, 
 from localgpt.media.text.clauses import Clause, split_clauses
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.network_model import NetworkModel
+from localgpt.runtime.open.prepared import Prepared
 from localgpt.runtime.open.weights import LoadedNetwork, load_network, reading
 from localgpt.tasks import (
     Notice,
@@ -102,6 +103,7 @@ class Speaker(NetworkModel):
     def __init__(self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any) -> None:
         super().__init__(checkpoint, loaded)
         self._tokenizer = tokenizer
+        self._ready = Prepared(self._settle)
 
     @property
     def sample_rate(self) -> int:
@@ -114,7 +116,7 @@ class Speaker(NetworkModel):
         Raises:
             InputError: the request cannot be spoken.
         """
-        settled = self._settle(request)
+        settled = self._ready.look(request)
         num_chars = max(len(clause.text) for clause in settled.clauses)
         bucket = -(-num_chars // 50) * 50
         num_samples = bucket * _SECONDS_A_CHAR / settled.request.speed * self.sample_rate
@@ -130,7 +132,7 @@ class Speaker(NetworkModel):
             CancelledRequestError: nobody waits any more.
             InputError: the request cannot be spoken.
         """
-        settled = self._settle(request)
+        settled = self._ready.take(request)
         spoken, rate = settled.request, settled.sample_rate
         notices = (*self.notices, *settled.notices)
         for text in notices:

@@ -16,6 +16,7 @@ from localgpt.errors import BackendError, CancelledRequestError
 from localgpt.runtime.open.asking import Asking, Job
 from localgpt.runtime.open.base import Emit
 from localgpt.runtime.open.calls import OPENER, OpenAnswerWriter
+from localgpt.runtime.open.prepared import Prepared
 from localgpt.runtime.open.prompts import OpenPrompt
 from localgpt.runtime.open.vocabulary import OpenLexicon, TextStream
 from localgpt.runtime.paint_tool import PaintCalls
@@ -26,7 +27,6 @@ __all__ = ["WordModel", "check_is_wanted"]
 
 _LEAST_ANSWER: Final = 256  # tokens; where memory is short an answer is not cut below this
 _FIRST_SHAPE: Final = 256
-_NUM_PREPARED: Final = 64
 
 
 class WordModel(ABC):
@@ -45,7 +45,7 @@ class WordModel(ABC):
         self.notices = notices
         self._has_answered = False
         self.num_reused = 0  # tokens of the last prompt that were known from the one before
-        self._prepared: dict[int, tuple[Request, Job]] = {}
+        self._ready: Prepared[Job] = Prepared(lambda request: self._asking.prepare(request))
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What an answer takes as it was asked for, then of half as many tokens, and so on.
@@ -53,11 +53,7 @@ class WordModel(ABC):
         Raises:
             InputError: it cannot be answered.
         """
-        job = self._asking.prepare(request)
-        while len(self._prepared) >= _NUM_PREPARED:
-            self._prepared.pop(next(iter(self._prepared)))
-        self._prepared[id(request)] = (request, job)
-        return tuple(self._sizes(job))
+        return tuple(self._sizes(self._ready.look(request)))
 
     def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
         """Make one answer.
@@ -65,8 +61,7 @@ class WordModel(ABC):
         Raises:
             LocalGPTError: it was refused, failed or was cancelled.
         """
-        known = self._prepared.pop(id(request), None)
-        job = known[1] if known is not None and known[0] is request else self._asking.prepare(request)
+        job = self._ready.take(request)
         max_tokens = self._lengths(job)[size.shape]
         assert isinstance(request, AnswerRequest)
         options = options_of(request, job.question.task, job.rules, penalties={})
@@ -112,7 +107,7 @@ class WordModel(ABC):
         )
 
     def _forget_prepared(self) -> None:
-        self._prepared.clear()
+        self._ready.clear()
 
     # What the network does.
 

@@ -252,6 +252,20 @@ def test_another_default_dtype_changes_nothing() -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("place", [0, 17, 63])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_spoils_its_own_row_and_is_never_lost(path: str, place: int, bad: float) -> None:
+    native, _ = make_decoders(path=path)
+    inputs = native.embed(some_ids(3)[None])[0]
+    slots, positions = torch.arange(3), torch.zeros(3, dtype=torch.int64)
+    sound = native._forward(inputs, native.new_cache(3), slots, positions)
+    inputs[1, place] = bad
+    logits = native._forward(inputs, native.new_cache(3), slots, positions)
+    assert torch.equal(logits[[0, 2]], sound[[0, 2]])
+    assert not bool(torch.isfinite(logits[1]).any())
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_no_number_is_refused(bad: float) -> None:
     native, _ = make_decoders()

@@ -102,7 +102,7 @@ class NativeDecoder:
             raise BackendError(
                 f"got a token id outside 0 to {self.config.vocab_size - 1}, which is a mistake of LocalGPT's"
             )
-        # Named, since transformers sets another default for all threads while it builds a network.
+        # Named, since another thread may set another default for all of them.
         out = torch.empty(*token_ids.shape, self.config.n_embd, dtype=torch.float32)
         self._library.embed(self._handle, ids.data_ptr(), len(ids), out.data_ptr())
         return out

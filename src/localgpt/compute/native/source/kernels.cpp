@@ -12,6 +12,7 @@ namespace {
 using namespace localgpt;
 
 constexpr float kEpsilon = 1e-5f;
+constexpr float kLargest = 3.40282347e38f;  // of all finite floats
 
 inline void finish(const Ints& total, const Matrix& matrix, int64_t tile, float row_scale, float* to,
                    Finish how) {
@@ -72,12 +73,20 @@ void normalize(const float* x, const float* weight, int64_t n, float* out) {
         store(out + i, (load<Floats>(x + i) - mean) * scale * load<Floats>(weight + i));
 }
 
+// A row that holds no number anywhere becomes zeros with a scale that is none, so that every product of it is
+// none, too: a comparison of floats would lose it.
 void quantize(const float* x, int64_t n, const Steps& steps, int64_t row) {
-    Floats highest{};
-    for (int64_t i = 0; i < n; i += kLanes) highest = larger(highest, magnitude(load<Floats>(x + i)));
+    Ints highest{};
+    for (int64_t i = 0; i < n; i += kLanes) highest = larger(highest, magnitude_bits(load<Floats>(x + i)));
     float scale = largest_of(highest);
-    scale = scale > 1e-12f ? scale : 1e-12f;
     int8_t* to = steps.values + row * steps.stride;
+    if (!(scale <= kLargest)) {
+        memset(to, 0, n);
+        steps.scale[row] = __builtin_nanf("");
+        steps.sum[row] = 0;
+        return;
+    }
+    scale = scale > 1e-12f ? scale : 1e-12f;
     Ints total{};
     typedef int8_t Bytes __attribute__((vector_size(kLanes)));
     for (int64_t i = 0; i < n; i += kLanes) {

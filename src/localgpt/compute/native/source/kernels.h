@@ -58,7 +58,7 @@ struct Kernels {
                     const Target&);
     // Layer normalisation without bias over n values; the weight may be null.
     void (*normalize)(const float* x, const float* weight, int64_t n, float* out);
-    // Into row `row` of steps.
+    // Into row `row` of steps; a row that is not all finite makes every product of it no number.
     void (*quantize)(const float* x, int64_t n, const Steps&, int64_t row);
     void (*attend)(const Attention&);
     // Reads memory and does little else: the sum of n bytes, n a multiple of 1,024.

@@ -39,11 +39,13 @@ inline Floats larger(const Floats& a, const Floats& b) { return a > b ? a : b; }
 
 inline Floats smaller(const Floats& a, const Floats& b) { return a < b ? a : b; }
 
-inline Floats magnitude(const Floats& value) {
+inline Ints larger(const Ints& a, const Ints& b) { return a > b ? a : b; }
+
+// The bits of |value|, which are in the order of the values; infinity and what is no number come last.
+inline Ints magnitude_bits(const Floats& value) {
     Ints bits;
     memcpy(&bits, &value, sizeof bits);
-    bits &= 0x7fffffff;
-    return load<Floats>(&bits);
+    return bits & 0x7fffffff;
 }
 
 // To the nearest whole number, halves to even; |value| < 2^22.
@@ -62,12 +64,15 @@ inline float sum_of(const Floats& value) {
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-inline float largest_of(const Floats& value) {
-    float lanes[kLanes];
-    store(lanes, value);
-    float largest = lanes[0];
+// The largest of the floats that these are the bits of.
+inline float largest_of(const Ints& magnitudes) {
+    int32_t lanes[kLanes];
+    store(lanes, magnitudes);
+    int32_t largest = lanes[0];
     for (int lane = 1; lane < kLanes; ++lane) largest = lanes[lane] > largest ? lanes[lane] : largest;
-    return largest;
+    float value;
+    memcpy(&value, &largest, sizeof value);
+    return value;
 }
 
 // e^x with a relative error of about 2e-7; zero below -87, where the result would leave the normal numbers.

@@ -218,6 +218,23 @@ def test_numbers_that_are_not_sound_end_with_their_answer() -> None:
     assert tokens(run(engine, ask(7, 20))) == expected
 
 
+def test_a_cancelled_answer_leaves_no_unsound_numbers() -> None:
+    """It is cancelled while its prompt is read, before anybody looks at a number of it."""
+    decoder = tiny.make_decoder(seed=4, config=CONFIG)
+    engine = make_engine(decoder, is_static=True, num_slots=1)
+    expected = tokens(run(make_engine(decoder, is_static=False), ask(7, 20)))
+    sequence = engine.submit(ask(1, 300))
+    weight = decoder.blocks[0].attn.c_attn.weight
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+        engine.step()
+        weight.copy_(kept)
+    assert sequence.finish_reason is None  # a piece of its prompt is left
+    engine.cancel(sequence)
+    assert tokens(run(engine, ask(7, 20))) == expected
+
+
 @dataclass
 class Graph:
     """Runs again what it captured, so many times; then it fails as one does that finds no memory."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
 import torch
 
+from localgpt.engine.async_engine import AsyncEngine
 from localgpt.engine.engine import Engine
 from localgpt.engine.prefixes import BLOCK_LEN, PrefixCache
 from localgpt.engine.runner import ModelRunner
@@ -44,6 +46,7 @@ def reused(engine: Engine, request: GenerationRequest) -> int:
     sequence = engine.submit(request)
     while engine.has_work:
         engine.step()
+    engine.keep_prompts()
     return sequence.num_reused
 
 
@@ -63,6 +66,52 @@ def test_another_picture_under_the_same_tokens_is_not_found() -> None:
     other[9, 3] += 1e-3
     engine = make_engine(PrefixCache(10**8))
     assert [reused(engine, ask(100, images=images)) for images in (one, other, one, None)] == [0, 0, 64, 0]
+
+
+def test_the_first_token_is_out_before_a_prompt_is_kept() -> None:
+    prefixes = PrefixCache(10**8)
+    engine = make_engine(prefixes)
+    engine.submit(ask(65))
+    outputs = [output for _ in range(2) for output in engine.step()]
+    assert [output.finish_reason for output in outputs] == ["length"] and prefixes.num_blocks == 0
+    engine.keep_prompts()
+    assert prefixes.num_blocks == 1
+    other = [
+        engine.submit(ask(129, first=first)) for first in (1, 2, 3)
+    ]  # each in the slot of the one before
+    while engine.has_work:
+        engine.step()
+    engine.keep_prompts()
+    assert prefixes.num_blocks == 7 and [one.num_reused for one in other] == [0, 0, 0]
+    assert [reused(engine, ask(129, first=first)) for first in (1, 2, 3)] == [128, 128, 128]
+
+
+async def test_callers_get_the_first_token_before_a_prompt_is_kept() -> None:
+    inner = make_engine(PrefixCache(10**8))
+    has_token, keep = threading.Event(), inner.keep_prompts
+    waited: list[bool] = []
+
+    def keep_late() -> None:
+        if inner._unkept:
+            waited.append(has_token.wait(60))
+        keep()
+
+    inner.keep_prompts = keep_late  # type: ignore[method-assign]
+    engine = AsyncEngine(inner)
+    async for _ in engine.generate(ask(65)):
+        has_token.set()
+    engine.close()
+    assert waited == [True]
+
+
+def test_what_a_cancelled_answer_read_is_kept() -> None:
+    prefixes = PrefixCache(10**8)
+    engine = make_engine(prefixes)
+    sequence = engine.submit(replace(ask(65), max_tokens=9))
+    engine.step()
+    engine.step()
+    engine.cancel(sequence)
+    assert prefixes.num_blocks == 1
 
 
 def test_a_prompt_given_up_leaves_nothing() -> None:

@@ -150,6 +150,7 @@ class AsyncEngine:
                     self._run_commands()
                     if self._end is None and self._engine.has_work:
                         self._deliver(self._engine.step())
+                        self._engine.keep_prompts()
         except Exception as error:  # the boundary of the loop
             logger.critical("the engine's loop failed", exc_info=error)
             with self._lock:

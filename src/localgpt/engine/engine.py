@@ -59,6 +59,7 @@ class Engine:
         self.scheduler = Scheduler(runner.cache.num_slots, max_waiting=max_waiting)
         self._new_text_stream = new_text_stream
         self._end_id = end_id
+        self._unkept: list[tuple[Sequence, int]] = []  # prompts that were read, and the slots they lie in
 
     @property
     def has_work(self) -> bool:
@@ -91,12 +92,31 @@ class Engine:
 
     def cancel(self, sequence: Sequence) -> None:
         """End a sequence now and free its slot; one that is over already stays as it is."""
-        if sequence.state is not SequenceState.FINISHED:
-            sequence.finish_reason = "cancelled"
-            self.scheduler.finish(sequence)
+        if sequence.state is SequenceState.FINISHED:
+            return
+        sequence.finish_reason = "cancelled"
+        self.keep_prompts()
+        try:
+            self.runner.wipe(sequence)  # nobody has looked whether its latest numbers are sound
+        except Exception as error:  # noqa: BLE001 - the boundary between the model and the loop
+            logger.warning("what a cancelled answer left could not be wiped (%s)", error)
+        self.scheduler.finish(sequence)
+
+    def keep_prompts(self) -> None:
+        """Keep the prompts that were read to their end, once their first tokens are out; a copy takes time.
+
+        The next step does it where nobody has, before a slot is given to somebody else.
+        """
+        while self._unkept:
+            sequence, slot = self._unkept.pop()
+            try:
+                self.runner.keep_prompt(sequence, slot)
+            except Exception as error:  # noqa: BLE001 - an answer goes on without what it could not keep
+                logger.warning("a prompt could not be kept (%s)", error)
 
     def step(self) -> list[Output]:
         """One piece of one prompt, then one token for every running sequence."""
+        self.keep_prompts()
         batch = self.scheduler.schedule()
         outputs: list[Output] = []
         if batch.prefill is not None:
@@ -113,16 +133,10 @@ class Engine:
         if logits is None:
             return []
         sequence.state = SequenceState.DECODE
-        self._keep_prompt(sequence, logits)
+        assert sequence.slot is not None
+        if _is_sound(logits):
+            self._unkept.append((sequence, sequence.slot))
         return [self._sample(sequence, logits)]
-
-    def _keep_prompt(self, sequence: Sequence, logits: Tensor) -> None:
-        if not _is_sound(logits):
-            return
-        try:
-            self.runner.keep_prompt(sequence)
-        except Exception as error:  # noqa: BLE001 - an answer goes on without what it could not keep
-            logger.warning("a prompt could not be kept (%s)", error)
 
     def _decode(self, sequences: Many[Sequence]) -> list[Output]:
         drafts = self._drafts(sequences)
@@ -172,7 +186,6 @@ class Engine:
         likeliest: int | None = None,
     ) -> Output:
         if not (_is_sound(logits) if is_sound is None else is_sound):
-            self.runner.wipe(sequence)
             return self._fail(
                 sequence, BackendError("the model gave values that are no numbers; try --fp16 off")
             )

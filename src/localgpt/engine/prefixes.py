@@ -114,9 +114,14 @@ class PrefixCache:
             cache.copy_in(sequence.slot, number * BLOCK_LEN, block.k, block.v)
         return len(known) * BLOCK_LEN
 
-    def publish(self, sequence: Sequence, cache: KVCache) -> None:
-        """Keep the whole blocks of a prompt that was read to its end, as far as there is room."""
-        assert sequence.slot is not None
+    def publish(self, sequence: Sequence, cache: KVCache, slot: int) -> None:
+        """Keep the whole blocks of a prompt that was read to its end, as far as there is room.
+
+        Args:
+            sequence: whose prompt it is; its answer may be over.
+            cache: where it was read.
+            slot: of it.
+        """
         num_read = max(1, sequence.num_prompt_tokens - sequence.num_reused)
         read_s = sequence.prefill_s * BLOCK_LEN / num_read
         most = sequence.num_prompt_tokens // BLOCK_LEN
@@ -128,7 +133,7 @@ class PrefixCache:
                 key = (parent, token_ids, pictures)
                 if key not in self._blocks:
                     place = start * BLOCK_LEN
-                    k, v = cache.copy_out(sequence.slot, place, place + BLOCK_LEN)
+                    k, v = cache.copy_out(slot, place, place + BLOCK_LEN)
                     if not self._make_room(k.nbytes + v.nbytes, allowed, chain):
                         break
                     self._blocks[key] = _KVBlock(self._next_number, k, v, read_s)

@@ -120,11 +120,11 @@ class ModelRunner:
         sequence.prefill_s += time.monotonic() - began_s
         return logits if end == sequence.num_prompt_tokens else None
 
-    def keep_prompt(self, sequence: Sequence) -> None:
-        """Keep a prompt that was read to its end for others that begin with it."""
+    def keep_prompt(self, sequence: Sequence, slot: int) -> None:
+        """Keep a prompt that was read to its end, into a slot, for others that begin with it."""
         if self._prefixes is not None:
             assert isinstance(self.cache, KVCache)
-            self._prefixes.publish(sequence, self.cache)
+            self._prefixes.publish(sequence, self.cache, slot)
 
     @torch.inference_mode()
     def decode(self, sequences: Many[Sequence], drafts: Many[Ids[int]] | None = None) -> list[Rows]:

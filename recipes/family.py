@@ -143,7 +143,9 @@ class Family:
             self.steps.finish(until=max(time.time(), plan.encoder_end - READY_S))
             self.start_joint(waits=True)
         self.steps.finish("decoder", "encoder", bearing=("joint",) if waits else ())
-        if waits and self.steps.has_failed("joint"):  # as it got ready beside others: on its own it may do better
+        if waits and self.steps.has_failed(
+            "joint"
+        ):  # as it got ready beside others: on its own it may do better
             self.summary["joint_failed_beside_others"] = True
             (self.out / "joint.log").replace(self.out / "joint_beside_others.log")
             self.steps.end("joint")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,18 @@ def test_what_cannot_be_used_is_told_before_anything_listens(settings: Settings,
     with pytest.raises(BackendError, match="ended with status 2 before it could load"):
         _ = service.plan
     service.kill()
+
+
+def test_a_process_that_cannot_be_started_leaves_no_socket(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[socket.socket] = []
+    pair = socket.socketpair
+    monkeypatch.setattr(socket, "socketpair", lambda: made.extend(pair()) or tuple(made))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError):
+        ModelProcess(settings)
+    assert [one.fileno() for one in made] == [-1, -1]
 
 
 PARENT = """

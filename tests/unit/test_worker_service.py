@@ -272,6 +272,43 @@ async def test_channels_listen_while_they_answer() -> None:
         assert not pair.service._calls and not pair.host._inputs
 
 
+async def test_who_reads_a_channel_that_is_closed_has_read_the_last() -> None:
+    async with near(Listening) as pair:
+        channel = await pair.service.open(HELLO)
+        reading = asyncio.ensure_future(collect(channel.events()))
+        await asyncio.sleep(0)
+        await channel.close()
+        async with asyncio.timeout(60):
+            assert await reading == []
+
+
+async def test_each_status_that_is_asked_for_is_waited_for_at_the_end() -> None:
+    class Slow(FakeService):
+        may_tell = asyncio.Event()
+
+        async def status(self) -> Any:
+            await self.may_tell.wait()
+            return await super().status()
+
+    fake = Slow()
+    fake.may_tell.set()
+    async with near(lambda: fake) as pair:
+        fake.may_tell.clear()
+        link, host = pair.service._keeper.loaded, pair.host
+        assert link is not None
+        for _ in range(3):
+            link.send(Kind.STATUS)
+        while len(host._telling) < 3:
+            await asyncio.sleep(0)
+        assert host.num_tasks == 0
+        closing = asyncio.ensure_future(host.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        fake.may_tell.set()
+        await closing
+        assert not host._telling
+
+
 @pytest.mark.parametrize("junk", [b"\x00\x00\x00\x00\xff" + bytes(8), b"\xff" * 13, b"HTTP/1.1 400 \r\n\r\n"])
 async def test_what_cannot_be_read_ends_the_process_and_another_is_started(
     junk: bytes, caplog: pytest.LogCaptureFixture

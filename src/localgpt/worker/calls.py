@@ -83,5 +83,6 @@ class RemoteChannel:
         return self._call.events()
 
     async def close(self) -> None:
-        """End the conversation and free what it holds; may be called twice."""
+        """End the conversation, its events too, and free what it holds; may be called twice."""
         self._end(self._call)
+        self._call.put(None)

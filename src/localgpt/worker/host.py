@@ -38,6 +38,7 @@ class Host:
         self._settings: asyncio.Future[Settings] = asyncio.get_running_loop().create_future()
         self._service: TaskService | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Task[None]] = set()  # of the status
         self._inputs: dict[int, asyncio.Queue[bytes]] = {}  # for channels
 
     @property
@@ -60,8 +61,8 @@ class Host:
             async with asyncio.timeout(_CLOSE_S):
                 if self._service is not None:
                     await self._service.close()
-                if self._tasks:
-                    await asyncio.wait(self._tasks.values())
+                if tasks := {*self._tasks.values(), *self._telling}:
+                    await asyncio.wait(tasks)
         self.link.close()
 
     def _take(self, frame: Frame) -> None:
@@ -75,7 +76,9 @@ class Host:
             case Kind.SEND | Kind.CANCEL:
                 pass  # it was over before this came
             case Kind.STATUS:
-                self._begin(-frame.number - 1, self._tell_state())
+                task = asyncio.get_running_loop().create_task(self._tell_state())
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
             case Kind.SETTINGS if not self._settings.done():
                 self._settings.set_result(decode_settings(frame.body))
             case Kind.CLOSE:

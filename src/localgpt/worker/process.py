@@ -55,23 +55,27 @@ class ModelProcess:
         program: Path = PROGRAM,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            arguments = [str(program), str(theirs.fileno()), str(os.getpid())]
-            self._child = subprocess.Popen(
-                # -P: the folder of the program is no place to import from
-                [sys.executable, "-P", *_warning_options(), *arguments],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=_environment(settings) | dict(environment or {}),
-                start_new_session=True,  # a terminal's Ctrl-C is for the parent, who decides
-            )
+        greeting = encode_frame(Frame(Kind.SETTINGS, 0, encode_settings(settings)))
+        with contextlib.ExitStack() as on_failure:
+            self.socket, theirs = socket.socketpair()
+            on_failure.callback(self.socket.close)
+            with theirs:
+                arguments = [str(program), str(theirs.fileno()), str(os.getpid())]
+                self._child = subprocess.Popen(
+                    # -P: the folder of the program is no place to import from
+                    [sys.executable, "-P", *_warning_options(), *arguments],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env=_environment(settings) | dict(environment or {}),
+                    start_new_session=True,  # a terminal's Ctrl-C is for the parent, who decides
+                )
+            on_failure.pop_all()
         assert self._child.stderr is not None
         self._stderr = self._child.stderr
         with contextlib.suppress(OSError):  # it may have ended at once; that is told where its plan is read
-            self.socket.sendall(encode_frame(Frame(Kind.SETTINGS, 0, encode_settings(settings))))
+            self.socket.sendall(greeting)
 
     @property
     def pid(self) -> int:

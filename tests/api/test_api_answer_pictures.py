@@ -13,7 +13,7 @@ from localgpt.server import create_app
 from localgpt.server.store.attachments import Attachments
 from localgpt.server.store.opening import Store
 from localgpt.server.store.records import Attachment, StoredMessage
-from localgpt.settings import Settings
+from localgpt.settings import Settings, UpstreamSettings
 from localgpt.tasks import ImagePart, ModelStatus
 from localgpt.units import MIB
 from tests.api.fake_service import FakeService
@@ -107,6 +107,16 @@ async def test_a_model_that_may_see_is_shown_every_picture(
     service.more_models = (model,)
     leaf = await converse(store, [[b"new"]])
     assert await shown(page, service, leaf, model.id) == expected
+
+
+async def test_so_is_one_that_its_upstream_does_not_list(
+    store: Store, service: FakeService, connect: Connect
+) -> None:
+    settings = Settings(upstreams={"far": UpstreamSettings(base_url="http://127.0.0.1:9/v1")})
+    page = connect(create_app(settings, service, store=store))
+    pictures = [b"%d" % number for number in range(MOST + 4)]
+    leaf = await converse(store, [[picture] for picture in pictures])
+    assert await shown(page, service, leaf, "upstream:far/unlisted") == pictures
 
 
 async def test_pictures_of_requests_that_wait_have_room_for_a_few(

@@ -115,10 +115,12 @@ async def _branch(
 
 async def _most_pictures(gateway: Gateway, model: AnsweringModel) -> int:
     """How many pictures can be in the model's context at the most."""
-    known = {status.id: status for status in (await gateway.service.status()).models}
-    if not known:  # it is being loaded
+    models = (await gateway.service.status()).models
+    found = next((one for one in models if model.id == one.id or model.id in one.names), None)
+    if found is None and model.id == EMBEDDED_MODEL_ID:  # whoever is the main one
+        found = next(iter(models), None)
+    if found is None:  # it is being loaded, or its upstream does not list it
         return sys.maxsize
-    found = known.get(model.id, next(iter(known.values())))
     if found.upstream is not None or not found.is_loaded:  # what it sees is told once it is loaded, or never
         return sys.maxsize
     return found.context_len // found.num_image_tokens if found.num_image_tokens else 0

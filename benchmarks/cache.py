@@ -8,7 +8,10 @@ and answers (`--use-cache`). In each round all of them are asked the same, in tu
 * new: a system turn of some hundred tokens that was never seen, and a question;
 * same prefix: another question behind that system turn;
 * exact repeat: that question again, greedy; and once more of one with a temperature and a seed;
-* picture again: the same question about the same picture (its first time is not counted).
+* picture again: the same question about the same picture by the same owner (its first time is not counted).
+  Who keeps prompts remembers pictures with them; who keeps nothing looks at the picture again, too, so that
+  this row is about looking and reading. Until 2026-11-28, 12:34 UTC, all three remembered the picture;
+* picture, new question: another question about it, whose prompt begins the same up to the picture's end.
 
 Medians over the rounds. Log probabilities are asked for all along, so that every answer tells its numbers: a
 repeat must be what the same service answered before, with the same text, tokens and numbers to the last bit,
@@ -28,7 +31,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +61,14 @@ ARMS = {
     "prompts (default)": CacheOptions(),
     "--use-cache": CacheOptions(keeps_answers=True),
 }
-CASES = ("new", "same prefix", "exact repeat", "exact repeat, seeded", "picture again")
+CASES = (
+    "new",
+    "same prefix",
+    "exact repeat",
+    "exact repeat, seeded",
+    "picture again",
+    "picture, new question",
+)
 RULES = (
     "You help people who use this computer. Answer in the language of the question. Be brief where the "
     "question is short and thorough where it is not. Say so when you do not know something. Never invent "
@@ -161,7 +171,8 @@ async def one_round(
         ("exact repeat, seeded", chat(number, third, seeded)),
     ]
     if sees:
-        plan += [(None, picture), ("picture again", picture)]
+        other = replace(picture, question="Which colours are in it?")
+        plan += [(None, picture), ("picture again", picture), ("picture, new question", other)]
     asked: dict[Asked, dict[str, Answer]] = {}
     for step, (case, request) in enumerate(plan):
         answers = await ask_all(services, request, number + step)

@@ -22,7 +22,7 @@ def test_all_cases_and_arms_with_the_same_answers(
     assert tuple(found["cases"]) == cache.CASES and not notices
     assert all(set(cache.ARMS) < set(values) for values in found["cases"].values())
     assert found["repeats_identical"] == found["repeats"] == 2 * 3 * len(cache.ARMS)
-    assert found["questions"] == 2 * 7
+    assert found["questions"] == 2 * 8
 
 
 def test_a_difference_is_counted() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from localgpt.errors import AudioFormatError, InputError
-from localgpt.media.audio import decode_audio_bytes, read_audio, resample, told_duration
+from localgpt.media.audio import Resampler, decode_audio_bytes, read_audio, resample, told_duration
 from localgpt.media.audio_files import MEDIA_TYPES, AudioEncoder, encode_audio, fit_rate, to_pcm
 
 RATE = 16_000
@@ -241,3 +241,13 @@ def test_rates_and_formats_that_are_not() -> None:
         AudioEncoder("opus", 22_050)
     with pytest.raises(InputError, match="mp3"):
         encode_audio(tone(0.1), RATE, "midi")
+
+
+@pytest.mark.parametrize("target", [16_000, 24_000, 48_000])
+def test_a_rate_is_changed_in_pieces_as_in_one(target: int) -> None:
+    waveform = np.random.default_rng(0).normal(0, 0.1, 24_000).astype(np.float32)
+    resampler = Resampler(24_000, target)
+    pieces = [resampler.feed(piece) for piece in np.array_split(waveform, 7)]
+    joined = np.concatenate([*pieces, resampler.finish()])
+    whole = resample(waveform, 24_000, target)
+    assert len(joined) == len(whole) == target and np.allclose(joined, whole, atol=1e-5)

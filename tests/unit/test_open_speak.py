@@ -56,7 +56,8 @@ def test_a_text_as_a_wav_file(voice: Speaker) -> None:
     assert len(samples) / 16_000 == pytest.approx(result.duration_s) and result.duration_s > 0.5
     assert np.isfinite(samples).all() and 0.0 < np.abs(samples).max() <= 1.0
     chunks = [event for event in events if isinstance(event, SpeakChunk)]
-    assert [chunk.text for chunk in chunks] == ["Hello there,", "my friend!", "How are you today?"]
+    told = [chunk.text for chunk in chunks if chunk.text]
+    assert told == ["Hello there,", "my friend!", "How are you today?"]
     assert [event.done for event in events if isinstance(event, Progress)] == [1, 2, 3]
     assert b"".join(chunk.data for chunk in chunks)[44:] == result.data[44:]
     starts = np.cumsum([0.0, *(chunk.duration_s for chunk in chunks)])
@@ -178,3 +179,27 @@ def test_long_clauses_are_cut_and_nothing_is_lost() -> None:
     assert max(len(clause.text) for clause in clauses) <= 50
     letters = "".join(clause.text for clause in clauses).replace(" ", "")
     assert letters == text.replace(" ", "")
+
+
+def test_a_long_clause_is_sent_as_it_is_made(voice: Speaker) -> None:
+    text = "a somewhat longer sentence without any marks that goes on and on"
+    result, events = speak(voice, text=text, format="pcm", sample_rate=24_000)
+    chunks = [event for event in events if isinstance(event, SpeakChunk)]
+    assert len(chunks) > 2 and [chunk.text for chunk in chunks] == [text] + [""] * (len(chunks) - 1)
+    assert chunks[0].duration_s < 0.5
+    assert b"".join(chunk.data for chunk in chunks) == result.data
+    assert sum(chunk.duration_s for chunk in chunks) == pytest.approx(result.duration_s)
+    request, seen = SpeakRequest(id="1", text=text), list[Event]()
+    with pytest.raises(CancelledRequestError):
+        voice.answer(request, seen.append, lambda: bool(seen), voice.sizes(request)[0])
+    assert len(seen) == 1  # nobody waits for the rest of a clause
+
+
+def test_abbreviations_end_no_clause() -> None:
+    assert [
+        clause.text for clause in split_clauses("Ask Dr. Smith, Prof. Li and Mr. Jones. Thanks a lot!")
+    ] == [
+        "Ask Dr. Smith,",
+        "Prof. Li and Mr. Jones.",
+        "Thanks a lot!",
+    ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTAINERS",
     "MAX_AUDIO_BYTES",
+    "Resampler",
     "SoundSource",
     "Waveform",
     "decode_audio_bytes",
@@ -128,6 +129,31 @@ def resample(waveform: Waveform, source: int, target: int) -> Waveform:
     import soxr
 
     return np.asarray(soxr.resample(waveform, source, target), dtype=np.float32)
+
+
+class Resampler:
+    """Changes the rate of sound that comes in pieces; the pieces together are what the whole would be.
+
+    Args:
+        source: Hz, of what comes.
+        target: Hz, of what is given.
+    """
+
+    def __init__(self, source: int, target: int) -> None:
+        self._stream: soxr.ResampleStream | None = None
+        if source != target:
+            import soxr
+
+            self._stream = soxr.ResampleStream(source, target, 1, dtype="float32")
+
+    def feed(self, waveform: Waveform) -> Waveform:
+        """Take (N,) samples; those that are ready."""
+        return waveform if self._stream is None else _through(self._stream, waveform)
+
+    def finish(self) -> Waveform:
+        """The last samples."""
+        nothing = np.zeros(0, dtype=np.float32)
+        return nothing if self._stream is None else _through(self._stream, nothing, last=True)
 
 
 @contextmanager

@@ -302,13 +302,15 @@ class SpeakRequest(RequestBase):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakChunk:
-    """The next bytes of the spoken text, a clause at a time; together they are one file of the format.
+    """The next bytes of the spoken text, as they are made; together they are one file of the format.
+
+    A clause comes in one piece or several; its words are told with the first.
 
     A WAV file that is sent as it is made cannot tell its length in its head; that of the result does.
     """
 
     data: bytes
-    text: str  # what is said in it; empty where only the file's end is left
+    text: str  # what begins to be said in it; empty where a clause goes on, or only the file's end is left
     start_s: float
     duration_s: float
 

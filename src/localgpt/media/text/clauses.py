@@ -1,7 +1,7 @@
 """A text in clauses, as a voice says it: each can be spoken before the next one is.
 
-Marks of both scripts count. Western ones end a clause only before a space or the end, so that 3.14 is whole;
-Chinese ones always do.
+Marks of both scripts count. Western ones end a clause only before a space or the end, so that 3.14 is whole,
+and not behind a title such as Dr.; Chinese ones always do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ __all__ = ["MAX_CLAUSE_CHARS", "Clause", "split_clauses"]
 
 MAX_CLAUSE_CHARS: Final = 200
 _LEAST_CHARS: Final = 12  # a shorter clause is said together with the next one; an ideograph counts three
-_SENTENCE: Final = r"(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+[”’）】」』]*|\n\s*\n)"
+_TITLES: Final = "".join(
+    rf"(?<!\b{title})" for title in ("Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Gen", "Capt", "vs", "e.g", "i.e")
+)
+_SENTENCE: Final = rf"(?:{_TITLES}[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+[”’）】」』]*|\n\s*\n)"
 _CLAUSE: Final = r"(?:[,;:]+(?=\s|$)|\s[–—-]+\s|[，；：、]+|\n)"
 _MARK: Final = re.compile(f"({_SENTENCE})|({_CLAUSE})")
 _SENTENCE_PAUSE_S, _CLAUSE_PAUSE_S = 0.35, 0.12

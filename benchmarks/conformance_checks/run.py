@@ -20,12 +20,15 @@ from benchmarks.conformance_checks import (
     responses,
     responses_refusals,
     tools,
+    voice,
 )
 from benchmarks.conformance_checks.target import CHECKS, Check, Target
 
 __all__ = ["Outcome", "all_checks", "as_json", "run_check", "run_checks", "table"]
 
-_MODULES = (models, chat, tools, completions, responses, refusals, responses_refusals, others, coverage)
+_MODULES = (
+    models, chat, tools, completions, responses, refusals, responses_refusals, others, voice, coverage,
+)  # fmt: skip
 
 
 _FAILURES = (

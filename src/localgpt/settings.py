@@ -125,6 +125,7 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=15.0, gt=0, allow_inf_nan=False)  # of a stream that has nothing to say
     drain_s: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # that answers under way get at a stop
     max_body_mib: int = Field(default=64, ge=1, le=4096)
+    max_upload_mib: int = Field(default=2048, ge=1, le=1 << 16)  # of a recording, which goes to the disk
     max_connections: int = Field(default=512, ge=1, le=100_000)  # one more is told to come back
     read_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)  # for headers, and a body's begin
     write_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)  # of a client that reads nothing

@@ -143,7 +143,7 @@ async def test_who_asks_is_found_out_once(
 # ---- bodies that nobody reads ----
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1/audio/speech"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1/vision/scene"])
 async def test_an_early_answer_does_not_keep_the_connection(service: FakeService, path: str) -> None:
     async with live(Settings(read_timeout_s=SOON_S), service) as server:
         reply = await server.ask(f"POST {path} HTTP/1.1\r\n{HOST}content-length: 1000\r\n\r\nx")
@@ -155,7 +155,7 @@ async def test_an_early_answer_does_not_keep_the_connection(service: FakeService
 async def test_an_answer_is_seen_by_who_still_sends(service: FakeService) -> None:
     """A body that arrives is thrown away, and the connection goes on."""
     data = b"x" * MIB
-    head = f"POST /v1/audio/speech HTTP/1.1\r\n{HOST}content-length: {len(data)}\r\n\r\n"
+    head = f"POST /v1/vision/scene HTTP/1.1\r\n{HOST}content-length: {len(data)}\r\n\r\n"
     async with live(Settings(), service) as server:
         reader, writer = await server.connect()
         for _ in range(2):

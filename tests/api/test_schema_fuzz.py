@@ -26,7 +26,7 @@ from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
 from tests.api.conftest import BASE_URL
 from tests.api.fake_keeper import FakeKeeper
-from tests.api.fake_service import FakeService
+from tests.api.fake_voices import FakeVoices
 
 KEY = "an-admin's-key"  # so that a key which the fuzzer makes locks nobody out
 CHECKS = [
@@ -40,7 +40,7 @@ PROOF_S = 120.0
 OPERATIONS = [
     (result.ok().method.upper(), result.ok().path)
     for result in schemathesis.openapi.from_dict(
-        create_app(Settings(), FakeService()).openapi()
+        create_app(Settings(), FakeVoices()).openapi()
     ).get_all_operations()
 ]
 
@@ -52,7 +52,7 @@ class Asked:
         self.runner = runner
         options = Settings(api_keys=(KEY,), data_dir=folder)
         self.store = runner.run(open_store(options))
-        app = create_app(options, FakeService(), store=self.store, keeper=FakeKeeper())
+        app = create_app(options, FakeVoices(), store=self.store, keeper=FakeKeeper())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app))
         schema = schemathesis.openapi.from_dict(app.openapi())
         self.operations: dict[tuple[str, str], APIOperation] = {}

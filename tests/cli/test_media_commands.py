@@ -16,9 +16,9 @@ from PIL import Image
 
 from localgpt.checkpoints.hub.kept import Manifest, model_folder, models_folder
 from localgpt.checkpoints.hub.selection import MANIFEST_NAME
-from localgpt.cli.subtitles import as_srt, as_vtt
 from localgpt.media.audio_files import encode_audio
 from localgpt.tasks import ListenResult, SpeechSegment
+from localgpt.tasks.subtitles import as_srt, as_vtt
 from tests.cli.conftest import Run
 from tests.tiny_media import write_detector, write_listener, write_painter, write_voice
 

@@ -93,7 +93,7 @@ def test_start_api_as_published(
     config = '{"modelpath": "./model.bin", "device": "cuda:63", "max_batch_size": 4, "enable语音": True}'
     code = f'from localgpt.server import start_api\nstart_api({config}, host="0.0.0.0", port=0)\n'
     server = start(sys.executable, "-W", "error", "-c", code)
-    assert "cuda:63 is not here" in server.said and "voice is not installed" in server.said
+    assert "cuda:63 is not here" in server.said and "voice is" not in server.said
     assert "Device: cpu\n" in server.said
     (key,) = re.findall(r"API key \(shown once\): (\S+)", server.said)
     assert server.ask(key)["object"] == "chat.completion"

@@ -11,10 +11,10 @@ from localgpt.cli.console import print_json, write_text
 from localgpt.cli.media import bar, media_settings, read_recording, recordings_of
 from localgpt.cli.options import DataDirOption, DeviceOption, Fp16Option, JsonOption, ModelOption
 from localgpt.cli.session import Session, new_id
-from localgpt.cli.subtitles import as_srt, as_vtt
 from localgpt.errors import InputError
 from localgpt.tasks import ListenRequest
 from localgpt.tasks.shapes import transcript_of
+from localgpt.tasks.subtitles import as_srt, as_vtt
 
 if TYPE_CHECKING:
     from localgpt.tasks import ListenResult

@@ -21,11 +21,14 @@ from localgpt.tasks import (
     Channel,
     Event,
     Finished,
-    Notice,
+    ListenRequest,
     Request,
     Result,
+    SpeakRequest,
     Status,
     TaskService,
+    TextDelta,
+    ToolCallDelta,
     split_upstream,
     usage_of,
 )
@@ -36,7 +39,7 @@ SPARE_SLOTS = 2  # let in beyond the batch, so that prompts are ready when a slo
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Admitted:
     request: Request  # with the deadline that is left
     deadline: float  # the running event loop's time
@@ -88,16 +91,24 @@ class Admission:
             return result
 
     async def stream(self, request: Request) -> AsyncGenerator[Event]:
-        """Run one request when it is its turn, and yield its events; errors as those of `run`."""
+        """Run one request when it is its turn, and yield its events; errors as those of `run`.
+
+        A recording or a text to speak may be hours long: such a request has its whole time from each of its
+        events to the next, unless it brings a deadline.
+        """
+        goes_on = isinstance(request, ListenRequest | SpeakRequest) and request.deadline_s is None
         async with self._admitted(request) as admitted:
-            events = cast("AsyncGenerator[Event]", self._service.stream(admitted.request))
+            asked = replace(admitted.request, deadline_s=None) if goes_on else admitted.request
+            events = cast("AsyncGenerator[Event]", self._service.stream(asked))
             async with aclosing(events):
                 while (event := await admitted.within(anext(events, None))) is not None:
                     if isinstance(event, Finished):
                         admitted.meter.finished(usage_of(event.result))
-                    elif not isinstance(event, Notice):
+                    elif isinstance(event, TextDelta | ToolCallDelta) and not goes_on:
                         admitted.meter.piece()
                     yield event
+                    if goes_on:
+                        admitted.deadline = asyncio.get_running_loop().time() + self._timeout_s
 
     async def open(self, request: Request) -> Channel:
         """Open a channel; conversations that listen are not queued."""

@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI
 from localgpt import __version__
 from localgpt.server.access import require_key
 from localgpt.server.admission import SPARE_SLOTS, Admission
+from localgpt.server.bodies import BodyRoom
 from localgpt.server.door import Door
 from localgpt.server.errors import install_error_handlers
 from localgpt.server.gateway import STATIC_DIR, Gateway
@@ -22,6 +23,7 @@ from localgpt.server.middleware import Envelope
 from localgpt.server.queries import refuse_unknown_queries
 from localgpt.server.routes import (
     api,
+    audio,
     chat,
     completions,
     embeddings,
@@ -35,6 +37,7 @@ from localgpt.server.routes import (
     vision,
 )
 from localgpt.server.turns import Turns
+from localgpt.server.uploads import sweep_uploads
 from localgpt.settings import Settings
 from localgpt.tasks import TaskService
 from localgpt.tasks.kept_models import ModelKeeper
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 logger = logging.getLogger(__name__)
+_MAX_UPLOADS = 4  # of the largest size that are on the disk at once
 CLOSE_TIMEOUT_S = 0.8  # together with the listener's own second, a stop takes less than two
 
 
@@ -88,10 +92,13 @@ def create_app(
         store=store,
         keeper=keeper,
         static_dir=static_dir,
+        upload_room=BodyRoom(_MAX_UPLOADS * settings.max_upload_mib * MIB),
     )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if store is not None:  # so nobody else serves from the data folder
+            sweep_uploads(settings)
         async with _kept_tidy(store):
             yield
             await close_service()
@@ -117,6 +124,7 @@ def create_app(
     install_error_handlers(app)
     for routes in (
         api,
+        audio,
         chat,
         completions,
         vision,
@@ -139,6 +147,7 @@ def create_app(
         allowed_hosts=settings.allowed_hosts,
         authenticate=Door(turns, figures, has_upstreams=bool(settings.upstreams)),
         max_body_bytes=settings.max_body_mib * MIB,
+        max_upload_bytes=settings.max_upload_mib * MIB,
         read_timeout_s=settings.read_timeout_s,
         metrics=figures,
     )

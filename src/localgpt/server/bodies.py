@@ -56,6 +56,7 @@ class BodyReader:
         read_timeout_s: that the body may take, and a second more for each KiB of it.
         is_json: look at the shape of it too.
         room: shared with other bodies; None is without limit. What this body takes of it, `close` gives back.
+        is_kept: the body stays in memory until then; else whoever reads it holds what it keeps of it.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class BodyReader:
         read_timeout_s: float,
         is_json: bool,
         room: BodyRoom | None = None,
+        is_kept: bool = True,
     ) -> None:
         self.is_whole = False
         self._receive = receive
@@ -73,6 +75,7 @@ class BodyReader:
         self._read_timeout_s = read_timeout_s
         self._shape = JsonShape() if is_json else None
         self._room = room
+        self._is_kept = is_kept
         self._started: float | None = None
         self._num_bytes = 0
         self._num_held = 0  # beside the body
@@ -130,13 +133,13 @@ class BodyReader:
     def close(self) -> None:
         """The body is needed no more, nor what was read beside it."""
         if self._room is not None:
-            self._room.num_bytes -= self._num_bytes + self._num_held
+            self._room.num_bytes -= self._num_bytes * self._is_kept + self._num_held
         self._num_bytes = self._num_held = 0
 
     def _look_at(self, data: bytes) -> None:
         is_first = self._num_bytes == 0
         self._num_bytes += len(data)
-        if self._room is not None:
+        if self._room is not None and self._is_kept:
             self._room.take(len(data))
         if self._num_bytes > self._max_bytes:
             raise WireError(413, too_large(self._max_bytes), headers=_CLOSE)

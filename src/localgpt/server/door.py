@@ -20,7 +20,8 @@ from localgpt.server.turns import Turns
 __all__ = ["Door"]
 
 _MODEL_WORK = re.compile(
-    r"/v1/((chat/)?completions|responses|embeddings|vision/(describe|ask))|/api/conversations/[^/]+/answer"
+    r"/v1/((chat/)?completions|responses|embeddings|vision/(describe|ask)"
+    r"|audio/(transcriptions|translations|speech))|/api/conversations/[^/]+/answer"
 )
 
 

@@ -143,21 +143,21 @@ class _News:
 
 
 class EventBodies:
-    """The JSON texts of events; closing them closes the events, even before the first was asked for.
+    """What is sent of events; closing it closes the events, even before the first was asked for.
 
     Args:
-        texts: written from `events`.
+        texts: written from `events`: JSON, or bytes of a file.
         events: where they come from.
     """
 
-    def __init__(self, texts: AsyncGenerator[str], events: Events) -> None:
+    def __init__(self, texts: AsyncGenerator[Any], events: Events) -> None:
         self._texts = texts
         self._events = events
 
     def __aiter__(self) -> EventBodies:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> Any:
         return await anext(self._texts)
 
     async def aclose(self) -> None:

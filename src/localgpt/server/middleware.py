@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from urllib.parse import quote
 
 from fastapi import Request
@@ -23,7 +24,7 @@ from localgpt.server.bodies import BodyReader, BodyRoom, too_large
 from localgpt.server.errors import WireError, describe_error, internal_error
 from localgpt.server.metrics import Metrics
 from localgpt.server.origins import check_origin
-from localgpt.units import KIB, MIB
+from localgpt.units import GIB, KIB, MIB
 
 __all__ = ["CONTENT_SECURITY_POLICY", "Envelope"]
 
@@ -60,6 +61,7 @@ _MAX_HEADER_BYTES = 32 * 1024
 _SMALL_BODY_BYTES = 256 * KIB  # of names, keys and choices on the page's own routes
 _SIGN_IN_PATH = "/api/session"  # its body is the key
 _LARGE_ENDS = ("/messages", "/attachments")  # of those of them that take texts and pictures
+_UPLOAD_PATHS = ("/v1/audio/transcriptions", "/v1/audio/translations")  # bodies of which little is in memory
 _MAX_BODIES = 4  # of the largest size that are held at once
 _MAX_DRAIN_BYTES = 4 * MIB  # read of a body that nobody needs, so that its sender sees the answer
 _GONE = 499  # in log and metrics: the client left before the status was sent
@@ -75,6 +77,7 @@ class Envelope:
         allowed_hosts: see `check_origin`.
         authenticate: called before a body is read, except that of a sign-in; None lets everybody in.
         max_body_bytes: of one request; all together may be four times as large.
+        max_upload_bytes: of one recording, which goes to the disk.
         read_timeout_s: see `BodyReader`.
         metrics: where requests are counted.
     """
@@ -87,6 +90,7 @@ class Envelope:
         allowed_hosts: tuple[str, ...] = (),
         authenticate: Callable[[Request], Awaitable[object]] | None = None,
         max_body_bytes: int = 64 * MIB,
+        max_upload_bytes: int = 2 * GIB,
         read_timeout_s: float = 10.0,
         metrics: Metrics | None = None,
     ) -> None:
@@ -95,6 +99,7 @@ class Envelope:
         self.allowed_hosts = allowed_hosts
         self.authenticate = authenticate
         self.max_body_bytes = max_body_bytes
+        self.max_upload_bytes = max_upload_bytes
         self.room = BodyRoom(_MAX_BODIES * max_body_bytes)
         self.read_timeout_s = read_timeout_s
         self.metrics = metrics
@@ -112,7 +117,8 @@ class Envelope:
         request_id = given_id if _OWN_ID.fullmatch(given_id) else f"req_{uuid.uuid4().hex}"
         started, status = time.perf_counter(), 0
         reader = self._reader(scope, receive, headers)
-        scope.setdefault("state", {})["hold"] = reader.hold
+        ending = ExitStack()  # what goes when the request is over, however it ends
+        scope.setdefault("state", {}).update(hold=reader.hold, ending=ending)
 
         async def send_enveloped(message: Message) -> None:
             nonlocal status
@@ -134,6 +140,7 @@ class Envelope:
                 if status == 0:  # else the answer is under way, and breaking it off says it all
                     await internal_error()(scope, receive, send_enveloped)
             finally:
+                ending.close()
                 reader.close()
                 self._note(scope, status or _GONE, time.perf_counter() - started)
 
@@ -160,9 +167,12 @@ class Envelope:
             read_timeout_s=self.read_timeout_s,
             is_json="json" in kind.lower(),
             room=self.room,
+            is_kept=scope["path"] not in _UPLOAD_PATHS,
         )
 
     def _max_bytes(self, path: str) -> int:
+        if path in _UPLOAD_PATHS:
+            return self.max_upload_bytes
         is_small = path.startswith("/api/") and not path.endswith(_LARGE_ENDS)
         return min(_SMALL_BODY_BYTES, self.max_body_bytes) if is_small else self.max_body_bytes
 

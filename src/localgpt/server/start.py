@@ -158,10 +158,10 @@ def _models(settings: Settings, warn: Callable[[str], None]) -> Iterator[WorkerS
 
 
 def _notices_of(settings: Settings) -> list[str]:
-    """What was asked for and is not there yet, or should not be forgotten, in words."""
+    """What should not be forgotten of what was asked for, in words."""
     notices = []
-    if settings.enable_voice and "enable_voice" in settings.model_fields_set:
-        notices.append("voice is not installed in this version; chat and pictures work")
+    if not settings.enable_voice:
+        notices.append("voice is switched off, as enable_voice asks: its routes answer 501")
     if settings.log_prompts:
         notices.append("what is asked and answered is written into the log, as log_prompts asks")
     return notices

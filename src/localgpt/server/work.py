@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -15,7 +16,9 @@ from localgpt.server.errors import WireError, describe_error
 from localgpt.server.events import close_source
 from localgpt.server.gateway import Gateway
 
-__all__ = ["EventStream", "StreamWire", "run_for_client"]
+__all__ = ["EventStream", "FileStream", "StreamWire", "run_for_client"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _STOPPING = "the server is stopping"
@@ -85,7 +88,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        bodies: AsyncIterator[str],
+        bodies: AsyncIterator[Any],
         gateway: Gateway,
         *,
         headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
@@ -98,6 +101,10 @@ class EventStream(Response):
         self.wire = wire or StreamWire()
         self._late_headers = headers
 
+    def written(self, body: Any) -> bytes:
+        """A body as it is sent."""
+        return self.wire.event(body).encode()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until they end, the client goes away or the server stops.
 
@@ -106,7 +113,7 @@ class EventStream(Response):
         """
         writer = _Writer(self, send)
         pump = asyncio.ensure_future(self._pump(writer))
-        heart = asyncio.ensure_future(writer.beat(self.gateway.settings.heartbeat_s))
+        heart = asyncio.ensure_future(self.keep_alive(writer))
         watchers = _watchers(receive, self.gateway)
         for watcher in watchers:  # without a detour: each step of the event loop may be a token
             watcher.add_done_callback(lambda _: _cancel_once(pump))
@@ -121,6 +128,14 @@ class EventStream(Response):
         if self.gateway.stopping.is_set():
             await writer.fail(CancelledRequestError(_STOPPING))
 
+    async def keep_alive(self, writer: _Writer) -> None:
+        """Write something that says nothing, whenever nothing was written for a while."""
+        await writer.beat(self.gateway.settings.heartbeat_s)
+
+    async def fail(self, writer: _Writer, error: LocalGPTError | WireError) -> None:
+        """Tell what went wrong after the status was sent."""
+        await writer.write((self.wire.failure(error) + self.wire.last).encode(), is_last=True)
+
     def begin(self) -> Message:
         """The message that sends the status and the headers."""
         late = self._late_headers() if callable(self._late_headers) else self._late_headers
@@ -130,12 +145,50 @@ class EventStream(Response):
     async def _pump(self, writer: _Writer) -> None:
         try:
             async for body in self.bodies:
-                await writer.write(self.wire.event(body))
+                await writer.write(self.written(body))
                 await asyncio.sleep(0)  # a burst of bodies must not keep a disconnect from being seen
         except (LocalGPTError, WireError) as error:
             await writer.fail(error)
             return
-        await writer.write(self.wire.last, is_last=True)
+        await writer.write(self.wire.last.encode(), is_last=True)
+
+
+class FileStream(EventStream):
+    """A file as it is made.
+
+    Nothing can be told in it: what fails after its first bytes breaks the connection off, so that nobody
+    takes what has come for the whole.
+
+    Args:
+        pieces: the bytes to send; closed when the stream ends for whatever reason.
+        gateway: says when the server stops.
+        media_type: of the file.
+        headers: as those of `EventStream`.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        gateway: Gateway,
+        *,
+        media_type: str,
+        headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        wire = StreamWire()
+        wire.last = ""
+        super().__init__(pieces, gateway, headers=headers, wire=wire)
+        self.headers["content-type"] = media_type
+
+    def written(self, body: Any) -> bytes:
+        """The bytes themselves."""
+        return bytes(body)
+
+    async def keep_alive(self, writer: _Writer) -> None:
+        """There is nothing to write in a file that says nothing."""
+
+    async def fail(self, writer: _Writer, error: LocalGPTError | WireError) -> None:
+        """Leave the file without its end; the listener closes the connection."""
+        logger.warning("an answer was broken off: %s", error)
 
 
 class _Writer:
@@ -149,26 +202,26 @@ class _Writer:
         self._quiet_since = self._clock()
         self._has_begun = False
 
-    async def write(self, text: str, *, is_last: bool = False) -> None:
+    async def write(self, data: bytes, *, is_last: bool = False) -> None:
         async with self._lock:
             if not self._has_begun:
                 self._has_begun = True
                 await self._send(self._stream.begin())
-            await self._send({"type": "http.response.body", "body": text.encode(), "more_body": not is_last})
+            await self._send({"type": "http.response.body", "body": data, "more_body": not is_last})
             self._quiet_since = self._clock()
 
     async def fail(self, error: LocalGPTError | WireError) -> None:
         """Tell a failure: as the response's own status while there is none yet, else as an event."""
         if not self._has_begun:
             raise error
-        await self.write(self._stream.wire.failure(error) + self._stream.wire.last, is_last=True)
+        await self._stream.fail(self, error)
 
     async def beat(self, interval_s: float) -> None:
         """Write a comment, which clients skip, whenever nothing was written for `interval_s`."""
         while True:
             await asyncio.sleep(self._quiet_since + interval_s - self._clock())
             if self._clock() >= self._quiet_since + interval_s:
-                await self.write(": ping\n\n")
+                await self.write(b": ping\n\n")
 
 
 def _watchers(receive: Receive, gateway: Gateway) -> list[asyncio.Future[Any]]:

@@ -250,6 +250,9 @@ class SpeechSegment:
     text: str
     avg_logprob: float
     no_speech_prob: float  # that nothing is said there, as the model holds it
+    token_ids: tuple[int, ...] = ()  # of the model's own vocabulary
+    temperature: float = 0.0  # that its words were drawn at
+    heard_from_s: float = 0.0  # where the stretch begins that the model heard at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +293,7 @@ class SpeakRequest(RequestBase):
     seed: int | None = None  # of rhythm and intonation; None = a fresh one
     sample_rate: int | None = None  # Hz; None = the model's own, or the nearest that the format has
     format: SpeechFormat = "wav"
+    wants_file: bool = True  # False: the chunks are all that is wanted, and the result holds no bytes
 
     def __post_init__(self) -> None:
         _require_text("text", self.text, MAX_SPEAK_CHARS)
@@ -319,7 +323,7 @@ class SpeakChunk:
 class SpeakResult:
     """The spoken text as one file: one channel; PCM is 16 bits, little endian, without a head."""
 
-    data: bytes
+    data: bytes  # empty where no file was wanted
     format: SpeechFormat
     media_type: str
     sample_rate: int  # Hz

@@ -247,33 +247,33 @@ class _Hearing:
         head = listener.tokens.head(
             self.language, translate=request.translate, with_timestamps=with_timestamps
         )
-        features, decoded = self._decode(waveform, features, head, begin_s)
+        features, decoded, temperature = self._decode(waveform, features, head, begin_s)
         if decoded.no_speech_prob > _NO_SPEECH and decoded.avg_logprob < _LEAST_LOGPROB:
             return len(waveform), ""
         window_s = len(waveform) / listener.sample_rate
         pieces, next_s = pieces_of(decoded, listener.tokens, step_s=listener.step_s, window_s=window_s)
         if request.timestamps == "word":
             self._add_words(features, pieces, begin_s, window_s)
-        text = self._add(pieces, begin_s, decoded.no_speech_prob)
+        text = self._add(pieces, begin_s, decoded.no_speech_prob, temperature)
         return len(waveform) if next_s >= window_s else round(next_s * listener.sample_rate), text
 
     def _decode(
         self, waveform: Waveform, features: Tensor, head: list[int], begin_s: float
-    ) -> tuple[Tensor, Decoded]:
+    ) -> tuple[Tensor, Decoded, float]:
         """The first way of writing a window down that is not doubtful, else the most probable one."""
-        found: list[tuple[float, Tensor, Decoded]] = []
+        found: list[tuple[float, Tensor, Decoded, float]] = []
         for heard, temperature in self._ways(waveform, features):
             decoded = self._decode_once(heard, head, temperature)
             text_ids = [token for token in decoded.token_ids if self._listener.tokens.is_text(token)]
             is_circle = repetition(self._listener.tokenizer.decode(text_ids)) > _MOST_REPETITION
             if decoded.no_speech_prob > _NO_SPEECH and decoded.avg_logprob < _LEAST_LOGPROB:
-                return heard, decoded
+                return heard, decoded, temperature
             if not is_circle and decoded.avg_logprob >= _LEAST_LOGPROB:
-                return heard, decoded
-            found.append((decoded.avg_logprob - 1000 * is_circle, heard, decoded))
-        _, heard, decoded = max(found, key=lambda way: way[0])
+                return heard, decoded, temperature
+            found.append((decoded.avg_logprob - 1000 * is_circle, heard, decoded, temperature))
+        _, heard, decoded, temperature = max(found, key=lambda way: way[0])
         self.notices.append(f"What is said around {begin_s:.0f} s is doubtful.")
-        return heard, decoded
+        return heard, decoded, temperature
 
     def _ways(self, waveform: Waveform, features: Tensor) -> Iterator[tuple[Tensor, float]]:
         """As it is, with the whole pad, and with rising temperature."""
@@ -300,7 +300,7 @@ class _Hearing:
             is_cancelled=self._is_cancelled,
         )
 
-    def _add(self, pieces: list[Piece], begin_s: float, no_speech_prob: float) -> str:
+    def _add(self, pieces: list[Piece], begin_s: float, no_speech_prob: float, temperature: float) -> str:
         """Remember segments; their text, which goes on where the last one ended."""
         whole = ""
         for piece in pieces:
@@ -312,6 +312,9 @@ class _Hearing:
                     text=text.strip(),
                     avg_logprob=piece.avg_logprob,
                     no_speech_prob=no_speech_prob,
+                    token_ids=piece.token_ids,
+                    temperature=temperature,
+                    heard_from_s=begin_s,
                 )
             )
             whole += text

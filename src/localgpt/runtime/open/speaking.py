@@ -117,7 +117,8 @@ class Speaking(ABC):
             for waveform in self._say(settled, number, seed + number):
                 if is_cancelled():
                     raise CancelledRequestError("speaking was cancelled")
-                waveforms.append(waveform)
+                if spoken.wants_file:
+                    waveforms.append(waveform)
                 start_s, duration_s = num_samples / rate, len(waveform) / rate
                 data = encoder.feed(waveform)
                 emit(SpeakChunk(data=data, text=text, start_s=start_s, duration_s=duration_s))
@@ -127,7 +128,7 @@ class Speaking(ABC):
         if rest := encoder.finish():
             emit(SpeakChunk(data=rest, text="", start_s=num_samples / rate, duration_s=0.0))
         return SpeakResult(
-            data=encode_audio(np.concatenate(waveforms), rate, spoken.format),
+            data=encode_audio(np.concatenate(waveforms), rate, spoken.format) if waveforms else b"",
             format=spoken.format,
             media_type=MEDIA_TYPES[spoken.format],
             sample_rate=rate,

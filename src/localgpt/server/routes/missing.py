@@ -21,17 +21,12 @@ class _Missing(NamedTuple):
 
 
 _PAINT = "chat can tell in words what a picture would show"
-_HEAR = "send what was said as text"
-_SPEAK = "read the answer's text aloud with the browser or the operating system"
 _TALK = "use /v1/chat/completions with stream: true, in text"
 
 MISSING = (
     _Missing("POST", "/v1/images/generations", "a model that paints pictures", _PAINT),
     _Missing("POST", "/v1/images/edits", "a model that paints pictures", _PAINT),
     _Missing("POST", "/v1/images/variations", "a model that paints pictures", _PAINT),
-    _Missing("POST", "/v1/audio/speech", "a model that speaks", _SPEAK),
-    _Missing("POST", "/v1/audio/transcriptions", "a model that hears", _HEAR),
-    _Missing("POST", "/v1/audio/translations", "a model that hears", _HEAR),
     _Missing("GET", "/v1/realtime", "models that hear and speak", _TALK),
     _Missing("POST", "/v1/realtime/client_secrets", "models that hear and speak", _TALK),
     _Missing("POST", "/v1/realtime/calls", "models that hear and speak", _TALK),

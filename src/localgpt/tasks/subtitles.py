@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localgpt.tasks import ListenResult
+from localgpt.tasks.media import ListenResult
 
 __all__ = ["as_srt", "as_vtt"]
 

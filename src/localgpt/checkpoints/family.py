@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +22,16 @@ from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.models.encoder import EncoderConfig, JointEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
+from localgpt.models.recognizer import Recognizer, RecognizerConfig
 from localgpt.nn.linear import Int8Embedding, Int8Linear, Linear, dequantize_weight
 
 __all__ = [
+    "CORE_MEMBERS",
     "Family",
     "FamilyInfo",
     "build_encoder",
     "build_projector",
+    "build_recognizer",
     "load_family",
     "read_info",
     "read_tokenizer",
@@ -36,6 +39,8 @@ __all__ = [
 ]
 
 Module = TypeVar("Module", bound=nn.Module)
+CORE_MEMBERS: Final = ("decoder", "encoder")
+"""What a family answers with; its other members are loaded when somebody asks for their work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,7 @@ def load_family(path: Path, *, device: str = "cpu", dtype: torch.dtype | None = 
         UnsafeCheckpointError: a file is a pickle.
     """
     layout = read_layout(path)
-    tensors = layout.read_tensors()
+    tensors = layout.read_tensors(CORE_MEMBERS)
     keep_int8 = dtype is None and device == "cpu"
     floating = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     if "decoder" not in tensors:
@@ -144,11 +149,28 @@ def build_projector(
     return _fill(projector, tensors_under("projector.", tensors), dtype).eval()
 
 
+def build_recognizer(
+    config: Mapping[str, Any], tensors: dict[str, Tensor], *, device: str = "cpu"
+) -> Recognizer:
+    """The network of the member "listener", in eval mode; int8 stays int8 on a CPU, elsewhere it is bfloat16.
+
+    Raises:
+        CheckpointError: a tensor is missing, or there is no place for one; other errors are torch's and
+            Python's.
+    """
+    recognizer = _on_meta(Recognizer, RecognizerConfig.from_dict(dict(config)))
+    if device == "cpu":
+        _place_int8(recognizer, tensors)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    return _fill(recognizer, tensors, dtype).to(device).eval()
+
+
 def _place_int8(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Replace each `Linear` whose weights came as int8, taking them out of `tensors`."""
     for name, child in list(module.named_modules()):
         scale = tensors.get(f"{name}.weight_scale")
-        if isinstance(child, Linear) and scale is not None:
+        has_bias = any(own == "bias" for own, _ in child.named_parameters(recurse=False))
+        if isinstance(child, Linear) and not has_bias and scale is not None:
             layer = Int8Linear(tensors.pop(f"{name}.weight"), tensors.pop(f"{name}.weight_scale"))
             parent, _, last = name.rpartition(".")
             setattr(module.get_submodule(parent), last, layer)

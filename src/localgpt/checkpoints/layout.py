@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,16 +64,25 @@ class FamilyLayout:
         """The licence of its weights."""
         return str(self.description.get("licence", "unknown"))
 
-    def read_tensors(self) -> dict[str, dict[str, Tensor]]:
+    def read_tensors(self, members: Collection[str] | None = None) -> dict[str, dict[str, Tensor]]:
         """Tensors of each member, on the CPU.
+
+        Args:
+            members: those that are wanted, where there are such; None for all.
 
         Raises:
             CheckpointError: a file is broken.
             UnsafeCheckpointError: a file is a pickle.
         """
+        wanted = [member for member in self.configs if members is None or member in members]
         if self.path.is_dir():
-            return {member: read_tensors(self.path / member) for member in self.configs}
-        return self._by_member(read_file(self.path))
+            return {member: read_tensors(self.path / member) for member in wanted}
+        found = self._by_member(read_file(self.path))
+        return {member: found[member] for member in wanted}
+
+    def read_member(self, member: str) -> dict[str, Tensor]:
+        """Tensors of one member that is there; errors as above."""
+        return self.read_tensors((member,))[member]
 
     def read_shapes(self) -> dict[str, dict[str, TensorShape]]:
         """Shapes of each member's tensors as they are stored, from the headers alone; errors as above."""
@@ -175,6 +184,8 @@ def _is_parameter(name: str, shapes: Mapping[str, TensorShape]) -> bool:
     base = name.partition("#")[0]
     weight = base.removesuffix("_scale")
     is_scale = weight != base and (weight in shapes or f"{weight}#0" in shapes)
+    if base.startswith(("words.", "model.")):  # what a listener knows of words was counted, not learned
+        return False
     return not is_scale and not base.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 

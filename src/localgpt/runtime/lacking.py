@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from localgpt.checkpoints.catalogue import Job, load_catalogue
-from localgpt.errors import InputError
-from localgpt.tasks import DetectRequest, ListenRequest, MediaRequest, PaintRequest
+from localgpt.errors import InputError, LocalGPTError
+from localgpt.tasks import EMBEDDED_MODEL_ID, DetectRequest, ListenRequest, MediaRequest, PaintRequest
 
 __all__ = ["job_of", "lacks_job", "model_for", "pull_hint"]
 
@@ -40,7 +40,9 @@ def pull_hint(job: Job) -> str:
 
 
 def model_for(job: Job, data_folder: Path | None, *, preferred: str | None = None) -> str:
-    """The model that does a job where none was named: the preferred one, else the newest that was pulled.
+    """The model that does a job where none was named.
+
+    That is the preferred one, else the newest that was pulled, else the embedded family.
 
     Args:
         job: the catalogue's name for it.
@@ -56,12 +58,25 @@ def model_for(job: Job, data_folder: Path | None, *, preferred: str | None = Non
     for status in able:
         if preferred is not None and preferred in (status.id, *status.names):
             return status.id
+    if (not able or preferred == EMBEDDED_MODEL_ID) and _family_can(job):
+        return EMBEDDED_MODEL_ID
     if not able:
         raise InputError(
             f"no model that can {_DOINGS[job]} is here; {pull_hint(job)}; --model takes a folder, too",
             param="model",
         )
     return max(able, key=lambda status: status.created).id
+
+
+def _family_can(job: Job) -> bool:
+    """Whether this installation's family has a member for a job."""
+    from localgpt.checkpoints.locate import resolve_family
+    from localgpt.runtime.members import member_kinds
+
+    try:
+        return job in member_kinds(resolve_family(None))
+    except LocalGPTError:
+        return False
 
 
 def lacks_job(model_id: str, job: Job) -> InputError:

@@ -16,6 +16,7 @@ from typing import Literal, cast
 import torch
 
 from localgpt.checkpoints import load_family, read_layout
+from localgpt.checkpoints.family import read_info
 from localgpt.compute import resolve_device
 from localgpt.compute.memory import Budget, Ledger, PeakBook, device_of, reserve_bytes
 from localgpt.compute.native.loading import load_native_family
@@ -25,6 +26,7 @@ from localgpt.nn.linear import hear_deprecations
 from localgpt.runtime.finishing import Finisher, PictureOptions
 from localgpt.runtime.holdings import MemoryOptions, host_budget
 from localgpt.runtime.local import LocalService
+from localgpt.runtime.members import Members
 from localgpt.runtime.models import Models
 from localgpt.runtime.naming import resolve_model
 from localgpt.runtime.open.base import Fast, Quantize
@@ -150,7 +152,14 @@ def load_service(options: LoadOptions | LoadPlan) -> Switchboard:
         main=None if plan.main is None else plan.main.id,
         notices=plan.notices,
         finisher=plan.finisher,
+        members=None if local is None else _members_of(plan, local),
     )
+
+
+def _members_of(plan: LoadPlan, local: LocalService) -> Members:
+    assert plan.path is not None
+    layout = read_layout(plan.path)
+    return Members(layout, read_info(layout).created, local.ledger, plan.open_models)
 
 
 def _load_main(open_models: OpenService, name: str) -> None:

@@ -17,7 +17,8 @@ from localgpt.checkpoints.catalogue import find_entry
 from localgpt.errors import InputError
 from localgpt.runtime.finishing import Finisher
 from localgpt.runtime.local import LocalService
-from localgpt.runtime.open.service import OpenService
+from localgpt.runtime.members import Members
+from localgpt.runtime.open.service import OpenService, task_of
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     Channel,
@@ -43,6 +44,7 @@ class Switchboard:
         main: what `local/multimodal-base` reaches; None for the family.
         notices: what was downgraded while loading, repeated in `status`.
         finisher: gives painted pictures, whoever paints them, their last touch.
+        members: of the family, for other media.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class Switchboard:
         main: str | None = None,
         notices: Sequence[str] = (),
         finisher: Finisher | None = None,
+        members: Members | None = None,
     ) -> None:
         self._finisher = finisher or Finisher()
         self.local, self.open_models = local, open_models
-        self._main = main
+        self._main, self._members = main, members
         self._notices = tuple(notices)
         self._mounted: dict[str, TaskService] = {}
 
@@ -110,6 +113,10 @@ class Switchboard:
         if self.local is not None:
             services.insert(0, self.local)
         status = await services[0].status()
+        if self._members is not None:
+            beside = await self._members.status()
+            family = self._members.told_with(status.models[0], beside.models)
+            status = replace(_merged(status, beside), models=(family,))
         for other in services[1:]:
             status = _merged(status, await other.status())
         models = sorted(status.models, key=lambda model: model.id != self._main)  # the main one first
@@ -122,6 +129,8 @@ class Switchboard:
         """Close all services. May be called twice."""
         for service in (*self._mounted.values(), self.open_models):
             await service.close()
+        if self._members is not None:
+            await self._members.close()
         if self.local is not None:
             await self.local.close()
         await asyncio.to_thread(self.open_models.ledger.close)
@@ -135,6 +144,9 @@ class Switchboard:
         if request.model == EMBEDDED_MODEL_ID and self._main is not None:
             request = replace(request, model=self._main)
         if self.local is not None and request.model in self.local.names:
+            renamed = None if self._members is None else self._members.request_to(request, task_of(request))
+            if self._members is not None and renamed is not None:
+                return self._members, renamed
             return self.local, request
         for name, service in self._mounted.items():
             if request.model == name or (name.endswith((":", "/")) and request.model.startswith(name)):

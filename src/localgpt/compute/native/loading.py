@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from localgpt.checkpoints.family import FamilyInfo, build_encoder, read_info, read_tokenizer
+from localgpt.checkpoints.family import CORE_MEMBERS, FamilyInfo, build_encoder, read_info, read_tokenizer
 from localgpt.checkpoints.layout import read_layout
 from localgpt.compute.native.decoder import NativeDecoder
 from localgpt.errors import CheckpointError
@@ -43,7 +43,7 @@ def load_native_family(path: Path) -> NativeFamily:
         CapacityError: memory ran out.
     """
     layout = read_layout(path)
-    tensors = layout.read_tensors()
+    tensors = layout.read_tensors(CORE_MEMBERS)
     if "decoder" not in tensors:
         raise CheckpointError(f"{path}: the family {layout.id} has no decoder; nothing could answer")
     try:

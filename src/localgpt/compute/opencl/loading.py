@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from localgpt.checkpoints.family import FamilyInfo, build_projector, read_info, read_tokenizer, tensors_under
+from localgpt.checkpoints.family import (
+    CORE_MEMBERS,
+    FamilyInfo,
+    build_projector,
+    read_info,
+    read_tokenizer,
+    tensors_under,
+)
 from localgpt.checkpoints.layout import read_layout
 from localgpt.compute.opencl.decoder import OpenCLDecoder
 from localgpt.compute.opencl.device import OpenCLDevice
@@ -44,7 +51,7 @@ def load_opencl_family(path: Path, device: str) -> OpenCLFamily:
         CapacityError: its memory is too small.
     """
     layout = read_layout(path)
-    tensors = layout.read_tensors()
+    tensors = layout.read_tensors(CORE_MEMBERS)
     if "decoder" not in tensors:
         raise CheckpointError(f"{path}: the family {layout.id} has no decoder; nothing could answer")
     opencl = OpenCLDevice(int(device.partition(":")[2] or 0))

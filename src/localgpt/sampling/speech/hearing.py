@@ -28,7 +28,7 @@ from localgpt.media.audio import Waveform
 from localgpt.media.text.spoken_units import BLANK, NUM_UNITS
 from localgpt.models.recognizer import Recognizer
 from localgpt.nn.log_mel import LogMel, LogMelStream, fixed_scale
-from localgpt.sampling.speech.search import FoundWord, SearchOptions, WordSearch
+from localgpt.sampling.speech.search import FRAME_S, FoundWord, SearchOptions, WordSearch
 from localgpt.sampling.speech.word_model import Context, WordModel
 from localgpt.sampling.speech.words import BEGIN, WordList
 
@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 SAMPLE_RATE: Final = 16_000
-FRAME_S: Final = 0.02
 _QUIET: Final = -6.0  # power of ten of the loudest mel bin: what a sound of -60 dB has
 _WINDOW_S, _LEAST_WINDOW_S = 20.0, 14.0  # of a window of a long recording
 _QUIET_S: Final = 0.2  # of the stretch that is looked for to cut at
@@ -82,12 +81,12 @@ class HeardSegment:
     @property
     def begin_s(self) -> float:
         """When it begins, in seconds."""
-        return self.words[0].begin * FRAME_S
+        return self.words[0].begin_s
 
     @property
     def end_s(self) -> float:
         """When it ends, in seconds."""
-        return self.words[-1].end * FRAME_S
+        return self.words[-1].end_s
 
     @property
     def confidence(self) -> float:

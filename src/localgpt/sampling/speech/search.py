@@ -23,8 +23,9 @@ from localgpt.media.text.spoken_units import BLANK, FIRST_CHINESE, NUM_UNITS, WO
 from localgpt.sampling.speech.word_model import Context, WordModel
 from localgpt.sampling.speech.words import BEGIN, END, UNKNOWN, SoundNode, SpelledNode, WordList
 
-__all__ = ["FoundWord", "SearchOptions", "Sentence", "WordSearch", "expected_words"]
+__all__ = ["FRAME_S", "FoundWord", "SearchOptions", "Sentence", "WordSearch", "expected_words"]
 
+FRAME_S: Final = 0.02
 _SURELY_BLANK: Final = math.log(0.995)
 _LEAST_SPELLED: Final = math.log(0.3)  # of a letter that may begin a word that is not listed
 _CUT_WORD: Final = 4.0  # what a word costs of which only the beginning was said
@@ -55,6 +56,16 @@ class FoundWord:
     begin: int
     end: int  # the frame behind it
     confidence: float
+
+    @property
+    def begin_s(self) -> float:
+        """When it begins, in seconds."""
+        return self.begin * FRAME_S
+
+    @property
+    def end_s(self) -> float:
+        """When it ends, in seconds."""
+        return self.end * FRAME_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

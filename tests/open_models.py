@@ -156,6 +156,38 @@ def write_qwen3_vl(folder: Path, *, seed: int = 0) -> Path:
     return write_network(folder, Qwen3VLForConditionalGeneration, config, seed=seed)
 
 
+def write_gemma3(folder: Path, *, seed: int = 0) -> Path:
+    """A Gemma 3 of two layers, one of which slides, whose pictures are four tokens each."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    picture = "<|vision_start|><|image_pad|><|vision_end|>"
+    backend = write_tokenizer(folder, template=TEMPLATE.replace(picture, "<|vision_start|>"))
+    config = Gemma3Config(
+        text_config=decoder_config(backend)
+        | {
+            "head_dim": 8,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+            "vision_use_head": False,
+        },
+        mm_tokens_per_image=4,
+        boi_token_index=backend.token_to_id("<|vision_start|>"),
+        eoi_token_index=backend.token_to_id("<|vision_end|>"),
+        image_token_index=backend.token_to_id("<|image_pad|>"),
+    )
+    processor = {"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return write_network(folder, Gemma3ForConditionalGeneration, config, seed=seed)
+
+
 def write_clip(folder: Path) -> Path:
     """A CLIP of one layer a side, with a window of 16 tokens."""
     from transformers import CLIPConfig, CLIPModel

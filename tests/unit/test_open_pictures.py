@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -63,7 +64,7 @@ def generated(model: VisionModel, request: ChatRequest, pictures: list[ImagePart
     text = model.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    seen = model._processor(images=[decode_image(one.data) for one in pictures], return_tensors="pt")
+    seen = model.eyes.processor(images=[decode_image(one.data) for one in pictures], return_tensors="pt")
     for grid in seen["image_grid_thw"].tolist():
         pads = "<|pad|>" * (grid[0] * grid[1] * grid[2] // 4)
         text = text.replace("<|image_pad|>", pads, 1)
@@ -71,7 +72,7 @@ def generated(model: VisionModel, request: ChatRequest, pictures: list[ImagePart
     model.network.model.rope_deltas = None
     out = model.network.generate(
         input_ids=ids,
-        mm_token_type_ids=(ids == model._image_id).int(),
+        mm_token_type_ids=(ids == model.eyes.image_id).int(),
         pixel_values=seen["pixel_values"],
         image_grid_thw=seen["image_grid_thw"],
         max_new_tokens=12,
@@ -93,7 +94,7 @@ def test_no_picture_takes_fewer_tokens_than_is_told(seeing: VisionModel) -> None
     least = seeing.status().num_image_tokens
     for size in ((4, 4), (90, 60), (300, 20)):
         picture = ImagePart(data=tiny.make_photo(size=size))
-        assert 0 < least <= len(seeing._expand([seeing._image_id], [picture]))
+        assert 0 < least <= seeing._look(picture, "a").num_tokens
 
 
 def test_qwen3_vl_answers_as_generate_does_quantized_too(tmp_path: Path) -> None:
@@ -104,6 +105,65 @@ def test_qwen3_vl_answers_as_generate_does_quantized_too(tmp_path: Path) -> None
         model = cast("VisionModel", load_open(checkpoint))
         request = look(RED, BLUE)
         assert answer(model, request).text == generated(model, request, [RED, BLUE])
+
+
+def test_gemma3_answers_as_generate_does_quantized_too(tmp_path: Path) -> None:
+    folder = open_models.write_gemma3(tmp_path / "gemma")
+    assert kind_of(folder) == "vision"
+    for quantize in ("none", "int8"):
+        checkpoint = OpenCheckpoint(folder=folder, id="g", kind="vision", quantize=cast("Any", quantize))
+        model = cast("VisionModel", load_open(checkpoint))
+        assert model.status().num_image_tokens == 4
+        for pictures in ([RED], [BLUE, RED]):
+            request = look(*pictures)
+            assert answer(model, request).text == generated_by_gemma(model, pictures)
+        assert answer(model, look(RED)).text != answer(model, look(BLUE)).text
+        alone = look(text="two red apples " * 30)
+        assert answer(model, alone) == answer(model, alone)
+
+
+def generated_by_gemma(model: VisionModel, pictures: list[ImagePart]) -> str:
+    """The same answer by transformers' own way: four marks for each picture, and its own loop."""
+    content = [{"type": "image"} for _ in pictures] + [{"type": "text", "text": "What is this?"}]
+    text = model.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    whole = f"\n\n<|vision_start|>{'<|image_pad|>' * 4}<|vision_end|>\n\n"
+    ids = model.tokenizer(text.replace("<|vision_start|>", whole), return_tensors="pt")["input_ids"]
+    seen = model.eyes.processor(images=[decode_image(one.data) for one in pictures], return_tensors="pt")
+    out = model.network.generate(
+        input_ids=ids,
+        token_type_ids=(ids == model.eyes.image_id).int(),
+        pixel_values=seen["pixel_values"].to(model._compute_dtype),
+        max_new_tokens=12,
+        do_sample=False,
+    )
+    return str(model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def test_pictures_stay_cut_for_their_owner_and_are_counted(tmp_path: Path) -> None:
+    folder = open_models.write_qwen_vl(tmp_path / "vl")
+    checkpoint = OpenCheckpoint(folder=folder, id="vl", kind="vision")
+    model = cast("VisionModel", load_open(checkpoint))
+    cut, cuts = model.eyes.cut, 0
+
+    def counted(picture: Any) -> Any:
+        nonlocal cuts
+        cuts += 1
+        return cut(picture)
+
+    model.eyes.cut = counted  # type: ignore[method-assign]
+    assert model.cache_bytes == 0
+    for owner, expected in (("a", 1), ("a", 1), ("b", 2), ("a", 2)):
+        answer(model, replace(look(RED), owner=owner))
+        assert cuts == expected
+    one = model._look(RED, "a").nbytes + len(RED.data)
+    assert model.cache_bytes == 2 * one
+    model.drop_caches()
+    assert model.cache_bytes == 0
+    forgetful = cast("VisionModel", load_open(replace(checkpoint, keeps_prompts=False)))
+    answer(forgetful, look(RED))
+    assert forgetful.cache_bytes == 0
 
 
 def test_a_text_after_a_picture_is_read_as_if_there_had_been_none(seeing: VisionModel) -> None:

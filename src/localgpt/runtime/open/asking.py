@@ -85,7 +85,7 @@ class Asking:
         rules = rules_of(request, self._grammars)
         question = _with_schema(request, question)
         room = min(question.max_tokens, max(rules.num_needed, min(_ANSWER_ROOM, self._context_len // 4)))
-        prompt = self._write(question, self._context_len - room)
+        prompt = self._write(question, self._context_len - room, request.owner)
         if prompt.num_left_out and not question.may_leave_out:
             raise PromptTooLongError(
                 f"the conversation is longer than the model's context ({self._context_len:,} tokens) and no "
@@ -116,11 +116,11 @@ class Asking:
                 f"{job.rules.num_needed:,}."
             )
 
-    def _write(self, question: Question, max_tokens: int) -> OpenPrompt:
+    def _write(self, question: Question, max_tokens: int, owner: str) -> OpenPrompt:
         if isinstance(question.said, str):
             return self._prompts.document(question.said, max_tokens=max_tokens)
         try:
-            return self._prompts.conversation(question.said, max_tokens=max_tokens)
+            return self._prompts.conversation(question.said, max_tokens=max_tokens, owner=owner)
         except ImageFormatError as error:
             error.param = question.image_param
             raise

@@ -55,7 +55,7 @@ class PromptWriter:
     Args:
         tokenizer: of transformers.
         vocabulary: of it.
-        expand: puts the tokens of pictures in their places; None for a model that sees none.
+        expand: writes an owner's pictures into the places of a text; None for a model that sees none.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PromptWriter:
         tokenizer: Any,
         vocabulary: OpenLexicon,
         *,
-        expand: Callable[[list[int], Sequence[ImagePart]], list[int]] | None = None,
+        expand: Callable[[str, Sequence[ImagePart], str], str] | None = None,
     ) -> None:
         self._tokenizer, self._vocabulary, self._expand = tokenizer, vocabulary, expand
         self.has_template = bool(tokenizer.chat_template)
@@ -94,8 +94,8 @@ class PromptWriter:
             raise InputError("the prompt is empty, and this model begins from no empty one", param="prompt")
         return OpenPrompt(token_ids=token_ids)
 
-    def conversation(self, conversation: Conversation, *, max_tokens: int) -> OpenPrompt:
-        """A checked conversation, with the assistant's turn opened.
+    def conversation(self, conversation: Conversation, *, max_tokens: int, owner: str = "") -> OpenPrompt:
+        """A checked conversation of an owner, with the assistant's turn opened.
 
         Raises:
             PromptTooLongError: what always stays is too long; `param` is "messages".
@@ -117,7 +117,7 @@ class PromptWriter:
         while low <= high:
             at = (low + high) // 2 if low or found is not None else low
             kept = [*head, *middle[starts[at] :], *tail]
-            prompt = self._write(kept, conversation, max_tokens)
+            prompt = self._write(kept, conversation, max_tokens, owner)
             if prompt is not None:
                 found, high = replace(prompt, num_left_out=starts[at]), at - 1
             else:
@@ -127,7 +127,7 @@ class PromptWriter:
         return found
 
     def _write(
-        self, turns: Sequence[Message], conversation: Conversation, max_tokens: int
+        self, turns: Sequence[Message], conversation: Conversation, max_tokens: int, owner: str
     ) -> OpenPrompt | None:
         """The prompt of some turns; None if it is too long."""
         if sum(len(text_of(turn)) for turn in turns) > max_tokens * _MOST_BYTES_PER_TOKEN:
@@ -138,13 +138,13 @@ class PromptWriter:
             _add_text(messages[-1], f"\n\n{_SCHEMA_ORDER}{conversation.schema}")
         text, notices = self._render(messages, conversation.tools)
         images = tuple(part for turn in turns for part in turn.content if isinstance(part, ImagePart))
-        token_ids = self._ids(text, hidden)
         if self._expand is not None:
-            token_ids = self._expand(token_ids, images)
+            text = self._expand(text, images, owner)
+        token_ids = self._ids(text, hidden)
         if len(token_ids) > max_tokens:
             return None
         stop = () if self.has_template else (PLAIN_STOP,)
-        return OpenPrompt(token_ids=token_ids, images=images, notices=notices, stop=stop)
+        return OpenPrompt(token_ids=token_ids, images=images, notices=notices, stop=stop, owner=owner)
 
     def _message(self, turn: Message, turns: Sequence[Message], hidden: list[str]) -> dict[str, Any]:
         """A turn as templates take it."""

@@ -1,44 +1,33 @@
-"""Open models that see and speak: Qwen2-VL, Qwen2.5-VL and Qwen3-VL, through chat, describe and ask.
+"""Open models that see and speak: Qwen's and Gemma 3, through chat, describe and ask.
 
-* A picture keeps its shape and becomes as many tokens as it is large, at most 1,280: larger ones are scaled
-  down to that, as their makers do by default.
-* A prompt with pictures is read in one go, since their places in it have two dimensions; texts alone are read
-  in pieces like any other.
+How each of them takes pictures is in `eyes`. A prompt with pictures is read in one go: its places may have
+two dimensions, or its pictures' tokens may look at each other; texts alone are read in pieces like any other.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from localgpt.compute.memory.state import Size
 from localgpt.errors import CheckpointError, ImageFormatError
 from localgpt.media.image import decode_image
 from localgpt.runtime.open.asking import Asking
-from localgpt.runtime.open.base import OpenCheckpoint
+from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.cache import new_cache
+from localgpt.runtime.open.eyes import Eyes, Look, LookMemory, load_eyes
 from localgpt.runtime.open.language import LanguageModel, read_network
 from localgpt.runtime.open.prompts import OpenPrompt, PromptWriter
-from localgpt.runtime.open.weights import LoadedNetwork, load_tokenizer, reading
+from localgpt.runtime.open.weights import LoadedNetwork, load_tokenizer
 from localgpt.runtime.open.words import check_is_wanted
-from localgpt.tasks import ImagePart
+from localgpt.tasks import ImagePart, Request, Result
 
 __all__ = ["VisionModel", "load"]
 
-MAX_IMAGE_TOKENS: Final = 1280
-_NUM_KEPT: Final = 8  # pictures that stay cut into patches between a request's two looks at them
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """A picture as the network takes it."""
-
-    patches: Tensor  # (N, C) float32
-    grid: Tensor  # (1, 3): frames, rows and columns of patches
+_ALIVE: Final = 8  # tensors of the width of the eyes' MLPs, alive at once
 
 
 def load(checkpoint: OpenCheckpoint) -> VisionModel:
@@ -48,16 +37,10 @@ def load(checkpoint: OpenCheckpoint) -> VisionModel:
         CheckpointError: the folder is incomplete or broken.
     """
     tokenizer = load_tokenizer(checkpoint.folder)
-    with reading(checkpoint.folder):
-        from transformers import AutoImageProcessor
-
-        reader: Any = AutoImageProcessor
-        processor = reader.from_pretrained(
-            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
-        )
-    return VisionModel(
-        checkpoint, read_network(checkpoint, "AutoModelForImageTextToText"), tokenizer, processor
-    )
+    loaded = read_network(checkpoint, "AutoModelForImageTextToText")
+    network: Any = loaded.network
+    eyes = load_eyes(checkpoint.folder, network.config, tokenizer)
+    return VisionModel(checkpoint, loaded, tokenizer, eyes)
 
 
 class VisionModel(LanguageModel):
@@ -67,31 +50,35 @@ class VisionModel(LanguageModel):
         checkpoint: what was loaded.
         loaded: its network.
         tokenizer: of transformers.
-        processor: of transformers, cuts pictures into patches.
+        eyes: of its family.
     """
 
     tasks = ("chat", "complete", "describe", "ask")
     runs_fixed = False  # where a token is depends on the pictures before it
 
-    def __init__(
-        self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, processor: Any
-    ) -> None:
-        config: Any = loaded.network.config
-        self._processor = processor
-        self._merged = processor.merge_size**2  # patches of one token
-        self._image_id = int(config.image_token_id)
-        self._looked: OrderedDict[bytes, _Looked] = OrderedDict()
-        factor = (processor.patch_size * processor.merge_size) ** 2
-        most = min(processor.size["longest_edge"], MAX_IMAGE_TOKENS * factor)
-        least = min(processor.size["shortest_edge"], most)
-        self._size = {"shortest_edge": least, "longest_edge": most}
-        self.num_image_tokens = max(1, least // factor)
+    def __init__(self, checkpoint: OpenCheckpoint, loaded: LoadedNetwork, tokenizer: Any, eyes: Eyes) -> None:
+        self.eyes = eyes
+        self._looks = LookMemory()
+        self.num_image_tokens = eyes.least_tokens
         super().__init__(checkpoint, loaded, tokenizer)
 
-    def release(self) -> None:
-        """Let go of network and pictures."""
-        self._looked.clear()
-        super().release()
+    @property
+    def cache_bytes(self) -> int:
+        """Keys and values of the last answer, and pictures."""
+        return super().cache_bytes + self._looks.nbytes
+
+    def drop_caches(self) -> None:
+        """Forget them."""
+        self._looks.clear()
+        super().drop_caches()
+
+    def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
+        """Make one answer; errors as those of `WordModel.answer`."""
+        try:
+            return super().answer(request, emit, is_cancelled, size)
+        finally:
+            if not self._checkpoint.keeps_prompts:
+                self._looks.clear()
 
     def _new_asking(self) -> Asking:
         prompts = PromptWriter(self.tokenizer, self.vocabulary, expand=self._expand)
@@ -102,55 +89,46 @@ class VisionModel(LanguageModel):
             )
         return Asking(self.id, self.vocabulary, prompts, context_len=self.context_len, sees=True)
 
-    def _look(self, image: ImagePart) -> _Looked:
+    def _look(self, image: ImagePart, owner: str) -> Look:
         """A picture cut into patches.
 
         Raises:
             ImageFormatError: no picture, broken, too large, or far too narrow.
         """
-        known = self._looked.get(image.data)
-        if known is None:
-            picture = decode_image(image.data)
-            try:
-                out = self._processor(
-                    images=[picture], size=self._size, input_data_format="channels_last", return_tensors="pt"
-                )
-            except ValueError as error:
-                raise ImageFormatError(f"the picture cannot be looked at: {error}", param="image") from error
-            known = self._looked[image.data] = _Looked(out["pixel_values"], out["image_grid_thw"])
-            while len(self._looked) > _NUM_KEPT:
-                self._looked.popitem(last=False)
-        self._looked.move_to_end(image.data)
-        return known
+        return self._looks.get(image.data, owner, self._cut)
 
-    def _expand(self, token_ids: list[int], images: Sequence[ImagePart]) -> list[int]:
-        """A prompt with each picture's place as long as its tokens."""
-        expanded: list[int] = []
-        left = iter(images)
-        for token_id in token_ids:
-            image = next(left, None) if token_id == self._image_id else None
-            num = 1 if image is None else int(self._look(image).grid.prod()) // self._merged
-            expanded += [token_id] * num
-        return expanded
+    def _cut(self, data: bytes) -> Look:
+        picture = decode_image(data)
+        try:
+            return self.eyes.cut(picture)
+        except ValueError as error:
+            raise ImageFormatError(f"the picture cannot be looked at: {error}", param="image") from error
+
+    def _expand(self, text: str, images: Sequence[ImagePart], owner: str) -> str:
+        """A prompt's text with each picture written out in the place of its mark."""
+        first, *rest = text.split(self.eyes.mark, len(images))
+        written = [self.eyes.written(self._look(image, owner)) for image in images]
+        return first + "".join(place + after for place, after in zip(written, rest, strict=False))
 
     def _piece_len(self, prompt: OpenPrompt) -> int:
         return len(prompt.token_ids) if prompt.images else super()._piece_len(prompt)
 
+    def _answer_bytes(self, num_prompt: int, num_answer: int, piece_len: int) -> int:
+        """As for a text, and what looking takes where all that is read at once are pictures."""
+        vision = self._config.vision_config
+        width = max(getattr(vision, "intermediate_size", 0) or 0, 4 * vision.hidden_size)
+        patches = min(piece_len, num_prompt) * self.eyes.patches_per_token
+        looking = patches * width * _ALIVE * self._compute_dtype.itemsize
+        return super()._answer_bytes(num_prompt, num_answer, piece_len) + int(looking)
+
     def _read_prompt(self, prompt: OpenPrompt, is_cancelled: Callable[[], bool]) -> tuple[Any, Tensor]:
-        self.network.model.rope_deltas = None  # of the last request
+        self.eyes.begin(self.network)
         if not prompt.images:
             return super()._read_prompt(prompt, is_cancelled)
         check_is_wanted(is_cancelled)
         self.num_reused = 0
-        looked = [self._look(image) for image in prompt.images]
-        device = self._checkpoint.device
-        ids = torch.tensor([prompt.token_ids], device=device)
+        looks = [self._look(image, prompt.owner) for image in prompt.images]
+        ids = torch.tensor([prompt.token_ids], device=self._checkpoint.device)
         made = new_cache(self._config)
-        logits = self._forward(
-            made,
-            prompt.token_ids,
-            pixel_values=torch.cat([one.patches for one in looked]).to(device, self._compute_dtype),
-            image_grid_thw=torch.cat([one.grid for one in looked]).to(device),
-            mm_token_type_ids=(ids == self._image_id).int(),
-        )
+        logits = self._forward(made, prompt.token_ids, **self.eyes.inputs(looks, ids, self._compute_dtype))
         return made, logits

@@ -11,6 +11,7 @@ from localgpt.server.schemas.parts import (
     ChatTurn,
     FunctionTurn,
     ImageUrlPart,
+    InputAudioPart,
     InstructionTurn,
     RefusalPart,
     TextContentPart,
@@ -22,7 +23,7 @@ from localgpt.tasks import Message, Part, TextPart, ToolCall
 
 __all__ = ["conversation_notices", "detail_notice", "messages_of"]
 
-_Content = str | Sequence[TextContentPart | ImageUrlPart | RefusalPart] | None
+_Content = str | Sequence[TextContentPart | ImageUrlPart | InputAudioPart | RefusalPart] | None
 
 
 def messages_of(turns: Sequence[ChatTurn]) -> tuple[Message, ...]:
@@ -112,7 +113,9 @@ def _parts(content: _Content, param: str) -> tuple[Part, ...]:
     return tuple(_part(part, f"{param}.content[{index}]") for index, part in enumerate(content))
 
 
-def _part(part: TextContentPart | ImageUrlPart | RefusalPart, param: str) -> Part:
+def _part(part: TextContentPart | ImageUrlPart | InputAudioPart | RefusalPart, param: str) -> Part:
+    if isinstance(part, InputAudioPart):
+        raise AssertionError("recordings are written down before a conversation is read")
     if isinstance(part, ImageUrlPart):
         return image_part(part.image_url.url, f"{param}.image_url.url")
     if isinstance(part, RefusalPart):

@@ -12,6 +12,7 @@ from fastapi import Request
 
 from localgpt.server.admission import Admission
 from localgpt.server.bodies import BodyRoom
+from localgpt.server.heard_texts import HeardTexts
 from localgpt.server.metrics import Metrics
 from localgpt.server.turns import Turns
 from localgpt.settings import Settings
@@ -38,6 +39,9 @@ class Gateway:
     store: Store | None = None  # what is kept between requests; without it, the routes that need it say so
     keeper: ModelKeeper | None = None  # gets and removes open models; without it, those routes say so
     static_dir: Path = STATIC_DIR
+    heard: HeardTexts = field(
+        default_factory=HeardTexts
+    )  # recordings of conversations that were written down
     upload_room: BodyRoom = field(default_factory=lambda: BodyRoom(8 * GIB))  # of uploads on the disk
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     started_at: int = field(default_factory=lambda: int(time.time()))  # seconds since the epoch

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from localgpt.server.conversation import conversation_notices, messages_of
 from localgpt.server.functions import answer_format_of, tool_use_of
 from localgpt.server.gateway import Gateway
+from localgpt.server.heard import Ears
 from localgpt.server.models import resolve_model
 from localgpt.server.responses.chat import AsChat
 from localgpt.server.responses.draft import Draft
@@ -17,7 +18,14 @@ from localgpt.server.responses.kept import KeptReader, KeptResponse, ResponseArc
 from localgpt.server.responses.refusals import check_echo, refuse_unknown_wishes
 from localgpt.server.schemas.chat import ChatBody
 from localgpt.server.schemas.neutral import refuse_unsupported
-from localgpt.server.schemas.response_items import InputItem, InputMessage, ItemReference, ReasoningItem
+from localgpt.server.schemas.response_items import (
+    HeardPart,
+    InputItem,
+    InputMessage,
+    InputTextPart,
+    ItemReference,
+    ReasoningItem,
+)
 from localgpt.server.schemas.response_replies import ResponseReply
 from localgpt.server.schemas.responses import ResponsesBody
 from localgpt.server.translate import options_of
@@ -74,6 +82,7 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str, hold: Ca
             thoughts.append(param)
         else:
             items.append(PlacedItem(item, param))
+    notices += await _hear(items, Ears(gateway, owner, model.id))
     if thoughts:
         notices.append(_unread(thoughts))
     if body.store and archive is None:
@@ -102,6 +111,18 @@ def _placed(body: ResponsesBody) -> Iterator[tuple[InputItem, str]]:
     else:
         for index, item in enumerate(body.input):
             yield item, f"input[{index}]"
+
+
+async def _hear(items: Sequence[PlacedItem], ears: Ears) -> list[str]:
+    """Put the text of each recording in its place, so that it is kept as that too."""
+    for item, param in items:
+        if not isinstance(item, InputMessage) or isinstance(item.content, str):
+            continue
+        for place, part in enumerate(item.content):
+            if isinstance(part, HeardPart):
+                text = await ears.hear(part.input_audio, f"{param}.content[{place}].input_audio")
+                item.content[place] = InputTextPart(type="input_text", text=text)
+    return ears.notices
 
 
 def _unread(thoughts: list[str]) -> str:

@@ -23,6 +23,7 @@ from localgpt.server.schemas.response_items import (
     AssistantMessage,
     FunctionCall,
     FunctionCallOutput,
+    HeardPart,
     InputImagePart,
     InputMessage,
     InputTextPart,
@@ -182,12 +183,15 @@ class AsChat:
 def _shown(item: InputMessage) -> str | list[dict[str, Any]]:
     if isinstance(item.content, str):
         return item.content
-    return [
-        {"type": "text", "text": part.text}
-        if isinstance(part, InputTextPart)
-        else {"type": "image_url", "image_url": _image(part)}
-        for part in item.content
-    ]
+    return [_shown_part(part) for part in item.content]
+
+
+def _shown_part(part: InputTextPart | InputImagePart | HeardPart) -> dict[str, Any]:
+    if isinstance(part, HeardPart):
+        raise AssertionError("recordings are written down before a conversation is read")
+    if isinstance(part, InputTextPart):
+        return {"type": "text", "text": part.text}
+    return {"type": "image_url", "image_url": _image(part)}
 
 
 def _image(part: InputImagePart) -> dict[str, Any]:

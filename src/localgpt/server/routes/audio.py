@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from localgpt.server.answers import notices_header
 from localgpt.server.errors import ERROR_REPLIES, EVENT_CONTENT
 from localgpt.server.events import EventBodies, Events
 from localgpt.server.gateway import Gateway
+from localgpt.server.hearing import hear
 from localgpt.server.schemas.audio import SpeechBody, TranscriptionForm, TranslationForm, VoiceName
 from localgpt.server.schemas.common import ErrorBody
 from localgpt.server.sound import MEDIA_TYPES, sound_of, speech_bodies
@@ -25,16 +26,9 @@ from localgpt.server.translate import checked_text
 from localgpt.server.uploads import Upload, read_form
 from localgpt.server.voice import lacking_is_told, require_voice, voice_model
 from localgpt.server.work import EventStream, FileStream, run_for_client
-from localgpt.tasks import (
-    AudioPart,
-    Finished,
-    ListenRequest,
-    ListenResult,
-    SpeakRequest,
-    Timestamps,
-)
+from localgpt.tasks import AudioPart, ListenRequest, SpeakRequest, Timestamps
 
-__all__ = ["hear", "router"]
+__all__ = ["router"]
 
 router = APIRouter(tags=["audio"], dependencies=[Depends(require_voice)])
 
@@ -154,19 +148,6 @@ async def create_speech(body: SpeechBody, gateway: GatewayDep, owner: Owner) -> 
     pieces = EventBodies(_named(sound_of(events, notices), model_id, _SPEECH_NAMES), events)
     kind = MEDIA_TYPES[body.response_format]
     return FileStream(pieces, gateway, media_type=kind, headers=lambda: notices_header(notices))
-
-
-async def hear(gateway: Gateway, task: ListenRequest) -> ListenResult:
-    """Run a request to listen to its end, however long the recording is.
-
-    Raises:
-        LocalGPTError: it was refused or failed.
-    """
-    async with aclosing(gateway.service.stream(task)) as events:
-        async for event in events:
-            if isinstance(event, Finished):
-                return cast("ListenResult", event.result)
-    raise AssertionError("listening ended without its last event")
 
 
 async def _read(request: Request, gateway: Gateway, kind: type[FormT]) -> tuple[FormT, Upload]:

@@ -17,6 +17,7 @@ from localgpt.server.conversation import conversation_notices, messages_of
 from localgpt.server.errors import STREAM_REPLIES
 from localgpt.server.events import check_places, run_tasks
 from localgpt.server.functions import ToolUse, answer_format_of, tool_use_of
+from localgpt.server.heard import has_recordings, hear_turns
 from localgpt.server.models import AnsweringModel, resolve_model
 from localgpt.server.schemas.chat import ChatBody, ChatReply
 from localgpt.server.schemas.neutral import refuse_unsupported
@@ -36,10 +37,14 @@ async def create_chat_completion(
     """Answer a conversation, whole or as server-sent events (`stream: true`)."""
     refuse_unsupported(body)
     model = await resolve_model(gateway, body.model)
+    heard: list[str] = []
+    if has_recordings(body.messages):
+        heard = await run_for_client(request, gateway, hear_turns(gateway, owner, model.id, body.messages))
     tool_use = tool_use_of(body)
     tasks = _tasks(body, model, owner, tool_use)
     check_places(gateway, tasks, param="n")
     writer = _writer(body, model, tasks[0].id, tool_use)
+    writer.notices.extend(heard)
     if body.stream:
         return stream_chat(gateway, tasks, writer)
     with writer.naming():

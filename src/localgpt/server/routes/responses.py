@@ -33,7 +33,7 @@ async def create_response(
     body: ResponsesBody, request: Request, gateway: GatewayDep, owner: Owner, hold: Hold
 ) -> Response:
     """Answer an input, whole or as server-sent events (`stream: true`)."""
-    asked = await understand(body, gateway, owner, hold)
+    asked = await run_for_client(request, gateway, understand(body, gateway, owner, hold))
     draft = asked.draft
     if body.stream:
         return _stream(asked, gateway)

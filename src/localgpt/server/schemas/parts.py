@@ -22,6 +22,8 @@ __all__ = [
     "FunctionTurn",
     "ImageUrl",
     "ImageUrlPart",
+    "InputAudio",
+    "InputAudioPart",
     "InstructionTurn",
     "RefusalPart",
     "TextContentPart",
@@ -68,6 +70,21 @@ class ImageUrlPart(Body):
     prompt_cache_breakpoint: Annotated[None, _NO_BREAKPOINT] = None
 
 
+class InputAudio(Body):
+    """A recording inside the request, in base64; what it holds counts, not what `format` says."""
+
+    data: str
+    format: Literal["wav", "mp3"]
+
+
+class InputAudioPart(Body):
+    """A recording part: written down by the model that listens here, and read as text."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+    prompt_cache_breakpoint: Annotated[None, _NO_BREAKPOINT] = None
+
+
 class RefusalPart(Body):
     """A refusal that the assistant wrote earlier; read as text."""
 
@@ -76,7 +93,6 @@ class RefusalPart(Body):
 
 
 _REFUSED_PARTS = {
-    "input_audio": "the model cannot hear yet; write what is said into a text part",
     "file": "files are not read; send their text in a text part, and pictures in an image_url part",
 }
 
@@ -108,8 +124,12 @@ _CONTENT_ERROR: dict[str, Any] = {
     "custom_error_message": "expected a string or a list of content parts",
 }
 _UserPart = Annotated[
-    Annotated[TextContentPart, Tag("tag:text")] | Annotated[ImageUrlPart, Tag("tag:image_url")],
-    Discriminator(_tag_among("text", "image_url"), **_part_error("text or image_url")),
+    Annotated[TextContentPart, Tag("tag:text")]
+    | Annotated[ImageUrlPart, Tag("tag:image_url")]
+    | Annotated[InputAudioPart, Tag("tag:input_audio")],
+    Discriminator(
+        _tag_among("text", "image_url", "input_audio"), **_part_error("text, image_url or input_audio")
+    ),
     BeforeValidator(_refuse_part),
 ]
 _AssistantPart = Annotated[

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from localgpt.server.schemas.common import Body, refused
+from localgpt.server.schemas.parts import InputAudio
 from localgpt.server.schemas.tags import content_tag, type_tag, value_of
 
 __all__ = [
     "AssistantMessage",
     "FunctionCall",
     "FunctionCallOutput",
+    "HeardPart",
     "InputImagePart",
     "InputItem",
     "InputMessage",
@@ -54,6 +56,14 @@ class InputImagePart(Body):
     prompt_cache_breakpoint: Annotated[None, _NO_CACHE] = None
 
 
+class HeardPart(Body):
+    """A recording inside the request: written down, read and kept as text."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+    prompt_cache_breakpoint: Annotated[None, _NO_CACHE] = None
+
+
 class OutputTextPart(Body):
     """What the assistant said earlier; only its text is read again."""
 
@@ -84,12 +94,14 @@ _CONTENT_ERROR: dict[str, Any] = {
     "custom_error_message": "expected a string or a list of content parts",
 }
 _InputPart = Annotated[
-    Annotated[InputTextPart, Tag("tag:input_text")] | Annotated[InputImagePart, Tag("tag:input_image")],
+    Annotated[InputTextPart, Tag("tag:input_text")]
+    | Annotated[InputImagePart, Tag("tag:input_image")]
+    | Annotated[HeardPart, Tag("tag:input_audio")],
     Discriminator(
         type_tag,
         custom_error_type="content_part",
         custom_error_message="this content part is not supported; expected an object whose type is "
-        "input_text or input_image",
+        "input_text, input_image or input_audio",
     ),
 ]
 _InputContent = Annotated[

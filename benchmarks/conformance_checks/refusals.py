@@ -52,7 +52,7 @@ async def chat_paths(target: Target) -> None:
         ("messages", {"messages": []}),
         ("messages[0]", {"messages": [{"role": "critic", "content": "x"}]}),
         ("messages[0].content[0].image_url.url", {"messages": [{"role": "user", "content": [image]}]}),
-        ("messages[0].content[0]", {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
+        ("messages[0].content[0]", {"messages": [{"role": "user", "content": [{"type": "file"}]}]}),
         ("messages[0].tool_call_id", {"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]}),
         ("tools[0]", {"tools": [{"type": "custom", "custom": {"name": "x"}}]}),
         ("response_format", {"response_format": {"type": "grammar"}}),

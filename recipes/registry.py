@@ -39,12 +39,19 @@ def _restore(options: RunOptions) -> dict[str, Any]:
     return restore_weights(options)
 
 
+def _painter(options: RunOptions) -> dict[str, Any]:
+    from recipes.painter import train_painter
+
+    return train_painter(options)
+
+
 RECIPES: dict[str, Recipe] = {
     "decoder": _decoder,
     "encoder": _encoder,
     "joint": _joint,
     "export": _export,
     "restore": _restore,
+    "painter": _painter,
 }
 
 

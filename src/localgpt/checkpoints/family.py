@@ -7,6 +7,7 @@ nothing is copied twice.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from localgpt.checkpoints.layout import FamilyLayout, read_layout
 from localgpt.errors import CheckpointError
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.decoder import Decoder, DecoderConfig
-from localgpt.models.encoder import EncoderConfig, JointEncoder
+from localgpt.models.encoder import EncoderConfig, JointEncoder, TextEncoder
 from localgpt.models.projector import Projector, ProjectorConfig
 from localgpt.models.recognizer import Recognizer, RecognizerConfig
 from localgpt.nn.linear import Int8Embedding, Int8Linear, Linear, dequantize_weight
@@ -32,6 +33,7 @@ __all__ = [
     "build_encoder",
     "build_projector",
     "build_recognizer",
+    "build_text_tower",
     "load_family",
     "read_info",
     "read_tokenizer",
@@ -163,6 +165,28 @@ def build_recognizer(
         _place_int8(recognizer, tensors)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     return _fill(recognizer, tensors, dtype).to(device).eval()
+
+
+def build_text_tower(layout: FamilyLayout) -> tuple[TextEncoder, str]:
+    """The text tower alone of a family's encoder, on the CPU and in eval mode.
+
+    Returns:
+        The tower, and its fingerprint: the SHA-256 of its tensors as they are stored, so that what was
+        trained to read its features knows it again.
+
+    Raises:
+        CheckpointError: the family has no encoder, or one that does not fit its config.
+    """
+    tensors = tensors_under("encoder.text.", layout.read_member("encoder"))
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+    try:
+        tower = _on_meta(TextEncoder, EncoderConfig.from_dict(layout.configs["encoder"]["encoder"]))
+        return _fill(tower, tensors, torch.float32).eval(), digest.hexdigest()
+    except (CheckpointError, KeyError, TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{layout.path}: the encoder does not fit its config ({reason})") from None
 
 
 def _place_int8(module: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -84,6 +84,14 @@ class FamilyLayout:
         """Tensors of one member that is there; errors as above."""
         return self.read_tensors((member,))[member]
 
+    def read_member(self, member: str) -> dict[str, Tensor]:
+        """Tensors of one member; errors as above, and where it is none of the family's."""
+        if member not in self.configs:
+            raise CheckpointError(f"{self.path} has no {member}; it has {', '.join(self.configs)}")
+        if self.path.is_dir():
+            return read_tensors(self.path / member)
+        return self._by_member(read_file(self.path))[member]
+
     def read_shapes(self) -> dict[str, dict[str, TensorShape]]:
         """Shapes of each member's tensors as they are stored, from the headers alone; errors as above."""
         if not self.path.is_dir():

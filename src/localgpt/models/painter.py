@@ -12,7 +12,7 @@ Notable:
 - Blocks are PixArt's (Chen et al. 2023, arXiv:2310.00426): attention among patches, attention to the words,
   a feed-forward layer, one modulation for all blocks. Differs: rotary positions in two axes that go from
   edge to edge whatever the size, so that one network paints small sketches and whole pictures; normalised
-  queries and keys; a few convolutions at the end, which see across the patches' edges.
+  queries and keys; two convolutions at the end, which see across the patches' edges.
 - Words come as features of the joint encoder's text tower (`TextEncoder.token_features`), which is not part
   of the painter and was not trained with it; `WordReader` reads them once for all steps.
 
@@ -49,7 +49,7 @@ class PainterConfig:
     n_embd: int = 512
     n_layer: int = 11
     n_head: int = 8
-    n_smooth: int = 24  # channels of the convolutions at the end
+    n_smooth: int = 16  # channels of the convolutions at the end
     n_feature: int = 768  # of a word, as the text tower gives it
     n_text_embd: int = 384
     n_text_layer: int = 2
@@ -225,7 +225,6 @@ class Painter(nn.Module):
         self.norm_f = LayerNorm(width)
         self.patch_out = nn.ConvTranspose2d(width, 3, patch, stride=patch)
         self.smooth_in = nn.Conv2d(6, config.n_smooth, 3, padding=1)
-        self.smooth_mid = nn.Conv2d(config.n_smooth, config.n_smooth, 3, padding=1)
         self.smooth_out = nn.Conv2d(config.n_smooth, 3, 3, padding=1)
         self._init_weights()
 
@@ -296,7 +295,7 @@ class Painter(nn.Module):
         grid = self.norm_f(x).transpose(1, 2).unflatten(2, (side, side))
         rough = self.patch_out(grid)
         hidden = F.silu(self.smooth_in(torch.cat([pixels, rough], dim=1)))
-        return rough + self.smooth_out(F.silu(self.smooth_mid(hidden)))
+        return rough + self.smooth_out(hidden)
 
     def _told(self, sigma: Tensor, span: Tensor, dtype: torch.dtype) -> Tensor:
         level: Tensor = self.sigma_proj(F.silu(self.sigma_fc(_waves(sigma).to(dtype))))

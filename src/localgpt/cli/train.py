@@ -19,7 +19,7 @@ __all__ = ["train"]
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="decoder, encoder, joint, export or restore.")
+        str, typer.Argument(metavar="RECIPE", help="decoder, encoder, joint, export, restore or painter.")
     ],
     data: Annotated[
         Path, typer.Option("--data", metavar="FOLDER", exists=True, file_okay=False, help="What it reads.")

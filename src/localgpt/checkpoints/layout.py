@@ -81,16 +81,10 @@ class FamilyLayout:
         return {member: found[member] for member in wanted}
 
     def read_member(self, member: str) -> dict[str, Tensor]:
-        """Tensors of one member that is there; errors as above."""
-        return self.read_tensors((member,))[member]
-
-    def read_member(self, member: str) -> dict[str, Tensor]:
-        """Tensors of one member; errors as above, and where it is none of the family's."""
+        """Tensors of one member; errors as above, and where the family has none of that name."""
         if member not in self.configs:
             raise CheckpointError(f"{self.path} has no {member}; it has {', '.join(self.configs)}")
-        if self.path.is_dir():
-            return read_tensors(self.path / member)
-        return self._by_member(read_file(self.path))[member]
+        return self.read_tensors((member,))[member]
 
     def read_shapes(self) -> dict[str, dict[str, TensorShape]]:
         """Shapes of each member's tensors as they are stored, from the headers alone; errors as above."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from openai.types import completion_create_params, embedding_create_params
+from openai.types import completion_create_params, embedding_create_params, image_generate_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
@@ -16,6 +16,7 @@ DOCUMENTED: dict[str, Any] = {
     "/v1/completions": completion_create_params.CompletionCreateParamsStreaming,
     "/v1/responses": response_create_params.ResponseCreateParamsStreaming,
     "/v1/embeddings": embedding_create_params.EmbeddingCreateParams,
+    "/v1/images/generations": image_generate_params.ImageGenerateParamsStreaming,
 }
 
 

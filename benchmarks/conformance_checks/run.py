@@ -16,6 +16,7 @@ from benchmarks.conformance_checks import (
     coverage,
     models,
     others,
+    pictures,
     refusals,
     responses,
     responses_refusals,
@@ -27,7 +28,8 @@ from benchmarks.conformance_checks.target import CHECKS, Check, Target
 __all__ = ["Outcome", "all_checks", "as_json", "run_check", "run_checks", "table"]
 
 _MODULES = (
-    models, chat, tools, completions, responses, refusals, responses_refusals, others, voice, coverage,
+    models, chat, tools, completions, responses, refusals, responses_refusals, others, voice, pictures,
+    coverage,
 )  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from openai.types import completion_create_params, embedding_create_params
+from openai.types import completion_create_params, embedding_create_params, image_generate_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
 from localgpt.server import create_app
 from localgpt.settings import Settings
+from tests.api.fake_painter import FakePainter
 from tests.api.fake_service import FakeService
 from tests.api.test_docs import SECTIONS, fields, operations
 
@@ -25,6 +26,10 @@ ROUTES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "POST /v1/completions": (completion_create_params.CompletionCreateParamsNonStreaming, {"prompt": "hi"}),
     "POST /v1/embeddings": (embedding_create_params.EmbeddingCreateParams, {"input": "hi"}),
+    "POST /v1/images/generations": (
+        image_generate_params.ImageGenerateParamsNonStreaming,
+        {"prompt": "a cat"},
+    ),
     "POST /v1/responses": (response_create_params.ResponseCreateParamsNonStreaming, {"input": "hi"}),
 }
 # Known to later versions of the client alone: refused by name, as every field that is not known here.
@@ -44,6 +49,11 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("POST /v1/chat/completions", "web_search_options", {}),
     ("POST /v1/completions", "suffix", "the end"),
     ("POST /v1/embeddings", "dimensions", 7),
+    ("POST /v1/images/generations", "complexity", "high"),
+    ("POST /v1/images/generations", "frame_count", 4),
+    ("POST /v1/images/generations", "frame_duration_ms", 100),
+    ("POST /v1/images/generations", "style", "vivid"),
+    ("POST /v1/images/generations", "svg", {"model": "gpt-5"}),
     ("POST /v1/responses", "access_programs", ["a"]),
     ("POST /v1/responses", "background", True),
     ("POST /v1/responses", "context_management", [{"type": "compaction"}]),
@@ -108,6 +118,21 @@ TAKEN: dict[str, dict[str, Any]] = {
         "user": "u",
     },
     "POST /v1/embeddings": {"encoding_format": "base64", "model": "text-embedding-3-small", "user": "u"},
+    "POST /v1/images/generations": {
+        "background": "opaque",
+        "model": "gpt-image-1",
+        "moderation": "auto",
+        "n": 2,
+        "output_compression": 80,
+        "output_format": "webp",
+        "partial_images": 2,
+        "quality": "high",
+        "response_format": "b64_json",
+        "safety_identifier": "s",
+        "size": "512x512",
+        "stream": False,
+        "user": "u",
+    },
     "POST /v1/responses": {
         "include": ["message.output_text.logprobs"],
         "instructions": "Be brief.",
@@ -139,8 +164,15 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST /v1/chat/completions", "stream_options"): {"stream": True},
     ("POST /v1/completions", "stream_options"): {"stream": True},
+    ("POST /v1/images/generations", "output_compression"): {"output_format": "jpeg"},
+    ("POST /v1/images/generations", "partial_images"): {"stream": True},
     ("POST /v1/responses", "stream_options"): {"stream": True},
 }
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakePainter()
 
 
 def known_to_the_client(route: str) -> set[str]:

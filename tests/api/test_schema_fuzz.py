@@ -26,6 +26,7 @@ from localgpt.server.store.opening import open_store
 from localgpt.settings import Settings
 from tests.api.conftest import BASE_URL
 from tests.api.fake_keeper import FakeKeeper
+from tests.api.fake_painter import FakePainter
 from tests.api.fake_voices import FakeVoices
 
 KEY = "an-admin's-key"  # so that a key which the fuzzer makes locks nobody out
@@ -45,6 +46,10 @@ OPERATIONS = [
 ]
 
 
+class FakeModels(FakeVoices, FakePainter):
+    """Chats, hears, speaks and paints."""
+
+
 class Asked:
     """An application with a store, in an event loop of its own."""
 
@@ -52,7 +57,7 @@ class Asked:
         self.runner = runner
         options = Settings(api_keys=(KEY,), data_dir=folder)
         self.store = runner.run(open_store(options))
-        app = create_app(options, FakeVoices(), store=self.store, keeper=FakeKeeper())
+        app = create_app(options, FakeModels(), store=self.store, keeper=FakeKeeper())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app))
         schema = schemathesis.openapi.from_dict(app.openapi())
         self.operations: dict[tuple[str, str], APIOperation] = {}

@@ -94,6 +94,28 @@ def test_paint(run: Run, models: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_painted_files_and_where_they_came_from(run: Run, models: Path, tmp_path: Path) -> None:
+    model = ("--model", str(models / "paint"))
+    answer = run("paint", "a red cat", *SMALL, *model, "--out", "cat.webp", "--save-stages", "--json").json
+    for name in ("cat.webp", "cat-sketch.webp", "cat-middle.webp"):
+        with Image.open(tmp_path / name) as image:
+            assert image.format == "WEBP"
+    assert answer["path"] == "cat.webp"
+    assert run("paint", "a cat", *SMALL, *model, "--out", "cat.jpg").out == "cat.jpg\n"
+    told = run("provenance", "cat.webp", "cat.jpg", "--json").json
+    assert [(one["path"], one["state"], one["model"]) for one in told] == [
+        (name, "own", "paint") for name in ("cat.webp", "cat.jpg")
+    ]
+    assert "generated; signed here" in run("provenance", "cat.jpg").out
+    assert run("provenance", "cat.jpg", "--data-dir", "elsewhere", "--json").json["state"] == "foreign"
+    with Image.open(tmp_path / "cat.jpg") as image:
+        image.save("copy.png")
+    assert run("provenance", "copy.png").out == "copy.png: no label, which proves nothing\n"
+    (tmp_path / "text.png").write_text("no picture")
+    assert "text.png: got a file that is no PNG" in run("provenance", "text.png").line
+    assert "effort" in run("paint", "a cat", *model, "--steps", "3", "--quality", "high").line
+
+
 def test_transcribe(run: Run, models: Path, sound: str, tmp_path: Path) -> None:
     model = ("--model", str(models / "listen"), "--language", "zh")
     text = run("transcribe", sound, *model).out

@@ -235,7 +235,7 @@ def test_words_beyond_what_is_read_are_told(painter: GetPainter) -> None:
     ("values", "param", "words"),
     [
         ({"image": png(PICTURE), "mask": png(KEPT[:32])}, "mask", "expected 64 x 64"),
-        ({"image": png(PICTURE), "mask": png(np.zeros_like(KEPT))}, "mask", "black all over"),
+        ({"image": png(PICTURE), "mask": png(np.zeros_like(KEPT))}, "mask", "keeps everything"),
         ({"image": png(PICTURE), "mask": ImagePart(data=b"text")}, "mask", "text file"),
         ({"image": ImagePart(data=b"")}, "image", "empty file"),
         ({"image": png(PICTURE), "strength": 0.1}, "strength", "leaves none"),

@@ -17,6 +17,7 @@ from localgpt.tasks import (
     ChatRequest,
     Event,
     Message,
+    Painting,
     TextDelta,
     Tool,
     ToolCall,
@@ -51,15 +52,15 @@ def asked(**values: Any) -> ChatRequest:
 
 
 def test_the_tool_is_added_where_nothing_stands_against_it() -> None:
-    (tool,) = with_paint_tool(asked(may_paint=True)).tools
+    (tool,) = with_paint_tool(asked(painting=Painting())).tools
     assert json.loads(tool.parameters)["required"] == ["prompt"]
     other = Tool(name="weather")
-    assert with_paint_tool(asked(may_paint=True, tools=(other,))).tools == (other, tool)
+    assert with_paint_tool(asked(painting=Painting(), tools=(other,))).tools == (other, tool)
     for values in (
         {},
-        {"may_paint": True, "tool_choice": ToolChoice(mode="none")},
-        {"may_paint": True, "answer_format": AnswerFormat(kind="json")},
-        {"may_paint": True, "tools": (Tool(name=tool.name),)},
+        {"painting": Painting(), "tool_choice": ToolChoice(mode="none")},
+        {"painting": Painting(), "answer_format": AnswerFormat(kind="json")},
+        {"painting": Painting(), "tools": (Tool(name=tool.name),)},
     ):
         request = asked(**values)
         assert with_paint_tool(request) is request

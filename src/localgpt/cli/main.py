@@ -26,6 +26,7 @@ from localgpt.cli import (
     keys,
     models,
     paint,
+    provenance,
     pull,
     restore,
     say,
@@ -73,6 +74,7 @@ app.command()(describe.describe)
 app.command()(ask.ask)
 app.command()(detect.detect)
 app.command()(paint.paint)
+app.command()(provenance.provenance)
 app.command()(transcribe.transcribe)
 app.command()(say.say)
 app.command()(embed.embed)

@@ -32,6 +32,7 @@ __all__ = [
     "decode_image",
     "encode_picture",
     "encode_png",
+    "read_clear",
     "read_pixels",
     "to_pixels",
 ]
@@ -50,6 +51,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithmetic
             struct.error, zlib.error)  # fmt: skip
 _CONTROL_BYTES: Final = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")
 _BAND_PIXELS: Final = 1 << 20  # converted at once
+_HALF_CLEAR: Final = 128  # of 255; what is less is seen through
 _FULL_COLOUR_QUALITY: Final = 95  # of a JPEG, from which on its colours are as fine as its greys
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -287,6 +289,21 @@ def _white_level(mode: str, parts: Iterable[Image.Image]) -> float:
 
 def _deep_values(image: Image.Image) -> NDArray[np.float64]:
     return np.nan_to_num(np.asarray(image).astype(np.float64))
+
+
+def read_clear(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_] | None:
+    """Where a picture is more transparent than not, upright, (H, W); None where it knows no transparency.
+
+    Raises:
+        ImageFormatError: as `decode_image`.
+    """
+    image = _load(data, max_pixels)
+    if not image.has_transparency_data:
+        return None
+    with _told_colours(image):
+        turn = _TURNS.get(_orientation_of(image))
+        alpha = image.convert("RGBA").getchannel("A")
+        return np.asarray(alpha if turn is None else alpha.transpose(turn)) < _HALF_CLEAR
 
 
 def encode_picture(image: NDArray[np.uint8], kind: Literal["png", "jpeg", "webp"], quality: int) -> bytes:

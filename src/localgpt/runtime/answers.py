@@ -19,12 +19,15 @@ __all__ = ["AnswerWriter", "TokenRules"]
 
 # Where nobody paints what the model wishes, the answer says so and gives the prompt it would paint.
 _CANNOT_PAINT: dict[Language, str] = {
-    "en": "I cannot paint pictures here: no painter is installed. This is what I would paint: ",
-    "zh": "我在这里还不能画画：没有安装绘画模型。我会画的是：",
+    "en": "I cannot paint a picture here. This is what I would paint: ",
+    "zh": "我在这里不能画画。我会画的是：",
 }
 _WHAT_TO_PAINT: dict[Language, str] = {"en": "What shall I paint?", "zh": "要我画什么呢？"}
 LOOP_NOTICE = "The answer began to repeat itself and was ended; ask in other words or raise the temperature."
-PAINT_NOTICE = "A picture was asked for, but no painter is installed; the answer is the painting prompt."
+PAINT_NOTICE = (
+    "A picture was asked for, but no painter is installed, or the request does not allow pictures; the "
+    "answer is the painting prompt."
+)
 FORCED_NOTICE = "The answer came near its most tokens and was completed in the shortest way that fits."
 
 

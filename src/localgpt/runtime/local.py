@@ -283,7 +283,7 @@ class LocalService:
             grammar_opener=TOOL_CALL_ID if rules.is_for_calls_only else None,
             call_id=TOOL_CALL_ID,
         )
-        may_paint = isinstance(request, ChatRequest) and request.may_paint
+        may_paint = isinstance(request, ChatRequest) and request.painting is not None
         writer = AnswerWriter(self._family.tokenizer, question.language, may_paint=may_paint)
         return _Job(generation=generation, writer=writer, notices=notices)
 

@@ -32,7 +32,7 @@ _TOOL: Final = Tool(
 def with_paint_tool(request: ChatRequest) -> ChatRequest:
     """A request whose model may call the tool to paint, where it may paint and nothing stands against it."""
     is_free = request.tool_choice.mode == "auto" and request.answer_format.kind == "text"
-    if not (request.may_paint and is_free) or any(tool.name == _NAME for tool in request.tools):
+    if request.painting is None or not is_free or any(tool.name == _NAME for tool in request.tools):
         return request
     return replace(request, tools=(*request.tools, _TOOL))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -19,9 +19,11 @@ from localgpt.runtime.finishing import Finisher
 from localgpt.runtime.local import LocalService
 from localgpt.runtime.members import Members
 from localgpt.runtime.open.service import OpenService, task_of
+from localgpt.runtime.painted_answers import PaintedAnswers
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     Channel,
+    ChatRequest,
     Event,
     Finished,
     ModelStatus,
@@ -58,6 +60,7 @@ class Switchboard:
         members: Members | None = None,
     ) -> None:
         self._finisher = finisher or Finisher()
+        self._painted = PaintedAnswers(self._models, self.stream)
         self.local, self.open_models = local, open_models
         self._main, self._members = main, members
         self._notices = tuple(notices)
@@ -79,9 +82,9 @@ class Switchboard:
             LocalGPTError: the model is not known, or the request was refused, failed, or met its deadline.
         """
         service, request = self._route(request)
-        if not isinstance(request, PaintRequest):
+        if not _paints(request):
             return await service.run(request)
-        async with aclosing(self._finisher.finished(service, request)) as events:
+        async with aclosing(self._painting(service, request)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     return event.result
@@ -94,9 +97,7 @@ class Switchboard:
             LocalGPTError: as for `run`.
         """
         service, request = self._route(request)
-        if isinstance(request, PaintRequest):
-            return self._finisher.finished(service, request)
-        return service.stream(request)
+        return self._painting(service, request) if _paints(request) else service.stream(request)
 
     async def open(self, request: Request) -> Channel:
         """Open a channel of the model that is named.
@@ -134,6 +135,15 @@ class Switchboard:
         if self.local is not None:
             await self.local.close()
         await asyncio.to_thread(self.open_models.ledger.close)
+
+    def _painting(self, service: TaskService, request: Request) -> AsyncGenerator[Event]:
+        if isinstance(request, PaintRequest):
+            return self._finisher.finished(service, request)
+        assert isinstance(request, ChatRequest)
+        return self._painted.answer(service, request)
+
+    async def _models(self) -> tuple[ModelStatus, ...]:
+        return (await self.status()).models
 
     def _route(self, request: Request) -> tuple[TaskService, Request]:
         """Who answers, and the request under the name they know.
@@ -174,6 +184,13 @@ class Switchboard:
         if model.id != self._main:
             return model
         return replace(model, names=(*model.names, EMBEDDED_MODEL_ID))
+
+
+def _paints(request: Request) -> bool:
+    """Whether a picture may come of a request."""
+    return isinstance(request, PaintRequest) or (
+        isinstance(request, ChatRequest) and request.painting is not None
+    )
 
 
 def _merged(status: Status, other: Status) -> Status:

@@ -1,4 +1,4 @@
-"""Which model hears and which one speaks, and the switch that turns voice off."""
+"""Which model hears, which one speaks and which one paints, and the switch that turns voice off."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from localgpt.tasks import EMBEDDED_MODEL_ID, ModelStatus
 
 __all__ = ["VoiceTask", "lacking_is_told", "require_voice", "voice_model"]
 
-VoiceTask = Literal["listen", "speak"]
+VoiceTask = Literal["listen", "speak", "paint"]
 SWITCHED_OFF = (
     "voice is switched off on this server: it was started with enable_voice (enable语音) false; start it "
     "with true, or without the switch"
@@ -34,10 +34,10 @@ def require_voice(gateway: GatewayDep) -> None:
 
 
 async def voice_model(gateway: Gateway, name: str | None, task: VoiceTask) -> tuple[str, list[str]]:
-    """The model that hears or speaks, and what its caller should be told of the choice.
+    """The model that hears, speaks or paints, and what its caller should be told of the choice.
 
-    A model that is named answers or refuses. An alias (`whisper-1`, `tts-1`), and no name at all, stand for
-    what does the job here: the embedded family, else the newest pulled model that can.
+    A model that is named answers or refuses. An alias (`whisper-1`, `gpt-image-1`), and no name at all, stand
+    for what does the job here: the embedded family, else the newest pulled model that can.
 
     Raises:
         WireError: 404; there is no such model.

@@ -23,6 +23,7 @@ __all__ = [
     "HeatMap",
     "ListenRequest",
     "ListenResult",
+    "MaskMarks",
     "PaintEffort",
     "PaintPreview",
     "PaintRequest",
@@ -46,6 +47,7 @@ STAGES: Final[tuple[StageName, ...]] = ("sketch", "middle", "final")
 Timestamps = Literal["none", "segment", "word"]
 PictureFormat = Literal["png", "jpeg", "webp"]
 PaintEffort = Literal["low", "medium", "high"]
+MaskMarks = Literal["white", "clear"]
 SpeechFormat = Literal["wav", "pcm", "mp3", "flac", "opus", "aac"]
 
 MAX_PAINT_CHARS: Final = 4000  # of a prompt
@@ -109,6 +111,7 @@ class PaintRequest(RequestBase):
     image: ImagePart | None = None  # to begin from
     strength: float | None = None  # how much of `image` is painted over, above 0 to 1; None = the model's own
     mask: ImagePart | None = None  # of `image`: white is painted over, black stays
+    mask_marks: MaskMarks = "white"  # what of the mask is painted over; "clear" = what is transparent
     num_previews: int = 0  # stages shown as they come: 1 = sketch, 2 = sketch and middle, 3 = all
     binds_words: bool | None = None  # keep things where the prompt says they are; None = as the model has it
     wants_heat_maps: bool = False  # tell for each word where in the picture it was looked for

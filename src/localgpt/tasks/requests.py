@@ -11,8 +11,11 @@ from localgpt.tasks.media import (
     DetectResult,
     ListenRequest,
     ListenResult,
+    PaintedImage,
+    PaintEffort,
     PaintRequest,
     PaintResult,
+    PictureFormat,
     SpeakRequest,
     SpeakResult,
 )
@@ -31,6 +34,7 @@ __all__ = [
     "EmbedResult",
     "Language",
     "MediaRequest",
+    "Painting",
     "Request",
     "Result",
     "Tool",
@@ -67,6 +71,21 @@ class AnswerFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Painting:
+    """How a picture is painted that a model gives for an answer; names are those of `PaintRequest`."""
+
+    model: str | None = None  # None = the embedded painter, else the newest that can
+    width: int | None = None
+    height: int | None = None
+    effort: PaintEffort = "medium"
+    format: PictureFormat = "png"
+    format_quality: int = 100
+    num_previews: int = 0
+    wants_heat_maps: bool = False
+    is_wanted: bool = False  # paint what the user said last, whatever the model would answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest(RequestBase):
     """Answer a conversation."""
 
@@ -77,9 +96,7 @@ class ChatRequest(RequestBase):
     parallel_tool_calls: bool = True
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
     leave_out_turns: bool = True  # the oldest ones, where the context is full; False = such a request fails
-    may_paint: bool = (
-        False  # a picture may be the answer: the caller has what `ChatResult.paints` says painted
-    )
+    painting: Painting | None = None  # how pictures are painted that are the answer; None = there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +144,9 @@ class ChatResult:
     notices: tuple[str, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # of the answer's tokens, where they were asked for
-    paints: str | None = None  # the prompt of a picture that is to be painted as the answer, or with it
+    paints: str | None = None  # the prompt of a picture that is the answer, or comes with it
+    images: tuple[PaintedImage, ...] = ()  # painted of that
+    painter: str | None = None  # the model that did
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from localgpt.errors import ImageFormatError, InputError
-from localgpt.media.image import decode_image
-from localgpt.tasks import ImagePart, PaintRequest
+from localgpt.media.image import decode_image, read_clear
+from localgpt.tasks import ImagePart, MaskMarks, PaintRequest
 
 __all__ = ["PaintInputs", "read_inputs"]
 
@@ -58,20 +58,34 @@ def read_inputs(request: PaintRequest) -> PaintInputs:
     picture = decode_image(request.image.data)
     if request.mask is None:
         return PaintInputs(picture=picture)
-    lightness = _decode(request.mask, "mask").max(axis=2)
-    if lightness.shape != picture.shape[:2]:
-        (height, width), (mask_height, mask_width) = picture.shape[:2], lightness.shape
+    mask = _read_mask(request.mask, request.mask_marks)
+    if mask.shape != picture.shape[:2]:
+        (height, width), (mask_height, mask_width) = picture.shape[:2], mask.shape
         raise InputError(
             f"the mask has {mask_width} x {mask_height} pixels; expected {width} x {height}, as its picture",
             param="mask",
         )
-    mask = lightness >= _IS_PAINTED
     if not mask.any():
+        where = "transparent, or white" if request.mask_marks == "clear" else "white"
         raise InputError(
-            "the mask is black all over, so nothing would be painted; expected white where to paint",
+            f"the mask keeps everything, so nothing would be painted; expected {where} where to paint",
             param="mask",
         )
     return PaintInputs(picture=picture, mask=mask)
+
+
+def _read_mask(part: ImagePart, marks: MaskMarks) -> NDArray[np.bool_]:
+    """Where is painted. A mask that is to be transparent there and knows no transparency is read as white."""
+    if marks == "clear":
+        try:
+            clear = read_clear(part.data)
+        except ImageFormatError as error:
+            error.param = "mask"
+            raise
+        if clear is not None:
+            return clear
+    lightness = _decode(part, "mask").max(axis=2)
+    return np.asarray(lightness >= _IS_PAINTED)
 
 
 def _decode(part: ImagePart, param: str) -> NDArray[np.uint8]:

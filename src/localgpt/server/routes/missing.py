@@ -20,13 +20,9 @@ class _Missing(NamedTuple):
     meanwhile: str
 
 
-_PAINT = "chat can tell in words what a picture would show"
 _TALK = "use /v1/chat/completions with stream: true, in text"
 
 MISSING = (
-    _Missing("POST", "/v1/images/generations", "a model that paints pictures", _PAINT),
-    _Missing("POST", "/v1/images/edits", "a model that paints pictures", _PAINT),
-    _Missing("POST", "/v1/images/variations", "a model that paints pictures", _PAINT),
     _Missing("GET", "/v1/realtime", "models that hear and speak", _TALK),
     _Missing("POST", "/v1/realtime/client_secrets", "models that hear and speak", _TALK),
     _Missing("POST", "/v1/realtime/calls", "models that hear and speak", _TALK),

@@ -215,3 +215,22 @@ def write_clip(folder: Path) -> Path:
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return write_network(folder, CLIPModel, config)
+
+
+def write_siglip(folder: Path, *, is_second: bool = False) -> Path:
+    """A SigLIP of one layer a side, with a window of 16 tokens; its second version has Gemma's tokenizer."""
+    from transformers import SiglipConfig, SiglipModel
+
+    backend = write_tokenizer(folder)
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    described["tokenizer_class"] = "GemmaTokenizer" if is_second else "SiglipTokenizer"
+    described["pad_token"] = "<|start|>" if is_second else "<|end|>"
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    layer = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = SiglipConfig(
+        text_config={**layer, "vocab_size": backend.get_vocab_size(), "max_position_embeddings": 16},
+        vision_config={**layer, "image_size": 32, "patch_size": 8},
+    )
+    processor = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return write_network(folder, SiglipModel, config)

@@ -242,3 +242,30 @@ def test_what_clip_cannot_embed_is_refused(clip: ClipModel) -> None:
         with pytest.raises(InputError) as caught:
             embed(clip, *cast("Any", parts), **cast("Any", fields))
         assert caught.value.param == param
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+def test_siglip_reads_texts_at_full_length_as_it_was_trained(tmp_path: Path, is_second: bool) -> None:
+    folder = open_models.write_siglip(tmp_path / "siglip", is_second=is_second)
+    assert kind_of(folder) == "clip"
+    siglip = cast("ClipModel", load_open(OpenCheckpoint(folder=folder, id="s", kind="clip")))
+    result = embed(siglip, "Two  red, apples!", RED)
+    ids = open_models.make_backend().encode("two red, apples!" if is_second else "two red apples").ids
+    end, start = (open_models.make_backend().token_to_id(name) for name in ("<|end|>", "<|start|>"))
+    row = torch.tensor([[*ids, end, *[start if is_second else end] * (15 - len(ids))]])
+    pixels = siglip._processor(images=[decode_image(RED.data)], return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        out = siglip.network(input_ids=row, pixel_values=pixels)
+    assert np.allclose(result.embeddings[0], out.text_embeds[0].numpy(), atol=1e-5)
+    assert np.allclose(result.embeddings[1], out.image_embeds[0].numpy(), atol=1e-5)
+    assert result.usage.prompt_tokens == len(ids) + 16
+    long = embed(siglip, "two red apples and a dog on the green grass " * 3)
+    assert np.isclose(np.linalg.norm(long.embeddings[0]), 1.0, atol=1e-5)
+
+
+def test_a_text_of_which_siglip_reads_nothing_is_refused(tmp_path: Path) -> None:
+    folder = open_models.write_siglip(tmp_path / "siglip")
+    siglip = cast("ClipModel", load_open(OpenCheckpoint(folder=folder, id="s", kind="clip")))
+    with pytest.raises(InputError, match="reads no token") as caught:
+        embed(siglip, "a dog", "?!")
+    assert caught.value.param == "input[1]"

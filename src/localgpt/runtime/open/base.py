@@ -70,7 +70,7 @@ _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 # The first that the name of the network's class matches.
 _CLASSES: Final[tuple[tuple[str, OpenKind], ...]] = (
-    (r"CLIPModel", "clip"),
+    (r"CLIPModel|SiglipModel", "clip"),
     (r"(Qwen2VL|Qwen2_5_VL|Qwen3VL|Gemma3)ForConditionalGeneration", "vision"),
     (r"WhisperForConditionalGeneration", "listen"),
     (r"VitsModel", "speak"),

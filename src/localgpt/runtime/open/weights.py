@@ -82,8 +82,12 @@ def load_config(folder: Path) -> Any:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, *, is_bare: bool = False) -> Any:
     """The tokenizer of a folder.
+
+    Args:
+        folder: of the model.
+        is_bare: what `tokenizer.json` says and no more: its class has none that the tokenizers library reads.
 
     Raises:
         MissingWeightsError: it has none.
@@ -94,9 +98,10 @@ def load_tokenizer(folder: Path) -> Any:
             f"{folder} has no tokenizer (tokenizer.json); copy it from the model's repository"
         )
     with reading(folder):
-        from transformers import AutoTokenizer
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        reader: Any = PreTrainedTokenizerFast if is_bare else AutoTokenizer
+        tokenizer = reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError(
             f"{folder} has a tokenizer that only transformers' slow classes read; expected a tokenizer.json"

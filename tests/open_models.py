@@ -234,3 +234,67 @@ def write_siglip(folder: Path, *, is_second: bool = False) -> Path:
     processor = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return write_network(folder, SiglipModel, config)
+
+
+def write_embedder(name: str, folder: Path) -> Path:
+    """A model that makes vectors of texts, in the form of sentence-transformers: bert, roberta or qwen3.
+
+    BERT pools by the mean. RoBERTa takes the first token, writes texts small and ends with a dense layer.
+    Qwen 3 takes the last token, behind a prompt.
+    """
+    import transformers
+
+    backend = write_tokenizer(folder, template=None)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"vocab_size": backend.get_vocab_size(), "max_position_embeddings": 64}
+    kinds: dict[str, tuple[Any, dict[str, Any], str]] = {
+        "bert": (transformers.BertModel, {}, "pooling_mode_mean_tokens"),
+        "roberta": (transformers.XLMRobertaModel, {"pad_token_id": 1}, "pooling_mode_cls_token"),
+        "qwen3": (
+            transformers.Qwen3Model,
+            {"num_key_value_heads": 2, "head_dim": 8},
+            "pooling_mode_lasttoken",
+        ),
+    }
+    network_class, more, pooling = kinds[name]
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    described["pad_token"] = backend.id_to_token(1)
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    parts = ["Transformer", "Pooling", *(["Dense"] if name == "roberta" else []), "Normalize"]
+    modules = [
+        {
+            "idx": number,
+            "type": f"sentence_transformers.models.{part}",
+            "path": f"{number}_{part}" if number else "",
+        }
+        for number, part in enumerate(parts)
+    ]
+    _write_json(folder / "modules.json", modules)
+    flags = {mode: mode == pooling for _, _, mode in kinds.values()}
+    _write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32, **flags})
+    _write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": 40 if name == "bert" else 512, "do_lower_case": name == "roberta"},
+    )
+    if name == "qwen3":
+        prompts = {"prompts": {"say": "Say: "}, "default_prompt_name": "say"}
+        _write_json(folder / "config_sentence_transformers.json", prompts)
+    if name == "roberta":
+        _write_dense(folder / "2_Dense")
+    return write_network(folder, network_class, network_class.config_class(**shape | more))
+
+
+def _write_dense(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    activation = "torch.nn.modules.activation.Tanh"
+    told = {"in_features": 32, "out_features": 24, "bias": True, "activation_function": activation}
+    _write_json(folder / "config.json", told)
+    random = torch.Generator().manual_seed(0)
+    tensors = {"weight": torch.randn(24, 32, generator=random), "bias": torch.randn(24, generator=random)}
+    save_file({f"linear.{name}": tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+
+
+def _write_json(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))

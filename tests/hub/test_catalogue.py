@@ -35,9 +35,11 @@ def test_ours_is_sound() -> None:
     assert {entry.job for entry in entries.values()} == set(get_args(Job))
     assert len({entry.repo for entry in entries.values()}) == len(entries)
     for entry in entries.values():
-        # whole, half or double precision of what is fetched: nothing that cannot be
-        assert 1.9 <= entry.download_bytes / entry.parameters <= 4.1, entry.name
-        assert entry.memory_bytes("int4") < entry.memory_bytes("int8") < entry.memory_bytes("fp16")
+        # whole, half or double precision of what is fetched, or that of a GGUF file: nothing that cannot be
+        least, most = (0.5, 1.1) if entry.is_gguf else (1.9, 4.1)
+        assert least <= entry.download_bytes / entry.parameters <= most, entry.name
+        sizes = [entry.memory_bytes(precision) for precision in ("int4", "int8", "fp16")]
+        assert sizes == ([entry.download_bytes] * 3 if entry.is_gguf else sorted(set(sizes))), entry.name
         assert any("一" <= mark <= "鿿" for mark in entry.note.zh) and entry.note.en.isascii()
         assert (entry.context is not None) == (entry.job in ("chat", "vision", "embed")), entry.name
         if "NC" in entry.licence or "Research" in entry.licence:

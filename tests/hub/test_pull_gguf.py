@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from localgpt.checkpoints.catalogue import fit_to, load_catalogue, resolve_name
+from localgpt.checkpoints.catalogue.entries import USER_FILE
+from localgpt.checkpoints.catalogue.fit import Fit
 from localgpt.checkpoints.hub import kept
 from localgpt.checkpoints.hub.address import check_repo, split_quant
 from localgpt.errors import CheckpointError, ConfigError, MissingWeightsError
 from localgpt.runtime.open.shelf import Shelf
+from localgpt.units import GIB
 from tests import gguf_files
 from tests.hub.conftest import REPO, PullNow, half_made
 from tests.hub.hub_server import HubServer, Repo
@@ -59,6 +64,30 @@ def test_two_files_of_one_commit_stand_beside_each_other(
     assert model.status().tasks == ("chat", "complete")
     kept.remove_model(models, f"{REPO}:Q4_K_M")
     assert [one.id for one in shelf.models()] == [f"{REPO}:F16"]
+
+
+def test_one_of_the_catalogue_goes_by_its_name(hub: HubServer, models: Path, pull_now: PullNow) -> None:
+    entry = {
+        "name": "tiny-gguf",
+        "repo": f"{REPO}:Q4_K_M",
+        "job": "chat",
+        "licence": "MIT",
+        "commercial": True,
+        "parameters": 1_000_000_000,
+        "download_bytes": 600_000_000,
+        "context": 512,
+        "note": {"en": "Tiny.", "zh": "小。"},
+    }
+    models.parent.mkdir(parents=True, exist_ok=True)
+    (models.parent / USER_FILE).write_text(yaml.safe_dump({"models": [entry]}, allow_unicode=True), "utf-8")
+    repo, found = resolve_name(load_catalogue(models.parent), "tiny-gguf")
+    assert repo == f"{REPO}:Q4_K_M" and found is not None and found.is_gguf
+    pull_now(repo)
+    model = Shelf(models.parent).find("tiny-gguf")
+    assert model is not None and (model.id, model.kind) == ("tiny-gguf", "gguf")
+    assert model.folder.name == "Tiny-3B-Q4_K_M.gguf" and f"{REPO}:Q4_K_M" in model.names
+    assert fit_to(found, 3 * GIB) == Fit(precision="int4", lacking_bytes=0)
+    assert fit_to(found, 2 * GIB).lacking_bytes == 600_000_000 - (2 * GIB - round(1.6 * GIB))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from localgpt.checkpoints.hub.address import check_repo, check_revision
+from localgpt.checkpoints.hub.address import check_repo, check_revision, split_quant
 from localgpt.errors import ConfigError, LocalGPTError, UnknownModelError
 from localgpt.tasks import EMBEDDED_MODEL_ID
 
@@ -69,8 +69,23 @@ class CatalogueEntry(_Strict):
     def _revision(cls, value: str) -> str:
         return _checked(check_revision, value)
 
+    @property
+    def is_gguf(self) -> bool:
+        """One GGUF file, which runs as it is."""
+        return split_quant(self.repo)[1] is not None
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those it runs in, the best first; of a GGUF file the one that is nearest to its own."""
+        if not self.is_gguf:
+            return ("fp16", "int8", "int4")
+        bits = 8 * self.download_bytes / self.parameters
+        return ("int4",) if bits < 6 else ("int8",) if bits < 12 else ("fp16",)
+
     def memory_bytes(self, precision: Precision) -> int:
         """What the weights take in memory: as measured, else from the number of parameters."""
+        if self.is_gguf:
+            return self.download_bytes
         measured: int | None = getattr(self.memory, precision, None)
         return measured or round(self.parameters * _BYTES_A_PARAMETER[precision])
 

@@ -10,7 +10,6 @@ from localgpt.units import GIB
 __all__ = ["Fit", "fit_to"]
 
 _RESERVE_BYTES = round(1.6 * GIB)  # activations, caches, and what else the machine does
-_PRECISIONS: tuple[Precision, ...] = ("fp16", "int8", "int4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,7 @@ def fit_to(entry: CatalogueEntry, memory_bytes: int) -> Fit:
         memory_bytes: of the device that would run it.
     """
     room = memory_bytes - _RESERVE_BYTES
-    for precision in _PRECISIONS:
+    for precision in entry.precisions:
         if entry.memory_bytes(precision) <= room:
             return Fit(precision=precision, lacking_bytes=0)
-    return Fit(precision=None, lacking_bytes=entry.memory_bytes("int4") - room)
+    return Fit(precision=None, lacking_bytes=entry.memory_bytes(entry.precisions[-1]) - room)

@@ -21,6 +21,7 @@ _JOBS: Final[Mapping[OpenKind, Job]] = {
     "language": "chat",
     "vision": "vision",
     "clip": "embed",
+    "embedder": "embed",
     "paint": "paint",
     "listen": "listen",
     "speak": "speak",

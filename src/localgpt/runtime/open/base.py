@@ -41,7 +41,9 @@ __all__ = [
     "read_description",
 ]
 
-OpenKind = Literal["language", "vision", "clip", "paint", "listen", "speak", "detect", "gguf", "gguf-embed"]
+OpenKind = Literal[
+    "language", "vision", "clip", "embedder", "paint", "listen", "speak", "detect", "gguf", "gguf-embed"
+]
 Quantize = Literal["none", "int8", "int4"]
 Fast = Literal["auto", "off", "exact", "compiled", "max"]
 """How much is done for speed. "exact": the same mathematics, up to rounding, by graphs and fused layers;
@@ -54,6 +56,7 @@ LOADERS: Final[dict[OpenKind, str]] = {
     "language": "localgpt.runtime.open.language:load",
     "vision": "localgpt.runtime.open.vision:load",
     "clip": "localgpt.runtime.open.clip:load",
+    "embedder": "localgpt.runtime.open.embedder:load",
     "gguf": "localgpt.runtime.open.gguf:load",
     "gguf-embed": "localgpt.runtime.open.gguf:load",
     "paint": "localgpt.runtime.open.paint:load",
@@ -203,10 +206,8 @@ def kind_of(folder: Path) -> OpenKind:
         return "paint"
     config = read_description(folder / CONFIG_NAME)
     if (folder / EMBEDDER_NAME).is_file():
-        raise CheckpointError(
-            f"{folder} makes vectors of texts in the form of sentence-transformers, which is not run here; "
-            "for vectors use the embedded models or a CLIP"
-        )
+        _check_is_known(folder, config)
+        return "embedder"
     names = config.get("architectures") or []
     for name in names:
         for pattern, kind in _CLASSES:

@@ -18,6 +18,7 @@ __all__ = ["choose_quantize", "choose_resident", "denoiser_bytes", "what_would_f
 
 _PRECISIONS: Final[tuple[Quantize, ...]] = ("none", "int8", "int4")
 _QUANTIZABLE: Final[tuple[OpenKind, ...]] = ("language", "vision")
+_GGUF: Final[tuple[OpenKind, ...]] = ("gguf", "gguf-embed")
 _DENOISERS: Final = ("unet", "transformer")
 _PAINTING_BYTES: Final = 3 * GIB  # for the other parts of a painter, and for what painting takes
 _SPARE: Final = 16  # a part of the budget is left for activations
@@ -25,6 +26,7 @@ _JOBS: Final[Mapping[OpenKind, str]] = {
     "language": "chat",
     "vision": "vision",
     "clip": "embed",
+    "embedder": "embed",
     "paint": "paint",
     "listen": "listen",
     "speak": "speak",
@@ -78,6 +80,7 @@ def what_would_fit(
         entry
         for entry in catalogue.values()
         if entry.job == _JOBS[model.kind]
+        and entry.is_gguf == (model.kind in _GGUF)
         and entry.parameters < model.num_params
         and entry.memory_bytes("int4" if model.kind in _QUANTIZABLE else "fp16") <= room
     ]

@@ -36,6 +36,7 @@ TASKS: Final[Mapping[OpenKind, tuple[str, ...]]] = {
     "language": ("chat", "complete"),
     "vision": ("chat", "complete", "describe", "ask"),
     "clip": ("embed",),
+    "embedder": ("embed",),
     "paint": ("paint",),
     "listen": ("listen",),
     "speak": ("speak",),

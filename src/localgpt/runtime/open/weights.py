@@ -40,12 +40,15 @@ class LoadedNetwork:
     notices: tuple[str, ...]
 
 
-def load_network(checkpoint: OpenCheckpoint, auto_class: str) -> LoadedNetwork:
+def load_network(
+    checkpoint: OpenCheckpoint, auto_class: str, *, unused: tuple[str, ...] = ()
+) -> LoadedNetwork:
     """Read a network.
 
     Args:
         checkpoint: where it is and how it shall run.
         auto_class: the class of transformers that chooses its class, such as "AutoModelForCausalLM".
+        unused: beginnings of names of tensors that nobody will ask for, so that they may be missing.
 
     Raises:
         CheckpointError: the folder is incomplete or broken, or its weights do not fit its description.
@@ -65,7 +68,7 @@ def load_network(checkpoint: OpenCheckpoint, auto_class: str) -> LoadedNetwork:
             use_safetensors=True,
             output_loading_info=True,
         )
-        _check_is_whole(checkpoint.folder, told)
+        _check_is_whole(checkpoint.folder, told, unused)
         network = network.to(checkpoint.device).eval().requires_grad_(False)
     return LoadedNetwork(network=network, dtype=dtype, notices=(notice,) if notice else ())
 
@@ -142,9 +145,10 @@ def reading(folder: Path) -> Iterator[None]:
         raise CheckpointError(f"{folder} cannot be read as a model: {line}") from error
 
 
-def _check_is_whole(folder: Path, told: dict[str, Any]) -> None:
+def _check_is_whole(folder: Path, told: dict[str, Any], unused: tuple[str, ...]) -> None:
     """Refuse weights that leave a part of the network random."""
-    if missing := sorted(told.get("missing_keys") or ()):
+    missing = sorted(name for name in told.get("missing_keys") or () if not name.startswith(unused))
+    if missing:
         raise CheckpointError(
             f"{folder} lacks {len(missing)} tensors of its network, such as {missing[0]}; copy it again"
         )

@@ -22,6 +22,7 @@ from localgpt.errors import CheckpointError
 from localgpt.media.text.tokenizer import Tokenizer
 from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.models.encoder import EncoderConfig, JointEncoder, TextEncoder
+from localgpt.models.painter import Painter, PainterConfig, Upsampler
 from localgpt.models.projector import Projector, ProjectorConfig
 from localgpt.models.recognizer import Recognizer, RecognizerConfig
 from localgpt.nn.linear import Int8Embedding, Int8Linear, Linear, dequantize_weight
@@ -31,6 +32,7 @@ __all__ = [
     "Family",
     "FamilyInfo",
     "build_encoder",
+    "build_painter",
     "build_projector",
     "build_recognizer",
     "build_text_tower",
@@ -165,6 +167,19 @@ def build_recognizer(
         _place_int8(recognizer, tensors)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     return _fill(recognizer, tensors, dtype).to(device).eval()
+
+
+def build_painter(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> tuple[Painter, Upsampler]:
+    """The networks of the member "painter", on the CPU and in eval mode; errors are torch's and Python's.
+
+    Matrices that came as int8 are spread to `dtype`: gradients go through them where words are bound.
+    """
+    shape = PainterConfig.from_dict(dict(config))
+    painter = _fill(_on_meta(Painter, shape), tensors_under("painter.", tensors), dtype)
+    upsampler = _fill(_on_meta(Upsampler, shape), tensors_under("upsampler.", tensors), dtype)
+    return painter.eval().requires_grad_(False), upsampler.eval().requires_grad_(False)
 
 
 def build_text_tower(layout: FamilyLayout) -> tuple[TextEncoder, str]:

@@ -326,7 +326,7 @@ def encode_picture(image: NDArray[np.uint8], kind: Literal["png", "jpeg", "webp"
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 RGB as the bytes of a PNG file."""
+    """(H, W, 3) uint8 RGB, or (H, W) grey, as the bytes of a PNG file."""
     sink = io.BytesIO()
     Image.fromarray(image).save(sink, "PNG", compress_level=4)  # a photograph: 6 takes twice as long for 1 %
     return sink.getvalue()

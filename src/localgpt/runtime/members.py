@@ -27,6 +27,7 @@ __all__ = ["MEMBERS", "MemberModel", "Members", "family_name", "load_member", "m
 # Member to what it is for, and to what loads it: `OpenCheckpoint` and `FamilyLayout` to `OpenModel`.
 MEMBERS: Final[Mapping[str, tuple[OpenKind, str]]] = {
     "listener": ("listen", "localgpt.runtime.embedded_listener:load"),
+    "painter": ("paint", "localgpt.runtime.embedded_painter:load"),
 }
 _MARK: Final = "#"
 
@@ -56,7 +57,9 @@ class MemberModel(ShelfModel):
         return read_layout(self.folder).read_shapes()[self.member]
 
     def weight_bytes(self, *, device: str, fp16: bool, quantize: str) -> int:
-        """As they are kept on a CPU; int8 matrices are spread to half precision elsewhere."""
+        """As they are kept on a CPU; int8 is spread to half precision elsewhere, and always in a painter."""
+        if self.kind == "paint":
+            return self.num_params * (2 if fp16 and device.startswith("cuda") else 4)
         return self.stored_bytes if device == "cpu" else 2 * self.stored_bytes
 
 

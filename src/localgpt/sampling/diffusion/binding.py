@@ -54,7 +54,7 @@ class BindingOptions:
     gradient: float = 0.06  # how far a picture moves at once, as a share of its own size
     num_gradients: int = 1  # before each step
     until: float = 0.45  # level of noise below which nothing is done
-    judge_weight: float = 1.0
+    judge_weight: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for config.json."""
@@ -75,6 +75,8 @@ class Binder:
         options: how strongly.
         keeps_maps: whether `maps` shall tell where each word was looked for.
         judge: an encoder's opinion; see there.
+        most_side: pixels along a side of the largest pictures that gradients move; larger ones, which were
+            sketched before, are only told. None moves all.
     """
 
     def __init__(
@@ -84,9 +86,10 @@ class Binder:
         *,
         keeps_maps: bool = False,
         judge: Judge | None = None,
+        most_side: int | None = None,
     ) -> None:
         self._things, self._options = tuple(things), options or BindingOptions()
-        self._keeps_maps, self._judge = keeps_maps, judge
+        self._keeps_maps, self._judge, self._most_side = keeps_maps, judge, most_side
         self._sums: dict[int, Tensor] = {}  # by N
         self._counts: dict[int, int] = defaultdict(int)
         self.seconds = 0.0  # that gradients took
@@ -94,7 +97,8 @@ class Binder:
     def before_step(self, flow: Flow, noisy: Tensor, level: float, span: float) -> tuple[Tensor, object]:
         """The noisy pictures, moved or not, and what attention is told in the step."""
         is_guided = bool(self._things) and level > self._options.until
-        if is_guided and self._options.gradient > 0:
+        may_move = self._most_side is None or noisy.shape[-1] <= self._most_side
+        if is_guided and may_move and self._options.gradient > 0:
             began = time.perf_counter()
             for _ in range(self._options.num_gradients):
                 noisy = self._moved(flow, noisy, level, span)

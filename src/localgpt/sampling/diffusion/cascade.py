@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from localgpt.models.painter import PainterConfig
-from localgpt.sampling.diffusion.flow import Flow, levels, noise_of, renoised
+from localgpt.sampling.diffusion.flow import Flow, Kept, levels, noise_of, renoised
 
 __all__ = ["Cascade", "CascadePlan", "Shown"]
 
@@ -85,6 +85,7 @@ class Cascade:
         self,
         *,
         begin: Tensor | None = None,
+        is_painted: Tensor | None = None,
         show: Shown = lambda *_: None,
         after_step: Callable[[int], None] = lambda _: None,
     ) -> Tensor:
@@ -92,6 +93,7 @@ class Cascade:
 
         Args:
             begin: (B, 3, S, S) in [-1, 1] to begin from, where the plan has no sketch.
+            is_painted: (S, S), 0 where `begin` stays; None where all of it may change.
             show: told the stages as they are reached.
             after_step: told the number of steps made; what it raises ends the work.
 
@@ -113,7 +115,8 @@ class Cascade:
             begin = _larger(sketch.clamp(-1, 1), self._config.size)
         noise = noise_of(self._generators, self._config.size, self._device)
         start = noise if begin is None else renoised(begin, noise, self._plan.whole[0])
-        return self._flow.run(start, self._plan.whole, stepped).clamp(-1, 1)
+        kept = None if begin is None or is_painted is None else Kept(begin, noise, is_painted)
+        return self._flow.run(start, self._plan.whole, stepped, kept=kept).clamp(-1, 1)
 
 
 def _larger(pixels: Tensor, side: int) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Denoiser", "Flow", "Words", "levels", "noise_of", "renoised"]
+__all__ = ["Denoiser", "Flow", "Kept", "Words", "levels", "noise_of", "renoised"]
 
 
 class Denoiser(Protocol):
@@ -85,6 +85,26 @@ def renoised(clean: Tensor, noise: Tensor, level: float) -> Tensor:
     return (1 - level) * clean + level * noise
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stays of a picture, so that what is painted beside it fits.
+
+    Args:
+        picture: (1, 3, S, S) in [-1, 1].
+        noise: (B, 3, S, S) that every level is made with.
+        is_painted: (S, S), 1 where it is painted over and 0 where it stays.
+    """
+
+    picture: Tensor
+    noise: Tensor
+    is_painted: Tensor
+
+    def at(self, noisy: Tensor, level: float) -> Tensor:
+        """Noisy pictures with what stays at the same level."""
+        stays = renoised(self.picture, self.noise, level)
+        return stays + self.is_painted * (noisy - stays)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """How the steps are made.
@@ -110,7 +130,12 @@ class Flow:
 
     @torch.no_grad()
     def run(
-        self, noisy: Tensor, sigmas: Sequence[float], after_step: Callable[[int, Tensor], None]
+        self,
+        noisy: Tensor,
+        sigmas: Sequence[float],
+        after_step: Callable[[int, Tensor], None],
+        *,
+        kept: Kept | None = None,
     ) -> Tensor:
         """Make all steps.
 
@@ -119,6 +144,7 @@ class Flow:
             sigmas: levels, falling; the last one is where the pictures are returned.
             after_step: told the number of steps made and the clean pictures expected now; what it raises
                 ends the run.
+            kept: what is not painted over.
 
         Returns:
             (B, 3, S, S) at the last level.
@@ -131,6 +157,7 @@ class Flow:
             if self.guide is not None:
                 self.guide.after_step(attending)
             noisy = clean + (noisy - clean) * (target / level)
+            noisy = noisy if kept is None else kept.at(noisy, target)
             after_step(number, clean)
         return noisy
 
@@ -166,7 +193,8 @@ class Flow:
         return sigma, torch.full_like(sigma, span if self.leaps else 0.0)
 
     def _ask(self, noisy: Tensor, sigma: Tensor, spans: Tensor, words: Words, attending: object) -> Tensor:
-        return self.denoiser(noisy, sigma, spans, words.features, words.is_there, attending)
+        pixels = noisy.to(words.features.dtype)
+        return self.denoiser(pixels, sigma, spans, words.features, words.is_there, attending).float()
 
 
 class Guide(Protocol):

@@ -14,8 +14,6 @@ from benchmarks.conformance_checks.target import MODEL, Target, check, expect, p
 
 EMBEDDINGS = "/v1/embeddings"
 NOT_INSTALLED: tuple[tuple[str, str, dict[str, Any] | None], ...] = (
-    ("GET", "/v1/realtime", None),
-    ("POST", "/v1/realtime/client_secrets", {}),
     ("POST", "/v1/realtime/calls", {}),
     ("POST", "/v1/vision/detect", {}),
     ("POST", "/v1/vision/scene", {}),
@@ -113,6 +111,14 @@ async def not_installed(target: Target) -> None:
         reply = await target.http.request(method, path, json=body)
         expect(reply.status_code == 501, f"{path} gave {reply.status_code}")
         expect("not installed" in reply.json()["error"]["message"], "it does not say what is missing")
+
+
+@check("realtime", "a client secret; a call is a WebSocket")
+async def client_secrets(target: Target) -> None:
+    made = await target.openai.realtime.client_secrets.create(session={"type": "realtime"})
+    expect(made.value.startswith("ek_"), f"the secret is {made.value[:3]}...")
+    reply = await target.http.get("/v1/realtime")
+    expect(reply.status_code == 426, f"status {reply.status_code}")
 
 
 @check("keys", "a missing or wrong key is 401, where the server asks for one")

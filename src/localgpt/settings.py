@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(default=512, ge=1, le=100_000)  # one more is told to come back
     read_timeout_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)  # for headers, and a body's begin
     write_timeout_s: float = Field(default=30.0, gt=0, allow_inf_nan=False)  # of a client that reads nothing
+    max_calls: int = Field(default=32, ge=0, le=100_000)  # spoken conversations that are open at once
+    call_idle_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)  # of a call that sends nothing
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-* headers are believed
     tls_cert: Path | None = None  # PEM files; both or none
     tls_key: Path | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -176,19 +175,3 @@ async def test_an_endless_body_that_nobody_reads_is_cut(service: FakeService) ->
                 writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
                 await writer.drain()
         await close(writer)
-
-
-# ---- WebSockets ----
-
-
-async def test_an_upgrade_is_a_quiet_501(service: FakeService, caplog: pytest.LogCaptureFixture) -> None:
-    upgrade = (
-        f"GET /v1/realtime HTTP/1.1\r\n{HOST}connection: Upgrade\r\nupgrade: websocket\r\n"
-        "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    async with live(Settings(), service) as server:
-        reader, writer = await server.connect()
-        writer.write(upgrade.encode())
-        assert (await reader.readline()).startswith(b"HTTP/1.1 501 ")
-        await close(writer)
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

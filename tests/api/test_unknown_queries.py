@@ -30,7 +30,7 @@ async def test_every_route_refuses_what_it_does_not_read(http: httpx.AsyncClient
     [
         ("/health?from=proxy", 200),
         ("/ready?from=proxy", 200),
-        ("/v1/realtime?model=gpt-realtime", 501),  # says what is missing, whatever is asked for
+        ("/v1/realtime?model=gpt-realtime", 426),  # a WebSocket's own
         ("/v1/responses/resp_1?include[]=reasoning.encrypted_content", 404),
         ("/v1/responses/resp_1/input_items?order=asc&limit=2", 404),
         ("/api/conversations?query=a&limit=5&before=x", 503),  # there is no store

@@ -83,8 +83,3 @@ async def test_stock_clients_do_not_try_again(openai: AsyncOpenAI) -> None:
     with pytest.raises(sdk.InternalServerError, match="paints") as caught:
         await openai.with_options(max_retries=5).images.generate(model="gpt-image-1", prompt="a cat")
     assert caught.value.code == "not_implemented"
-
-
-async def test_a_socket_for_voice_is_refused_likewise(http: httpx.AsyncClient) -> None:
-    headers = {"connection": "upgrade", "upgrade": "websocket"}
-    assert (await http.get("/v1/realtime?model=gpt-realtime", headers=headers)).status_code == 501

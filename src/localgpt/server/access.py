@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, WebSocket
 from starlette.datastructures import Headers
 
 from localgpt.errors import ConfigError, StoreError
@@ -28,6 +28,7 @@ from localgpt.server.store.records import LOCAL_OWNER, KeepAdmin, KeyEntry, Role
 from localgpt.settings import Settings
 
 if TYPE_CHECKING:
+    from localgpt.server.schemas.realtime import SessionBody
     from localgpt.server.store.opening import Store
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "StoreDep",
     "authenticate",
     "identify",
+    "identify_socket",
     "is_loopback",
     "is_public",
     "keep_admin",
@@ -52,6 +54,7 @@ __all__ = [
 
 SESSION_COOKIE = "localgpt_session"
 MIN_KEY_LENGTH = 8  # of a key in the settings, where others can try; keys of the store have 43 and more
+_KEY_PROTOCOL = "openai-insecure-api-key."  # how a browser, which sends no headers, shows a key
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -219,6 +222,36 @@ async def _by_session(gateway: Gateway, token: str) -> Caller | None:
             return caller
     entry = await gateway.store.accounts.entry(account)
     return None if entry is None else await _stored(gateway.store, entry)
+
+
+async def identify_socket(socket: WebSocket, gateway: Gateway) -> tuple[Caller, SessionBody | None]:
+    """Who opens a call, and what it begins with where their key says so.
+
+    The key, or a client secret, comes in the Authorization header or as a sub-protocol; or a signed-in page
+    calls, whose browser names its origin.
+
+    Raises:
+        WireError: 401 without a key where one is needed, or with a wrong one.
+    """
+    scheme, _, key = socket.headers.get("authorization", "").partition(" ")
+    key = key.strip() if scheme.lower() == "bearer" else ""
+    for protocol in socket.scope["subprotocols"]:
+        if protocol.startswith(_KEY_PROTOCOL):
+            key = protocol.removeprefix(_KEY_PROTOCOL)
+    if (found := gateway.secrets.find(key)) is not None:
+        return found
+    if not await needs_key(gateway):
+        return Caller(owner=LOCAL_OWNER, role="admin"), None
+    if key or scheme:
+        caller = await match_key(gateway, key)
+        if caller is None:
+            raise unknown_key("the key is not one of this server's")
+        return caller, None
+    token = socket.cookies.get(SESSION_COOKIE)
+    caller = await _by_session(gateway, token) if token and _is_own_page(socket.headers) else None
+    if caller is None:
+        raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
+    return caller, None
 
 
 def unknown_key(message: str) -> WireError:

@@ -23,7 +23,8 @@ _EMBEDDINGS = ("text-embedding-3-small", "text-embedding-3-large", "text-embeddi
 _PICTURES = ("gpt-image-1", "gpt-image-1-mini", "dall-e-3", "dall-e-2")
 _VOICE = (
     "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "tts-1", "tts-1-hd", "gpt-4o-mini-tts",
-    "gpt-realtime", "gpt-realtime-mini",
+    "gpt-realtime", "gpt-realtime-mini", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1",
+    "gpt-realtime-2.1-mini",
 )  # fmt: skip
 
 DEFAULT_ALIASES: Final[Mapping[str, str]] = dict.fromkeys(

@@ -34,6 +34,7 @@ from localgpt.server.routes import (
     missing,
     models,
     page,
+    realtime,
     responses,
     vision,
 )
@@ -130,6 +131,7 @@ def create_app(
         completions,
         vision,
         missing,
+        realtime,
         responses,
         embeddings,
         images,
@@ -142,6 +144,7 @@ def create_app(
         # What is not installed says so, whatever it is asked.
         checks = [] if routes is missing else [Depends(refuse_unknown_queries)]
         app.include_router(routes.router, dependencies=checks)
+    app.include_router(realtime.sockets)
     app.mount("/assets", page.Assets(directory=static_dir / "assets", check_dir=False), name="assets")
     app.add_middleware(
         Envelope,

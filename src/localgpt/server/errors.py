@@ -48,6 +48,7 @@ __all__ = [
     "STREAM_REPLIES",
     "WireError",
     "describe_error",
+    "describe_invalid",
     "install_error_handlers",
     "internal_error",
     "param_path",
@@ -189,20 +190,29 @@ def _reply(status: int, body: ErrorBody, headers: Mapping[str, str] | None = Non
 
 
 def _invalid(error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]  # the values themselves are never repeated: they may be a whole picture
-    location, kind = tuple(first["loc"]), first["type"]
-    if kind == "json_invalid":
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
         return _reply(400, _body("the body is not valid JSON", None, "invalid_json"))
-    param = param_path(location)
+    message, param = describe_invalid(first)
     if param is None:
         message = "expected a JSON object with content type application/json"
-    elif kind == "extra_forbidden":
-        message = f"{param} is not a parameter of this route"
-    elif kind == "missing":
-        message = f"{param} is missing"
-    else:
-        message = f"{param}: {first['msg']}"
     return _reply(400, _body(message, param, None))
+
+
+def describe_invalid(error: Mapping[str, Any], place: str = "") -> tuple[str, str | None]:
+    """What is wrong with a field, and its path; the value is never repeated: it may be a whole picture.
+
+    Args:
+        error: one of pydantic's.
+        place: the path of what was read, if it is a part.
+    """
+    path = param_path(tuple(error["loc"]))
+    param = ".".join(filter(None, (place, path))).replace(".[", "[") or None
+    if error["type"] == "extra_forbidden":
+        return f"{param} is not a parameter of this route", param
+    if error["type"] == "missing":
+        return f"{param} is missing", param
+    return (f"{param}: {error['msg']}" if param else str(error["msg"])), param
 
 
 def _body(

@@ -14,6 +14,7 @@ from localgpt.server.admission import Admission
 from localgpt.server.bodies import BodyRoom
 from localgpt.server.heard_texts import HeardTexts
 from localgpt.server.metrics import Metrics
+from localgpt.server.realtime.secrets import ClientSecrets
 from localgpt.server.turns import Turns
 from localgpt.settings import Settings
 from localgpt.tasks.kept_models import ModelKeeper
@@ -44,6 +45,8 @@ class Gateway:
     )  # recordings of conversations that were written down
     upload_room: BodyRoom = field(default_factory=lambda: BodyRoom(8 * GIB))  # of uploads on the disk
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    secrets: ClientSecrets = field(default_factory=ClientSecrets)  # that open calls
+    calls: set[object] = field(default_factory=set)  # that are open
     started_at: int = field(default_factory=lambda: int(time.time()))  # seconds since the epoch
 
 

@@ -95,6 +95,13 @@ class Metrics:
             buckets=_TOKEN_BUCKETS,
             registry=registry,
         )
+        self.calls = Gauge("localgpt_calls", "Spoken conversations that are open.", registry=registry)
+        self._voice_seconds = Histogram(
+            "localgpt_voice_seconds",
+            "End of the user's turn to the first sound of the answer.",
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
         self._gauges = {
             name: Gauge(f"localgpt_{name}", text, registry=registry)
             for name, text in (
@@ -120,6 +127,11 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count one request for model work that was not let in."""
         self._refused.labels(reason).inc()
+
+    def voice_turn(self, first_sound_ms: float | None) -> None:
+        """Count one turn of a spoken conversation; None where its answer had no sound."""
+        if first_sound_ms is not None:
+            self._voice_seconds.observe(max(0.0, first_sound_ms / 1000))
 
     def answer(self, arrived: float) -> AnswerMeter:
         """A meter for one piece of model work that arrived at that time of the running event loop."""

@@ -5,8 +5,8 @@ how long the headers may take, nor how long a client may leave an answer unread.
 does nothing hold a connection, and a slot of the model, for ever.
 
 Covered: headers that trickle or never come, answers that are not read, too many connections, and bytes that
-are not HTTP. Bodies that trickle are `bodies.BodyReader`'s. Not covered: slow TLS handshakes, which Python
-ends after a minute.
+are not HTTP; WebSockets whose other end reads nothing, or has gone without a word. Bodies that trickle are
+`bodies.BodyReader`'s. Not covered: slow TLS handshakes, which Python ends after a minute.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import h11
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from localgpt.errors import CapacityError
 from localgpt.server.bodies import BodyReader
 from localgpt.server.errors import WireError, describe_error
 
-__all__ = ["ConnectionLimits", "GuardedProtocol"]
+__all__ = ["ConnectionLimits", "GuardedProtocol", "GuardedSocket"]
 
 _TOLD_SURPLUS = 7  # connections too many that are still told so, for each that is allowed
 _UNREAD_BYTES = 64 * 1024  # of a body that is read only so that its sender sees the refusal
@@ -113,8 +114,12 @@ class GuardedProtocol(H11Protocol):
             self.transport.close()
         super().on_response_complete()
 
+    def _should_upgrade_to_ws(self) -> bool:
+        """Whether a request for a WebSocket becomes one; a connection too many is answered as all of them."""
+        return self.app is not _refuse
+
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: what answers a request for a WebSocket is the route, with a 501."""
+        """Say nothing: the route says that there is no room, or no such protocol."""
 
     def _watch_head(self) -> None:
         if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
@@ -141,6 +146,35 @@ class GuardedProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+class GuardedSocket(WebSocketsSansIOProtocol):
+    """A connection that has become a WebSocket.
+
+    Args:
+        limits: see `ConnectionLimits`.
+        options: those of uvicorn.
+    """
+
+    def __init__(self, *, limits: ConnectionLimits, **options: Any) -> None:
+        super().__init__(**options)
+        self._limits = limits
+        self._write_timer = _Timer(self.loop)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._write_timer.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More is written than the client reads: it has so long to read something."""
+        super().pause_writing()
+        self._write_timer.start(self._limits.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        self._write_timer.stop()
+        super().resume_writing()
 
 
 class _Timer:

@@ -24,8 +24,9 @@ from fastapi import FastAPI
 
 from localgpt.errors import ConfigError
 from localgpt.server.gateway import Gateway
-from localgpt.server.protocol import ConnectionLimits, GuardedProtocol
+from localgpt.server.protocol import ConnectionLimits, GuardedProtocol, GuardedSocket
 from localgpt.server.tls import Identity
+from localgpt.units import MIB
 
 __all__ = ["Server", "address_of", "bind", "run_server"]
 
@@ -35,6 +36,7 @@ _TICK_S = 0.05
 _MAKING_TICKS = 3  # of the event loop: a connection's task begins, its protocol is made, its reading starts
 _KEEP_ALIVE_S = 30
 _MAX_DESCRIPTORS = 16_384  # asked of the system, which often grants 1,024 until it is asked for more
+_MAX_MESSAGE_BYTES = 16 * MIB  # of a WebSocket; the wire allows 15 MiB of sound at once
 _MAX_HEADER_BYTES = 64 * 1024  # of headers that are not whole yet; the application has its own, lower limit
 
 
@@ -65,7 +67,9 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=cast("type[asyncio.Protocol]", partial(GuardedProtocol, limits=limits)),
-                ws="none",
+                ws=cast("type[asyncio.Protocol]", partial(GuardedSocket, limits=limits)),
+                ws_max_size=_MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # sound does not become smaller, and a bomb would become larger
                 lifespan="on",
                 log_config=None,
                 access_log=False,  # the application writes its own line, without query strings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Final, Literal
 
 from localgpt.errors import InputError, MissingWeightsError
 from localgpt.server.access import GatewayDep
@@ -14,9 +14,15 @@ from localgpt.server.gateway import Gateway
 from localgpt.server.models import resolve_model
 from localgpt.tasks import EMBEDDED_MODEL_ID, ModelStatus
 
-__all__ = ["VoiceTask", "lacking_is_told", "require_voice", "voice_model"]
+__all__ = ["OPENAI_VOICES", "VoiceTask", "lacking_is_told", "require_voice", "voice_model"]
 
 VoiceTask = Literal["listen", "speak", "paint"]
+OPENAI_VOICES: Final = frozenset((
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
+    "verse",
+))  # fmt: skip
+"""Names of another service's voices, which stand for the first voice of whatever speaks here."""
+
 SWITCHED_OFF = (
     "voice is switched off on this server: it was started with enable_voice (enable语音) false; start it "
     "with true, or without the switch"

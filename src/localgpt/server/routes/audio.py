@@ -24,7 +24,7 @@ from localgpt.server.sound import MEDIA_TYPES, sound_of, speech_bodies
 from localgpt.server.transcripts import SoundWire, transcript_bodies, transcript_response
 from localgpt.server.translate import checked_text
 from localgpt.server.uploads import Upload, read_form
-from localgpt.server.voice import lacking_is_told, require_voice, voice_model
+from localgpt.server.voice import OPENAI_VOICES, lacking_is_told, require_voice, voice_model
 from localgpt.server.work import EventStream, FileStream, run_for_client
 from localgpt.tasks import AudioPart, ListenRequest, SpeakRequest, Timestamps
 
@@ -32,10 +32,6 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["audio"], dependencies=[Depends(require_voice)])
 
-OPENAI_VOICES: Final = frozenset((
-    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
-    "verse",
-))  # fmt: skip
 PCM_RATE: Final = 24_000  # Hz: what clients of the wire take headless samples for
 _FILES: Final = frozenset({"file"})
 _FORM_NAMES: Final = {"audio": "file"}  # of a task's parameters, as the form has them

@@ -20,12 +20,10 @@ class _Missing(NamedTuple):
     meanwhile: str
 
 
-_TALK = "use /v1/chat/completions with stream: true, in text"
+_TALK = "call over a WebSocket at /v1/realtime"
 
 MISSING = (
-    _Missing("GET", "/v1/realtime", "models that hear and speak", _TALK),
-    _Missing("POST", "/v1/realtime/client_secrets", "models that hear and speak", _TALK),
-    _Missing("POST", "/v1/realtime/calls", "models that hear and speak", _TALK),
+    _Missing("POST", "/v1/realtime/calls", "WebRTC", _TALK),
     _Missing(
         "POST", "/v1/vision/detect", "a model that finds objects", "ask /v1/vision/ask what is in the picture"
     ),

@@ -1,0 +1,1 @@
+"""`/v1/realtime`: spoken conversations over a WebSocket."""

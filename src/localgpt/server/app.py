@@ -52,6 +52,23 @@ __all__ = ["create_app"]
 
 logger = logging.getLogger(__name__)
 _MAX_UPLOADS = 4  # of the largest size that are on the disk at once
+_FAMILIES = (
+    api,
+    audio,
+    chat,
+    completions,
+    vision,
+    missing,
+    realtime,
+    responses,
+    embeddings,
+    images,
+    models,
+    health,
+    memory,
+    metrics,
+    page,
+)
 CLOSE_TIMEOUT_S = 0.8  # together with the listener's own second, a stop takes less than two
 
 
@@ -124,23 +141,7 @@ def create_app(
     )
     app.state.gateway = gateway
     install_error_handlers(app)
-    for routes in (
-        api,
-        audio,
-        chat,
-        completions,
-        vision,
-        missing,
-        realtime,
-        responses,
-        embeddings,
-        images,
-        models,
-        health,
-        memory,
-        metrics,
-        page,
-    ):
+    for routes in _FAMILIES:
         # What is not installed says so, whatever it is asked.
         checks = [] if routes is missing else [Depends(refuse_unknown_queries)]
         app.include_router(routes.router, dependencies=checks)

@@ -1,8 +1,8 @@
 """Which models take part in a call: who listens, who answers, who speaks.
 
 `model` answers. The recogniser is `audio.input.transcription.model`, or this server's own field
-`localgpt.listener`; the voice's model is `localgpt.speaker`. Where none of this server's models is named, it is
-what does the job for the other voice routes.
+`localgpt.listener`; the voice's model is `localgpt.speaker`. Where none of this server's models is named, it
+is what does the job for the other voice routes.
 """
 
 from __future__ import annotations

@@ -27,6 +27,12 @@ def _joint(options: RunOptions) -> dict[str, Any]:
     return tune_jointly(options)
 
 
+def _speaker(options: RunOptions) -> dict[str, Any]:
+    from recipes.speaker import train_speaker
+
+    return train_speaker(options)
+
+
 def _export(options: RunOptions) -> dict[str, Any]:
     from recipes.export import export_weights
 
@@ -49,6 +55,7 @@ RECIPES: dict[str, Recipe] = {
     "decoder": _decoder,
     "encoder": _encoder,
     "joint": _joint,
+    "speaker": _speaker,
     "export": _export,
     "restore": _restore,
     "painter": _painter,

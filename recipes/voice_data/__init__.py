@@ -1,0 +1,1 @@
+"""Recordings and texts for the voice: `python -m recipes.voice_data`."""

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--teacher-minutes", type=float, default=50.0, help="of the English synthesiser")
     parser.add_argument("--words", type=int, default=5000, help="recordings of Chinese words, at most")
-    parser.add_argument("--sentences", type=int, default=5000, help="made of Chinese words, at most")
+    parser.add_argument("--sentences", type=int, default=12_000, help="made of Chinese words, at most")
     parser.add_argument("--shard-mib", type=float, default=56.0, help="size of each packed file, at most")
     values = vars(parser.parse_args())
     figures = prepare_voice(values.pop("data"), values.pop("out"), Wishes(**values))

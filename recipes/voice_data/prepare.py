@@ -53,8 +53,22 @@ class Wishes:
 
     teacher_minutes: float = 50.0
     words: int = 5000
-    sentences: int = 5000
+    sentences: int = 12_000
     shard_mib: float = 56.0
+
+
+class _Pack:
+    """What is packed, and the seconds of it by speaker."""
+
+    def __init__(self, packer: Packer) -> None:
+        self.packer = packer
+        self.seconds: Counter[str] = Counter()
+
+    def add(self, samples: NDArray[np.int16], rate: int, speaker: str, text: str, symbols: str) -> None:
+        """Take a clip, unless there is nothing in it, or nothing is said."""
+        if len(samples) and symbols:
+            self.packer.add(samples, speaker=speaker, rate=rate, text=text, symbols=symbols)
+            self.seconds[speaker] += len(samples) / rate
 
 
 def prepare_voice(data: Path, out: Path, wishes: Wishes | None = None) -> dict[str, Any]:
@@ -65,25 +79,24 @@ def prepare_voice(data: Path, out: Path, wishes: Wishes | None = None) -> dict[s
     """
     wishes = wishes or Wishes()
     folder = out / "voice"
-    packer = Packer(folder, shard_bytes=int(wishes.shard_mib * 2**20))
-    seconds: Counter[str] = Counter()
+    pack = _Pack(Packer(folder, shard_bytes=int(wishes.shard_mib * 2**20)))
     figures: dict[str, Any] = {}
     words = {row["text"]: row for row in _rows(data, "hsk_words_zh") if row["split"] == "train"}
     sentences, held_out_zh = _chinese_sentences(data, words, wishes)
-    _pack_words(data, words, sentences, packer, seconds)
-    _pack_syllables(data, packer, seconds)
-    _pack_philipp(data, packer, seconds)
+    _pack_words(data, words, sentences, pack)
+    _pack_syllables(data, pack)
+    _pack_philipp(data, pack)
     english, held_out_en = _english_sentences(data)
     figures["teacher"] = teacher = find_teacher()
     if teacher is not None:
-        _pack_teacher(teacher, english, wishes.teacher_minutes * 60, packer, seconds)
-    packer.finish()
+        _pack_teacher(teacher, english, wishes.teacher_minutes * 60, pack)
+    pack.packer.finish()
     write_rows(folder / "sentences.jsonl.xz", [{"text": text, "words": words} for text, words in sentences])
     held_out = [{"language": "en", "text": text} for text in held_out_en]
     held_out += [{"language": "zh", "text": text} for text in held_out_zh]
     write_rows(folder / "heldout.jsonl.xz", held_out)
-    figures |= {"seconds": {name: round(s) for name, s in seconds.items()}, "sentences": len(sentences)}
-    figures["bytes"] = packer.num_bytes
+    figures |= {"seconds": {name: round(s) for name, s in pack.seconds.items()}, "sentences": len(sentences)}
+    figures["bytes"] = pack.packer.num_bytes
     (folder / "manifest.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return figures
 
@@ -154,17 +167,16 @@ def _pack_words(
     data: Path,
     words: dict[str, Any],
     sentences: list[tuple[str, Sequence[str]]],
-    packer: Packer,
-    seconds: Counter[str],
+    pack: _Pack,
 ) -> None:
     """The words of the sentences."""
     used = {word for _, parts in sentences for word in parts}
     rows = [row for word, row in words.items() if word in used]
     for row, samples, rate in _clips(data, "hsk_words_zh", rows):
-        _add(packer, seconds, trim(samples, rate), rate, "zh", row["text"], chinese_sounds(row["text"]))
+        pack.add(trim(samples, rate), rate, "zh", row["text"], chinese_sounds(row["text"]))
 
 
-def _pack_syllables(data: Path, packer: Packer, seconds: Counter[str]) -> None:
+def _pack_syllables(data: Path, pack: _Pack) -> None:
     from pypinyin.contrib.tone_convert import tone3_to_tone
     from pypinyin.style.bopomofo import BopomofoConverter
 
@@ -174,16 +186,16 @@ def _pack_syllables(data: Path, packer: Packer, seconds: Counter[str]) -> None:
         sounds = with_tone(convert.to_bopomofo(tone3_to_tone(row["text"])))
         if is_held_out(row["file"], modulus=_SOUND_MODULUS) or not sounds:
             continue
-        _add(packer, seconds, trim(samples, rate), rate, "zh_syllables", row["text"], sounds)
+        pack.add(trim(samples, rate), rate, "zh_syllables", row["text"], sounds)
 
 
-def _pack_philipp(data: Path, packer: Packer, seconds: Counter[str]) -> None:
+def _pack_philipp(data: Path, pack: _Pack) -> None:
     import soxr
 
     rows = [row for row in _rows(data, "philipp_en") if row["split"] == "train"]
     for row, samples, rate in _clips(data, "philipp_en", rows):
         smaller = soxr.resample(trim(samples, rate), rate, _PHILIPP_RATE)
-        _add(packer, seconds, smaller, _PHILIPP_RATE, "en_recorded", row["text"], _english(row["text"]))
+        pack.add(smaller, _PHILIPP_RATE, "en_recorded", row["text"], _english(row["text"]))
 
 
 def _english_sentences(data: Path) -> tuple[list[str], list[str]]:
@@ -198,32 +210,15 @@ def _english_sentences(data: Path) -> tuple[list[str], list[str]]:
     return list(learned), [text for text in held_out if text not in learned][:_NUM_HELD_OUT]
 
 
-def _pack_teacher(
-    teacher: str, texts: Sequence[str], most_s: float, packer: Packer, seconds: Counter[str]
-) -> None:
+def _pack_teacher(teacher: str, texts: Sequence[str], most_s: float, pack: _Pack) -> None:
     for begin in range(0, len(texts), 50):
         batch = texts[begin : begin + 50]
         for text, (samples, rate) in zip(batch, speak_with(teacher, batch), strict=True):
-            _add(packer, seconds, trim(samples, rate), rate, "en", text, _english(text))
-        if seconds["en"] >= most_s:
+            pack.add(trim(samples, rate), rate, "en", text, _english(text))
+        if pack.seconds["en"] >= most_s:
             return
 
 
 def _english(text: str) -> str:
     phrases = spoken_phrases(text, "en")
     return phrases[0].symbols if len(phrases) == 1 else ""
-
-
-def _add(
-    packer: Packer,
-    seconds: Counter[str],
-    samples: NDArray[np.int16],
-    rate: int,
-    speaker: str,
-    text: str,
-    symbols: str,
-) -> None:
-    if not len(samples) or not symbols:
-        return
-    packer.add(samples, speaker=speaker, rate=rate, text=text, symbols=symbols)
-    seconds[speaker] += len(samples) / rate

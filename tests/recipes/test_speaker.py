@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         packer.add(tone(1.0, 200 + 40 * number), speaker="en", rate=RATE, **said)
     for number, (word, symbols) in enumerate({"你好": "ㄋㄧˊㄏㄠˇ", "世界": "ㄕˋㄐㄧㄝˋ"}.items()):
         packer.add(
-            tone(0.5, 300 + 50 * number, 24_000), speaker="zh", rate=24_000, text=word, symbols=symbols
+            tone(0.3, 300 + 50 * number, 24_000), speaker="zh", rate=24_000, text=word, symbols=symbols
         )
     packer.finish()
     rows = [

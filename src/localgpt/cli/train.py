@@ -19,7 +19,10 @@ __all__ = ["train"]
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="decoder, encoder, joint, export, restore or painter.")
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="decoder, encoder, joint, export, restore, painter or speaker."
+        ),
     ],
     data: Annotated[
         Path, typer.Option("--data", metavar="FOLDER", exists=True, file_okay=False, help="What it reads.")

@@ -13,6 +13,7 @@ from tests.law.source import ROOT, Module, package_modules
 HEAVY = ("torch", "PIL", "av", "transformers", "diffusers")
 LIGHT_PARTS = (
     "errors",
+    "picture_types",
     "quiet",
     "units",
     "settings",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.law.source import PACKAGE, Module, imports, package_modules
 
-BASE = frozenset({"errors", "quiet", "units"})
+BASE = frozenset({"errors", "picture_types", "quiet", "units"})
 NETWORK = BASE | {"nn", "media", "models"}
 SEAM = frozenset({"tasks"})  # plain dataclasses and a protocol: imports nothing but errors and units
 FACE = BASE | SEAM | {"settings", "compliance", "sandbox"}
@@ -19,6 +19,7 @@ LOCAL = NETWORK | SEAM | {"sampling", "compute", "checkpoints", "engine", "runti
 LAW: dict[str, frozenset[str]] = {
     "": frozenset({"pipeline"}),  # localgpt/__init__.py: hands out the facade, lazily
     "errors": frozenset(),
+    "picture_types": frozenset(),
     "quiet": frozenset(),
     "units": frozenset(),
     "settings": BASE | SEAM,

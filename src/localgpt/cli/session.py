@@ -85,7 +85,13 @@ class Session:
         Raises:
             LocalGPTError: the request was refused or failed.
         """
-        return cast("ChatResult", self._run(self._answer(request, on_text or _ignore), source))
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, TextDelta) and on_text is not None:
+                on_text(event.text)
+
+        work = self._drive(request, on_event, shows_text=on_text is not None)
+        return cast("ChatResult", self._run(work, source))
 
     def embed(self, part: TextPart | ImagePart, *, source: str | None = None) -> tuple[float, ...]:
         """Vector of a text or a picture; `source` as for `answer`.
@@ -122,32 +128,22 @@ class Session:
         finally:
             self._interrupts.__exit__(None, None, None)
 
-    async def _answer(self, request: Request, on_text: Callable[[str], None]) -> ChatResult:
+    async def _drive(
+        self, request: Request, on_event: Callable[[Event], None], *, shows_text: bool = False
+    ) -> Result:
         stream = cast("AsyncGenerator[Event]", self._service.stream(self._named(request)))
         is_mid_line = False
         async with aclosing(stream) as events:
             async for event in events:
                 match event:
-                    case TextDelta():
-                        on_text(event.text)
-                        is_mid_line = on_text is not _ignore and not event.text.endswith("\n")
                     case Notice():
                         note(event.text, below=is_mid_line)
-                    case Finished():
-                        return event.answer
-        raise AssertionError("an answer ended without its last event")
-
-    async def _drive(self, request: Request, on_event: Callable[[Event], None]) -> Result:
-        stream = cast("AsyncGenerator[Event]", self._service.stream(self._named(request)))
-        async with aclosing(stream) as events:
-            async for event in events:
-                match event:
-                    case Notice():
-                        note(event.text)
                     case Finished():
                         return event.result
                     case _:
                         on_event(event)
+                if isinstance(event, TextDelta):
+                    is_mid_line = shows_text and not event.text.endswith("\n")
         raise AssertionError("work ended without its last event")
 
     def _named(self, request: Request) -> Request:

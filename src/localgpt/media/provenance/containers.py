@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from localgpt.errors import ImageFormatError
+from localgpt.picture_types import picture_type
 
 __all__ = ["MEDIA_TYPES", "content_hash", "media_type_of", "read_xmp", "write_xmp"]
 
@@ -43,11 +44,8 @@ class _Piece(NamedTuple):
 
 def media_type_of(data: bytes) -> str | None:
     """One of `MEDIA_TYPES` by the first bytes of a file; None for others."""
-    if data.startswith(_PNG):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+    kind = picture_type(data)
+    return kind if kind in MEDIA_TYPES else None
 
 
 def read_xmp(data: bytes) -> bytes | None:

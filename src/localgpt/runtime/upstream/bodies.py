@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from localgpt.errors import ImageFormatError, InputError
 from localgpt.media.text.template import DESCRIBE_PROMPTS
+from localgpt.picture_types import picture_type
 from localgpt.runtime.conversation import check_messages
 from localgpt.runtime.upstream.address import Upstream
 from localgpt.tasks import (
@@ -34,11 +35,7 @@ from localgpt.tasks import (
 __all__ = ["AnswerRequest", "answer_body", "answer_path", "embed_body"]
 
 AnswerRequest = ChatRequest | CompleteRequest | DescribeRequest | AskRequest
-_STARTS: Final = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"GIF8", "image/gif"),
-)
+_KINDS: Final = frozenset(("image/jpeg", "image/png", "image/webp", "image/gif"))  # that all servers read
 
 
 def answer_path(request: AnswerRequest) -> str:
@@ -206,10 +203,8 @@ def _content(message: Message, image_param: str) -> str | list[dict[str, Any]]:
 
 def _picture(image: ImagePart, param: str) -> dict[str, Any]:
     """A picture as it arrived, in a data URL; its kind is read from its first bytes, not from its name."""
-    kind = next((kind for start, kind in _STARTS if image.data.startswith(start)), None)
-    if image.data[:4] == b"RIFF" and image.data[8:12] == b"WEBP":
-        kind = "image/webp"
-    if kind is None:
+    kind = picture_type(image.data)
+    if kind not in _KINDS:
         raise ImageFormatError(
             "the picture is none that other servers read; send JPEG, PNG, WebP or GIF", param=param
         )

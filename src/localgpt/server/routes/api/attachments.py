@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from localgpt.errors import ImageFormatError
+from localgpt.picture_types import picture_type
 from localgpt.server.access import Owner, StoreDep
 from localgpt.server.errors import WireError
 from localgpt.server.routes.api.common import API_REPLIES, PathId, Replies, missing
@@ -14,7 +15,7 @@ from localgpt.server.schemas.api import AttachmentReply
 from localgpt.server.translate import checked_text
 from localgpt.units import MIB, format_bytes
 
-__all__ = ["MAX_ATTACHMENT_BYTES", "picture_type", "router"]
+__all__ = ["MAX_ATTACHMENT_BYTES", "router"]
 
 router = APIRouter()
 MAX_ATTACHMENT_BYTES = 20 * MIB
@@ -24,10 +25,6 @@ _HEADERS = {
     "cache-control": "private, max-age=31536000, immutable",  # the id is of the content
     "content-disposition": "inline",
 }
-_MAGIC = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
-_HEIF_BRANDS = (b"mif1", b"msf1")
-_AVIF_BRANDS = (b"avif", b"avis")
 _BODY = {
     "requestBody": {
         "required": True,
@@ -35,33 +32,6 @@ _BODY = {
     }
 }
 _PICTURE: Replies = {200: {"description": "The picture.", "content": {"image/*": {}}}}
-
-
-def picture_type(data: bytes) -> str | None:
-    """The media type of a picture that every browser shows without running anything in it; None for others.
-
-    SVG is not among them, because it can hold scripts.
-    """
-    for magic, media_type in _MAGIC:
-        if data.startswith(magic):
-            return media_type
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if data[4:8] == b"ftyp":
-        return _iso_picture_type(data)
-    return None
-
-
-def _iso_picture_type(data: bytes) -> str | None:
-    """HEIC, HEIF or AVIF by the brands of an ISO base media file (ISO/IEC 23008-12)."""
-    end = min(int.from_bytes(data[:4], "big"), 256)
-    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
-    for known, media_type in ((_AVIF_BRANDS, "image/avif"), (_HEIC_BRANDS, "image/heic")):
-        if any(brand in known for brand in brands):
-            return media_type
-    return "image/heif" if any(brand in _HEIF_BRANDS for brand in brands) else None
 
 
 @router.post("/attachments", status_code=201, responses=API_REPLIES, openapi_extra=_BODY)

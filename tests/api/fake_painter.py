@@ -98,6 +98,7 @@ class FakePainter(FakeService):
                 effort=wish.effort,
                 format=wish.format,
                 format_quality=wish.format_quality,
+                seed=wish.seed,
                 num_previews=wish.num_previews,
                 wants_heat_maps=wish.wants_heat_maps,
             )

@@ -114,6 +114,7 @@ class PaintedAnswers:
                 effort=wish.effort,
                 format=wish.format,
                 format_quality=wish.format_quality,
+                seed=wish.seed,
                 num_previews=wish.num_previews,
                 wants_heat_maps=wish.wants_heat_maps,
             )

@@ -15,6 +15,7 @@ from typing import Any
 from localgpt.errors import InputError
 from localgpt.server.events import EventBodies, Events, Watcher, news_of
 from localgpt.server.gateway import Gateway
+from localgpt.server.painted import picture_parts, told_of
 from localgpt.server.schemas.chat import (
     ChatChoice,
     ChatChunk,
@@ -22,6 +23,7 @@ from localgpt.server.schemas.chat import (
     ChoiceLogprobs,
     ChunkChoice,
     ChunkDelta,
+    ChunkExtension,
     FunctionCallChunk,
     FunctionCallReply,
     LikelyToken,
@@ -41,6 +43,8 @@ from localgpt.tasks import (
     Finished,
     FinishReason,
     Notice,
+    PaintPreview,
+    Progress,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
@@ -102,6 +106,7 @@ class ChatWriter:
     def _choice(self, index: int, result: ChatResult) -> ChatChoice:
         calls = [FunctionCallReply(name=call.name, arguments=call.arguments) for call in result.tool_calls]
         message = ReplyMessage(content=result.text if result.text or not calls else None)
+        message.images = picture_parts(result)
         if calls and self.is_legacy:
             message.function_call = calls[0]
         elif calls:
@@ -129,6 +134,8 @@ class ChatWriter:
                         yield self._chunk(choice, delta, notices=self.notices if choice == 0 else ())
                 if isinstance(event, Finished):
                     usages[index] = event.answer.usage
+                    if (images := picture_parts(event.answer)) is not None:
+                        yield self._chunk(index, ChunkDelta(images=images))
                 yield self._piece(index, event, untold)
         if self.with_usage:
             yield self._json([], usage=[usages[index] for index in sorted(usages)])
@@ -141,6 +148,9 @@ class ChatWriter:
                 return self._chunk(index, self._call_delta(event))
             case Notice():
                 return self._chunk(index, ChunkDelta(), notices=notices)
+            case PaintPreview() | Progress():
+                choice = ChunkChoice(index=index, delta=ChunkDelta())
+                return self._json([choice], extension=told_of(event))
             case Finished():
                 return self._chunk(index, ChunkDelta(), finish=event.answer.finish_reason, notices=notices)
             case _:
@@ -173,9 +183,16 @@ class ChatWriter:
         return self._json([choice], notices=notices)
 
     def _json(
-        self, choices: list[ChunkChoice], *, usage: Sequence[Usage] = (), notices: Sequence[str] = ()
+        self,
+        choices: list[ChunkChoice],
+        *,
+        usage: Sequence[Usage] = (),
+        notices: Sequence[str] = (),
+        extension: ChunkExtension | None = None,
     ) -> str:
         """A chunk's JSON without the fields that add nothing; `finish_reason` stays, null or not."""
+        if notices:
+            extension = ChunkExtension(notices=list(notices))
         chunk = ChatChunk(
             id=self.id,
             created=self.created,
@@ -184,9 +201,10 @@ class ChatWriter:
             system_fingerprint=self.fingerprint,
             service_tier=None if self.service_tier is None else "default",
             usage=usage_reply(usage) if usage else None,
-            localgpt=Extension(notices=list(notices)) if notices else None,
+            localgpt=extension,
         )
         data: dict[str, Any] = chunk.model_dump()
+        data["localgpt"] = _without_none(data["localgpt"])
         for optional in ("localgpt", "service_tier", *(() if self.with_usage else ("usage",))):
             if data[optional] is None:
                 del data[optional]

@@ -80,6 +80,7 @@ class Painting:
     effort: PaintEffort = "medium"
     format: PictureFormat = "png"
     format_quality: int = 100
+    seed: int | None = None
     num_previews: int = 0
     wants_heat_maps: bool = False
     is_wanted: bool = False  # paint what the user said last, whatever the model would answer

@@ -15,6 +15,7 @@ from localgpt.server.responses.chat import AsChat
 from localgpt.server.responses.draft import Draft
 from localgpt.server.responses.items import PlacedItem, listed
 from localgpt.server.responses.kept import KeptReader, KeptResponse, ResponseArchive, archive_of
+from localgpt.server.responses.painting import painting_of
 from localgpt.server.responses.refusals import check_echo, refuse_unknown_wishes
 from localgpt.server.schemas.chat import ChatBody
 from localgpt.server.schemas.neutral import refuse_unsupported
@@ -24,12 +25,14 @@ from localgpt.server.schemas.response_items import (
     InputMessage,
     InputTextPart,
     ItemReference,
+    PaintedItem,
     ReasoningItem,
 )
 from localgpt.server.schemas.response_replies import ResponseReply
 from localgpt.server.schemas.responses import ResponsesBody
 from localgpt.server.translate import options_of
-from localgpt.tasks import ChatRequest
+from localgpt.server.voice import voice_model
+from localgpt.tasks import EMBEDDED_MODEL_ID, ChatRequest
 from localgpt.units import MIB
 
 __all__ = ["Asked", "understand"]
@@ -75,16 +78,23 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str, hold: Ca
     history = await reader.history(body.previous_response_id)
     items: list[PlacedItem] = []
     thoughts: list[str] = []
+    painted: list[str] = []
     for item, param in _placed(body):
         if isinstance(item, ItemReference):
             items.append(await reader.reference(item, param))
         elif isinstance(item, ReasoningItem):
             thoughts.append(param)
+        elif isinstance(item, PaintedItem):
+            painted.append(param)
         else:
             items.append(PlacedItem(item, param))
     notices += await _hear(items, Ears(gateway, owner, model.id))
     if thoughts:
         notices.append(_unread(thoughts))
+    if painted:
+        notices.append(
+            f"{painted[0]} is a picture that was painted before, and was left out; send it as input_image"
+        )
     if body.store and archive is None:
         notices.append(_NOT_KEPT)
     if body.store is False:
@@ -93,6 +103,12 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str, hold: Ca
     id = f"resp_{uuid.uuid4().hex}"
     with as_chat.renamed():
         task = _task(as_chat.body(body, [*history, *items]), notices)
+    painting = painting_of(body.tools, body.tool_choice)
+    if painting is not None and painting.model is not None:
+        painter, told = await voice_model(gateway, painting.model, "paint")
+        notices += told
+        painting = replace(painting, model=None if painter == EMBEDDED_MODEL_ID else painter)
+    task = replace(task, painting=painting)
     task = replace(task, id=id, owner=owner, model=model.id, leave_out_turns=body.truncation == "auto")
     draft = Draft(
         id=id,
@@ -101,6 +117,7 @@ async def understand(body: ResponsesBody, gateway: Gateway, owner: str, hold: Ca
         options=task.options,
         is_kept=archive is not None,
         notices=notices,
+        painting=painting,
     )
     return Asked(task=task, draft=draft, as_chat=as_chat, owner=owner, archive=archive, input=items)
 

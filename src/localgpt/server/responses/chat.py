@@ -34,6 +34,8 @@ from localgpt.server.schemas.responses import (
     FunctionChoice,
     FunctionTool,
     JsonSchemaFormat,
+    PaintChoice,
+    PaintTool,
     ResponsesBody,
 )
 
@@ -83,7 +85,7 @@ class AsChat:
             "reasoning_effort": body.reasoning and body.reasoning.effort,
             "verbosity": body.text and body.text.verbosity,
             "response_format": _format(body),
-            "tools": None if body.tools is None else self._tools(body.tools),
+            "tools": self._tools(body.tools or ()) or None,
             "tool_choice": _choice(body.tool_choice),
             "stream_options": body.stream_options and body.stream_options.model_dump(exclude_none=True),
         }
@@ -163,13 +165,14 @@ class AsChat:
         function = {"name": item.name, "arguments": item.arguments}
         calls.append({"id": item.call_id, "type": "function", "function": function})
 
-    def _tools(self, tools: Sequence[FunctionTool]) -> list[dict[str, Any]]:
-        for index in range(len(tools)):
-            self._place(f"tools[{index}].function", f"tools[{index}]")
+    def _tools(self, tools: Sequence[FunctionTool | PaintTool]) -> list[dict[str, Any]]:
+        functions = [(index, tool) for index, tool in enumerate(tools) if isinstance(tool, FunctionTool)]
+        for there, (here, _) in enumerate(functions):
+            self._place(f"tools[{there}].function", f"tools[{here}]")
         wanted = {"name", "description", "parameters", "strict"}
         return [
             {"type": "function", "function": tool.model_dump(include=wanted, exclude_none=True)}
-            for tool in tools
+            for _, tool in functions
         ]
 
     def _place(self, there: str, here: str, *, is_whole: bool = False) -> None:
@@ -216,12 +219,16 @@ def _format(body: ResponsesBody) -> dict[str, Any] | None:
     return {"type": "json_object"} if isinstance(wanted, JsonObjectFormat) else None
 
 
-def _choice(choice: str | FunctionChoice | AllowedFunctions | None) -> str | dict[str, Any] | None:
+def _choice(
+    choice: str | FunctionChoice | PaintChoice | AllowedFunctions | None,
+) -> str | dict[str, Any] | None:
     if isinstance(choice, FunctionChoice):
         return _named(choice)
     if isinstance(choice, AllowedFunctions):
         allowed = {"mode": choice.mode, "tools": [_named(tool) for tool in choice.tools]}
         return {"type": "allowed_tools", "allowed_tools": allowed}
+    if isinstance(choice, PaintChoice):
+        return None
     return choice
 
 

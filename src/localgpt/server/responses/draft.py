@@ -9,6 +9,7 @@ from typing import Any
 
 from localgpt.server.answers import logprob_replies
 from localgpt.server.responses.items import output_id
+from localgpt.server.responses.painting import picture_items
 from localgpt.server.schemas.chat import TokenLogprobReply
 from localgpt.server.schemas.common import Extension
 from localgpt.server.schemas.response_replies import (
@@ -18,6 +19,7 @@ from localgpt.server.schemas.response_replies import (
     OutputCall,
     OutputItem,
     OutputMessage,
+    OutputPicture,
     OutputText,
     ResponseFailure,
     ResponseReply,
@@ -25,7 +27,7 @@ from localgpt.server.schemas.response_replies import (
     ResponseUsage,
 )
 from localgpt.server.schemas.responses import ResponsesBody
-from localgpt.tasks import ChatResult, SamplingOptions, ToolCall, Usage
+from localgpt.tasks import ChatResult, Painting, SamplingOptions, ToolCall, Usage
 
 __all__ = ["Draft", "mark_end"]
 
@@ -40,6 +42,7 @@ class Draft:
     options: SamplingOptions
     is_kept: bool
     notices: list[str]
+    painting: Painting | None = None  # how pictures are painted that are answers
     created_at: int = field(default_factory=lambda: int(time.time()))
 
     def tell(self, notices: Sequence[str]) -> None:
@@ -70,10 +73,15 @@ class Draft:
     def output_of(self, result: ChatResult) -> list[OutputItem]:
         """The items of a whole answer: what is said, then the functions asked for; never none."""
         items: list[OutputItem] = []
-        if result.text or not result.tool_calls:
+        if result.text or not (result.tool_calls or result.images):
             items.append(self.message(0, result.text, logprob_replies(result.logprobs)))
         items.extend(self.call(len(items) + number, call) for number, call in enumerate(result.tool_calls))
+        items.extend(self.pictures(result, len(items)))
         return mark_end(items, result)
+
+    def pictures(self, result: ChatResult, index: int) -> list[OutputPicture]:
+        """The pictures of an answer, as items from that index on."""
+        return picture_items(result, self.painting, self.id, index)
 
     def message(
         self,
@@ -129,8 +137,8 @@ class Draft:
 
 def mark_end(items: list[OutputItem], result: ChatResult) -> list[OutputItem]:
     """Mark the last item as cut off, where the limit of tokens did that."""
-    if result.finish_reason == "length":
-        items[-1].status = "incomplete"
+    if result.finish_reason == "length" and not isinstance(last := items[-1], OutputPicture):
+        last.status = "incomplete"
     return items
 
 

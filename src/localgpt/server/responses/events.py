@@ -11,16 +11,29 @@ from pydantic import BaseModel
 from localgpt.errors import CapacityError, InputError, LocalGPTError
 from localgpt.server.answers import logprob_replies
 from localgpt.server.errors import WireError, describe_error
+from localgpt.server.pictures import base64_text
 from localgpt.server.responses.draft import Draft, mark_end
+from localgpt.server.responses.items import output_id
 from localgpt.server.schemas.response_replies import (
     OutputCall,
     OutputItem,
+    OutputMessage,
+    OutputPicture,
     OutputText,
     ResponseFailure,
     ResponseReply,
 )
 from localgpt.server.work import StreamWire
-from localgpt.tasks import ChatResult, TextDelta, ToolCall, ToolCallDelta
+from localgpt.tasks import (
+    STAGES,
+    ChatResult,
+    Event,
+    PaintPreview,
+    Progress,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+)
 
 __all__ = ["ResponseEvents", "ResponseWire"]
 
@@ -69,9 +82,21 @@ class ResponseEvents:
         for kind in ("response.created", "response.in_progress"):
             yield self._wire.make(kind, response=self._draft.begun())
 
+    def take(self, event: Event) -> Iterator[str]:
+        """More of the answer, whatever it is made of."""
+        match event:
+            case TextDelta():
+                yield from self.text(event)
+            case ToolCallDelta():
+                yield from self.call(event)
+            case PaintPreview() | Progress():
+                yield from self.paint(event)
+            case _:
+                raise AssertionError(f"an answer has no {type(event).__name__}")
+
     def text(self, delta: TextDelta) -> Iterator[str]:
         """More of what is said."""
-        if not self._is_open or self._call_index is not None:
+        if not self._is_open or not isinstance(self.items[-1], OutputMessage):
             yield from self._close()
             yield from self._open_message()
         part = self._part()
@@ -93,8 +118,25 @@ class ResponseEvents:
             item.arguments += delta.arguments
             yield self._make("response.function_call_arguments.delta", delta=delta.arguments)
 
+    def paint(self, event: PaintPreview | Progress) -> Iterator[str]:
+        """More of a picture."""
+        yield from self._open_picture()
+        if isinstance(event, PaintPreview):
+            yield self._make(
+                "response.image_generation_call.partial_image",
+                partial_image_b64=base64_text(event.data),
+                partial_image_index=STAGES.index(event.stage),
+                size=f"{event.width}x{event.height}",
+                output_format=event.media_type.removeprefix("image/"),
+                background="opaque",
+            )
+
     def end(self, result: ChatResult) -> Iterator[str]:
-        """Close what is open; an answer without a word is an empty message."""
+        """Close what is open; an answer without a word or a picture is an empty message."""
+        for picture in self._draft.pictures(result, len(self.items)):
+            yield from self._open_picture()
+            picture.id = self.items[-1].id
+            self.items[-1] = picture
         if not self.items:
             yield from self._open_message()
         if self._is_open:
@@ -108,7 +150,8 @@ class ResponseEvents:
     def failed(self, error: LocalGPTError) -> ResponseReply:
         """The response of a model that failed under way; what it wrote so far stays."""
         if self._is_open:
-            self.items[-1].status = "incomplete"
+            last = self.items[-1]
+            last.status = "failed" if isinstance(last, OutputPicture) else "incomplete"
         return self._draft.failed(_failure(error), self.items)
 
     def _open_message(self) -> Iterator[str]:
@@ -117,6 +160,15 @@ class ResponseEvents:
         yield self._open(message)
         message.content = [part]
         yield self._make("response.content_part.added", content_index=0, part=part)
+
+    def _open_picture(self) -> Iterator[str]:
+        if self._is_open and isinstance(self.items[-1], OutputPicture):
+            return
+        yield from self._close()
+        index = len(self.items)
+        yield self._open(OutputPicture(id=output_id("ig", self._draft.id, index), status="in_progress"))
+        yield self._make("response.image_generation_call.in_progress")
+        yield self._make("response.image_generation_call.generating")
 
     def _open(self, item: OutputItem) -> str:
         self.items.append(item)
@@ -128,6 +180,14 @@ class ResponseEvents:
         if not self._is_open:
             return
         item = self.items[-1]
+        if isinstance(item, OutputPicture):
+            if item.result is None:
+                item.status = "failed"
+            else:
+                yield self._make("response.image_generation_call.completed")
+            yield self._wire.make("response.output_item.done", output_index=len(self.items) - 1, item=item)
+            self._is_open = False
+            return
         if item.status == "in_progress":
             item.status = "completed"
         if isinstance(item, OutputCall):
@@ -148,7 +208,7 @@ class ResponseEvents:
 
     def _part(self) -> OutputText:
         item = self.items[-1]
-        assert not isinstance(item, OutputCall)
+        assert isinstance(item, OutputMessage)
         return item.content[0]
 
 

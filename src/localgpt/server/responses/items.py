@@ -21,13 +21,14 @@ from localgpt.server.schemas.response_items import (
     InputMessage,
     ItemReference,
     OutputTextPart,
+    PaintedItem,
     ReasoningItem,
 )
 
 __all__ = ["PlacedItem", "input_id", "is_response_id", "listed", "output_id", "owner_response", "read_items"]
 
 ReadableItem = InputMessage | AssistantMessage | FunctionCall | FunctionCallOutput
-_ITEM_ID = re.compile(r"(?:msg|fc|fco)_([0-9a-f]{32})_(?:in)?[0-9]+")
+_ITEM_ID = re.compile(r"(?:msg|fc|fco|ig)_([0-9a-f]{32})_(?:in)?[0-9]+")
 _RESPONSE_ID = re.compile(r"resp_[0-9a-f]{32}")
 _ADAPTER: TypeAdapter[list[Any]] = TypeAdapter(list[InputItem])
 
@@ -40,7 +41,7 @@ class PlacedItem(NamedTuple):
 
 
 def output_id(kind: str, response_id: str, index: int) -> str:
-    """Id of an item of an answer; `kind` is msg or fc."""
+    """Id of an item of an answer; `kind` is msg, fc or ig (a picture)."""
     return f"{kind}_{_bare(response_id)}_{index}"
 
 
@@ -65,7 +66,7 @@ def read_items(items: Iterable[dict[str, Any]]) -> list[ReadableItem]:
     return [
         item
         for item in _ADAPTER.validate_python(list(items))
-        if not isinstance(item, ItemReference | ReasoningItem)
+        if not isinstance(item, ItemReference | ReasoningItem | PaintedItem)
     ]
 
 

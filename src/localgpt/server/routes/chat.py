@@ -23,7 +23,7 @@ from localgpt.server.schemas.chat import ChatBody, ChatReply
 from localgpt.server.schemas.neutral import refuse_unsupported
 from localgpt.server.translate import checked_text, choices_of, options_of
 from localgpt.server.work import run_for_client
-from localgpt.tasks import ChatRequest, ChatResult, SamplingOptions
+from localgpt.tasks import ChatRequest, ChatResult, Painting, SamplingOptions
 
 __all__ = ["router"]
 
@@ -64,6 +64,7 @@ def _tasks(body: ChatBody, model: AnsweringModel, owner: str, tool_use: ToolUse)
         tool_choice=tool_use.choice,
         parallel_tool_calls=tool_use.parallel,
         answer_format=answer_format_of(body),
+        painting=Painting(num_previews=2) if "image" in (body.modalities or ()) else None,
     )
     return choices_of(task, body.n or 1)
 
@@ -110,7 +111,7 @@ def _reply_json(reply: ChatReply) -> dict[str, Any]:
         if data[optional] is None:
             del data[optional]
     for choice in data["choices"]:
-        for optional in ("tool_calls", "function_call"):
+        for optional in ("images", "tool_calls", "function_call"):
             if choice["message"][optional] is None:
                 del choice["message"][optional]
     return data

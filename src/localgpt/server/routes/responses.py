@@ -21,7 +21,7 @@ from localgpt.server.responses.refusals import refuse_logprobs
 from localgpt.server.schemas.response_replies import DeletedReply, InputItemsReply, ResponseReply
 from localgpt.server.schemas.responses import ItemsQuery, ResponsesBody, RetrieveQuery
 from localgpt.server.work import EventStream, run_for_client
-from localgpt.tasks import ChatResult, Finished, Notice, TextDelta, ToolCallDelta
+from localgpt.tasks import ChatResult, Finished, Notice
 
 __all__ = ["router"]
 
@@ -132,8 +132,7 @@ async def _bodies(asked: Asked, events: Events, wire: ResponseWire) -> AsyncGene
                 if isinstance(event, Finished):
                     result = event.answer
                     continue
-                assert isinstance(event, TextDelta | ToolCallDelta)
-                for body in writer.text(event) if isinstance(event, TextDelta) else writer.call(event):
+                for body in writer.take(event):
                     yield body
     except LocalGPTError as error:
         if not has_begun:

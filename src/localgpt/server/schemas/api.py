@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from localgpt.server.schemas.common import Body, Reply
+from localgpt.server.schemas.gallery import PaintBody, PaintedRef
 from localgpt.server.store.records import (
     AttachmentRef,
     Conversation,
@@ -165,7 +166,7 @@ class UsageCounts(Reply):
 
 
 class MessageReply(Reply):
-    """A stored message."""
+    """A stored message; `pictures` are those of its attachments that the model painted."""
 
     id: str
     parent_id: str | None
@@ -177,6 +178,7 @@ class MessageReply(Reply):
     error: str | None
     model: str | None
     usage: UsageCounts | None
+    pictures: list[PaintedRef]
     created_at: float
 
     @classmethod
@@ -196,6 +198,7 @@ class MessageReply(Reply):
             usage=None
             if usage is None
             else UsageCounts(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens),
+            pictures=[PaintedRef.of(picture) for picture in message.pictures],
             created_at=message.created_at,
         )
 
@@ -220,6 +223,7 @@ class AnswerBody(Body):
     max_tokens: _MaxTokens | None = None
     seed: Annotated[int, Field(ge=-_INT64, le=_INT64 - 1)] | None = None
     model: Annotated[str, Field(max_length=256)] | None = None
+    paint: PaintBody | None = None  # None: as the painter does by itself
 
 
 class PreferencesBody(Body):

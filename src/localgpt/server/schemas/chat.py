@@ -8,9 +8,11 @@ from pydantic import Field
 
 from localgpt.server.schemas.common import Body, Extension, Reply, UsageReply, entries
 from localgpt.server.schemas.formats import ResponseFormatField
+from localgpt.server.schemas.images import HeatMapReply
 from localgpt.server.schemas.parts import ChatTurn
 from localgpt.server.schemas.sampling import SamplingBody, TokenCount
 from localgpt.server.schemas.tools import FunctionCallChoice, LegacyFunction, ToolChoiceField, ToolField
+from localgpt.tasks import StageName
 
 __all__ = [
     "ChatBody",
@@ -20,8 +22,14 @@ __all__ = [
     "ChoiceLogprobs",
     "ChunkChoice",
     "ChunkDelta",
+    "ChunkExtension",
     "FunctionCallReply",
     "LikelyToken",
+    "PaintedPicture",
+    "PicturePart",
+    "PictureUrl",
+    "PreviewReply",
+    "ProgressReply",
     "ReplyMessage",
     "TokenLogprobReply",
     "ToolCallChunk",
@@ -90,12 +98,39 @@ class ToolCallReply(Reply):
     function: FunctionCallReply
 
 
+class PictureUrl(Reply):
+    """A picture as a data URL."""
+
+    url: str
+
+
+class PaintedPicture(Reply):
+    """What this server tells of a picture in an answer."""
+
+    prompt: str
+    model: str
+    seed: int
+    width: int
+    height: int
+    heat_maps: list[HeatMapReply]
+
+
+class PicturePart(Reply):
+    """A picture in an answer, in the form that others who paint in chats use."""
+
+    type: Literal["image_url"] = "image_url"
+    index: int
+    image_url: PictureUrl
+    localgpt: PaintedPicture
+
+
 class ReplyMessage(Reply):
-    """The answer; `tool_calls` and the legacy `function_call` are left out where there are none."""
+    """The answer; `images`, `tool_calls` and the legacy `function_call` are there where there are some."""
 
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: None = None
+    images: list[PicturePart] | None = None
     tool_calls: list[ToolCallReply] | None = None
     function_call: FunctionCallReply | None = None
 
@@ -169,6 +204,7 @@ class ChunkDelta(Reply):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    images: list[PicturePart] | None = None
     tool_calls: list[ToolCallChunk] | None = None
     function_call: FunctionCallChunk | None = None
 
@@ -182,6 +218,30 @@ class ChunkChoice(Reply):
     logprobs: ChoiceLogprobs | None = None
 
 
+class PreviewReply(Reply):
+    """A picture on its way, as a data URL."""
+
+    stage: StageName
+    index: int
+    url: str
+    width: int
+    height: int
+
+
+class ProgressReply(Reply):
+    """How far a picture is, in steps; `total` is null where that is not known."""
+
+    done: float
+    total: float | None
+
+
+class ChunkExtension(Extension):
+    """What this server adds to a chunk; `preview` and `progress` are there while a picture is painted."""
+
+    preview: PreviewReply | None = None
+    progress: ProgressReply | None = None
+
+
 class ChatChunk(Reply):
     """One event of a streamed answer."""
 
@@ -193,4 +253,4 @@ class ChatChunk(Reply):
     system_fingerprint: str
     service_tier: Literal["default"] | None = None
     usage: UsageReply | None = None  # in the last chunk alone, and only when asked for
-    localgpt: Extension | None = None  # in a chunk that brings notices
+    localgpt: ChunkExtension | None = None  # in a chunk that brings notices, or tells of a picture

@@ -21,7 +21,10 @@ class _Rule(NamedTuple):
 
 
 NEUTRAL: dict[str, _Rule] = {
-    "modalities": _Rule("answers are text; no voice is installed", (["text"],)),
+    "modalities": _Rule(
+        "answers are text and, where image is among them, pictures; no voice is installed",
+        (["text"], ["text", "image"], ["image", "text"]),
+    ),
     "audio": _Rule("answers are text; no voice is installed"),
     "prediction": _Rule("predicted answers are not used"),
     "reasoning_effort": _Rule("the model answers without a reasoning phase", ("none",)),

@@ -24,6 +24,7 @@ __all__ = [
     "InputTextPart",
     "ItemReference",
     "OutputTextPart",
+    "PaintedItem",
     "ReasoningItem",
     "RefusalPart",
 ]
@@ -193,6 +194,14 @@ class ReasoningItem(Body):
     type: Literal["reasoning"]
 
 
+class PaintedItem(Body):
+    """A picture that was painted earlier: skipped with a notice, since models here read none of their own."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    type: Literal["image_generation_call"]
+
+
 class ItemReference(Body):
     """An item of a kept response, by its id."""
 
@@ -206,11 +215,12 @@ InputItem = Annotated[
     | Annotated[FunctionCall, Tag("tag:function_call")]
     | Annotated[FunctionCallOutput, Tag("tag:function_call_output")]
     | Annotated[ReasoningItem, Tag("tag:reasoning")]
+    | Annotated[PaintedItem, Tag("tag:image_generation_call")]
     | Annotated[ItemReference, Tag("tag:item_reference")],
     Discriminator(
         _item_tag,
         custom_error_type="input_item",
         custom_error_message="this input item is not supported; expected an object whose type is message, "
-        "function_call, function_call_output, reasoning or item_reference",
+        "function_call, function_call_output, reasoning, image_generation_call or item_reference",
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from localgpt.server.schemas.chat import TokenLogprobReply
+from localgpt.server.schemas.chat import PaintedPicture, TokenLogprobReply
 from localgpt.server.schemas.common import Extension, Reply
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "OutputCall",
     "OutputItem",
     "OutputMessage",
+    "OutputPicture",
     "OutputText",
     "ResponseFailure",
     "ResponseReply",
@@ -56,7 +57,22 @@ class OutputCall(Reply):
     arguments: str
 
 
-OutputItem = OutputMessage | OutputCall
+class OutputPicture(Reply):
+    """A picture the assistant painted; `result` is base64."""
+
+    id: str
+    type: Literal["image_generation_call"] = "image_generation_call"
+    status: Literal["in_progress", "generating", "completed", "incomplete", "failed"]
+    result: str | None = None
+    revised_prompt: str | None = None
+    size: str | None = None
+    quality: Literal["low", "medium", "high"] | None = None
+    background: Literal["opaque"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    localgpt: PaintedPicture | None = None
+
+
+OutputItem = OutputMessage | OutputCall | OutputPicture
 
 
 class InputTokensDetails(Reply):

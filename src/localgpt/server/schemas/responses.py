@@ -21,6 +21,8 @@ __all__ = [
     "ItemsQuery",
     "JsonSchemaFormat",
     "Metadata",
+    "PaintChoice",
+    "PaintTool",
     "ReasoningOptions",
     "ResponseStreamOptions",
     "ResponsesBody",
@@ -76,6 +78,33 @@ class FunctionTool(Body):
     async_: Annotated[Literal[False] | None, Field(alias="async")] = None  # every call is waited for
     defer_loading: Literal[False] | None = None  # there is no tool search that could load it later
     output_schema: Annotated[None, refused("outputs are read as they are; describe them in words")] = None
+
+
+class PaintTool(Body):
+    """Pictures as answers. What is left out is as `/v1/images/generations` has it."""
+
+    type: Literal["image_generation"]
+    action: Literal["auto", "generate"] | None = None
+    model: str | None = None
+    size: Annotated[str, Field(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")] | None = None
+    quality: Literal["auto", "low", "medium", "high"] | None = None
+    background: Literal["auto", "opaque"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+    moderation: Literal["auto"] | None = None
+    input_fidelity: Literal["low"] | None = None  # of pictures to paint over, of which there are none here
+    input_image_mask: Annotated[None, refused("pictures are painted over by /v1/images/edits")] = None
+    complexity: Annotated[None, refused("nothing plans a picture before it is painted")] = None
+    frame_count: Annotated[None, refused("pictures do not move here")] = None
+    frame_duration_ms: Annotated[None, refused("pictures do not move here")] = None
+    svg: Annotated[None, refused("pictures are pixels here")] = None
+
+
+class PaintChoice(Body):
+    """Paint what the user said, whatever the model would answer."""
+
+    type: Literal["image_generation"]
 
 
 class FunctionChoice(Body):
@@ -139,23 +168,24 @@ class ResponseStreamOptions(Body):
 
 
 _Tool = Annotated[
-    Annotated[FunctionTool, Tag("tag:function")],
+    Annotated[FunctionTool, Tag("tag:function")] | Annotated[PaintTool, Tag("tag:image_generation")],
     Discriminator(
         type_tag,
         custom_error_type="tool",
-        custom_error_message="only tools of type function are supported; this server runs no tools of its "
-        "own (web search, file search, code, MCP ...)",
+        custom_error_message="only tools of type function and image_generation are supported; this server "
+        "runs no others of its own (web search, file search, code, MCP ...)",
     ),
 ]
 _ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("tag:string")]
     | Annotated[FunctionChoice, Tag("tag:function")]
+    | Annotated[PaintChoice, Tag("tag:image_generation")]
     | Annotated[AllowedFunctions, Tag("tag:allowed_tools")],
     Discriminator(
         _choice_tag,
         custom_error_type="tool_choice",
-        custom_error_message="expected none, auto, required, or an object whose type is function or "
-        "allowed_tools",
+        custom_error_message="expected none, auto, required, or an object whose type is function, "
+        "image_generation or allowed_tools",
     ),
 ]
 _Input = Annotated[

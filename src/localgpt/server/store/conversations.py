@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Select, and_, delete, insert, or_, select, update
@@ -16,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from localgpt.errors import InputError
 from localgpt.server.store.attachments import drop_unused, find_refs, find_shown
 from localgpt.server.store.database import Database, insert_or_nothing
-from localgpt.server.store.records import Conversation, ConversationPage, StoredMessage
+from localgpt.server.store.paging import make_cursor, painted_pictures, parse_cursor
+from localgpt.server.store.records import Conversation, ConversationPage, ShownPicture, StoredMessage
 from localgpt.server.store.rows import MessageRows
 from localgpt.server.store.sealing import Sealer
 from localgpt.server.store.tables import conversations, message_attachments, messages
@@ -91,6 +91,14 @@ class Conversations:
 
         return await self._database.read(work)
 
+    async def pictures(
+        self, owner: str, *, limit: int = 50, before: str | None = None
+    ) -> tuple[list[ShownPicture], str | None]:
+        """Pictures that were painted in an owner's conversations; see `painted_pictures`."""
+        mark = None if before is None else parse_cursor(before)
+        found = await self._database.read(partial(painted_pictures, self._rows, owner, limit, mark))
+        return found[0], None if found[1] is None else make_cursor(*found[1])
+
     async def find(
         self, owner: str, *, query: str = "", limit: int = 50, before: str | None = None
     ) -> ConversationPage:
@@ -106,7 +114,7 @@ class Conversations:
             InputError: the cursor is not one.
         """
         found: list[Conversation] = []
-        mark = None if before is None else _parse_cursor(before)
+        mark = None if before is None else parse_cursor(before)
         step = limit + 1 if not query else max(limit + 1, _SEARCH_STEP)
         while len(found) <= limit:
             rows = await self._page(owner, mark, step)
@@ -116,7 +124,10 @@ class Conversations:
             mark = (rows[-1].updated_at, rows[-1].id)
         is_more = len(found) > limit
         found = found[:limit]
-        return ConversationPage(conversations=tuple(found), next=_cursor(found[-1]) if is_more else None)
+        return ConversationPage(
+            conversations=tuple(found),
+            next=make_cursor(found[-1].updated_at, found[-1].id) if is_more else None,
+        )
 
     async def change(
         self,
@@ -317,20 +328,3 @@ def _of(owner: str, conversation_ids: Iterable[str]) -> Select[Any]:
 def _title_of(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _TITLE_CHARACTERS else line[: _TITLE_CHARACTERS - 1].rstrip() + "…"
-
-
-def _cursor(last: Conversation) -> str:
-    text = json.dumps([last.updated_at, last.id])
-    return base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("=")
-
-
-def _parse_cursor(cursor: str) -> tuple[float, str]:
-    try:
-        when, name = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not (isinstance(name, str) and name.isascii() and name.isprintable()):
-            raise ValueError
-        return float(when), name
-    except (ValueError, TypeError):
-        raise InputError(
-            "before is not a cursor; send the 'next' of an earlier page", param="before"
-        ) from None

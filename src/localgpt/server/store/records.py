@@ -22,7 +22,9 @@ __all__ = [
     "MessageRole",
     "Preferences",
     "Role",
+    "ShownPicture",
     "StoredMessage",
+    "StoredPicture",
     "StoredUsage",
     "new_key",
 ]
@@ -70,6 +72,19 @@ class Attachment(AttachmentRef):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPicture:
+    """A picture that was painted as an answer, or in it. Ids are of the message's attachments."""
+
+    id: str
+    prompt: str
+    model: str
+    seed: int
+    width: int
+    height: int
+    heat_maps: tuple[tuple[str, str], ...] = ()  # word and id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredUsage:
     """Tokens read and written for an answer."""
 
@@ -91,7 +106,18 @@ class StoredMessage:
     error: str | None = None
     model: str | None = None
     usage: StoredUsage | None = None
+    pictures: tuple[StoredPicture, ...] = ()  # that the model painted
     created_at: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPicture:
+    """A painted picture, and the message it is in."""
+
+    picture: StoredPicture
+    conversation_id: str
+    message_id: str
+    created_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

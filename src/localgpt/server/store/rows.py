@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from localgpt.server.store.records import AttachmentRef, StoredMessage, StoredUsage
+from localgpt.server.store.records import AttachmentRef, StoredMessage, StoredPicture, StoredUsage
 from localgpt.server.store.sealing import Sealer
 
 __all__ = ["MessageRows"]
@@ -27,12 +28,14 @@ class MessageRows:
 
     def values(self, owner: str, conversation_id: str, message: StoredMessage) -> dict[str, Any]:
         """The columns of a message."""
-        content = {
+        content: dict[str, Any] = {
             "text": message.text,
             "attachments": [[ref.id, ref.media_type, ref.num_bytes, ref.name] for ref in message.attachments],
             "notices": message.notices,
             "error": message.error,
         }
+        if message.pictures:
+            content["pictures"] = [asdict(picture) for picture in message.pictures]
         place = _place(owner, conversation_id, message.id)
         return {
             "owner": owner,
@@ -72,6 +75,7 @@ class MessageRows:
             usage=StoredUsage(prompt_tokens=row["prompt_tokens"], completion_tokens=row["completion_tokens"])
             if has_usage
             else None,
+            pictures=tuple(_picture(values) for values in content.get("pictures", ())),
             created_at=row["created_at"],
         )
 
@@ -87,6 +91,11 @@ class MessageRows:
         place = _place(row["owner"], row["conversation_id"], row["id"])
         content: dict[str, Any] = json.loads(self._sealer.unseal(row["sealed_content"], *place))
         return content
+
+
+def _picture(values: dict[str, Any]) -> StoredPicture:
+    maps = tuple((word, attachment_id) for word, attachment_id in values["heat_maps"])
+    return StoredPicture(**{**values, "heat_maps": maps})
 
 
 def _place(owner: str, conversation_id: str, message_id: str) -> tuple[str, ...]:

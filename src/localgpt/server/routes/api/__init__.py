@@ -14,6 +14,7 @@ from localgpt.server.routes.api import (
     keys,
     messages,
     models,
+    pictures,
     preferences,
     session,
 )
@@ -21,5 +22,16 @@ from localgpt.server.routes.api import (
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api", tags=["page"])
-for family in (session, conversations, messages, answers, attachments, preferences, keys, data, models):
+for family in (
+    session,
+    conversations,
+    messages,
+    answers,
+    attachments,
+    preferences,
+    keys,
+    data,
+    models,
+    pictures,
+):
     router.include_router(family.router)

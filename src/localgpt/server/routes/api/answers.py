@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
@@ -19,13 +19,16 @@ from localgpt.server.answers import ChatWriter, stream_chat
 from localgpt.server.errors import EVENT_CONTENT, WireError
 from localgpt.server.gateway import Gateway
 from localgpt.server.models import AnsweringModel, resolve_model
+from localgpt.server.pictures import sides_of
 from localgpt.server.routes.api.common import API_REPLIES, PathId, conversation_missing
 from localgpt.server.schemas.api import AnswerBody
 from localgpt.server.schemas.common import ErrorBody
+from localgpt.server.schemas.gallery import PaintBody
 from localgpt.server.store.records import (
     Conversation,
     Preferences,
     StoredMessage,
+    StoredPicture,
     StoredUsage,
     branch_of,
 )
@@ -38,6 +41,8 @@ from localgpt.tasks import (
     ImagePart,
     Message,
     Notice,
+    PaintedImage,
+    Painting,
     Part,
     SamplingOptions,
     TextDelta,
@@ -83,6 +88,7 @@ async def answer_conversation(
             _Album(store=store, owner=owner, most=await _most_pictures(gateway, model), hold=hold), branch
         ),
         options=_options(chosen, body),
+        painting=_painting(body),
     )
     writer = ChatWriter(id=task.id, model=model.id, created=int(time.time()), fingerprint=model.fingerprint)
     keeper = _Keeper(store, owner, conversation_id, body, model)
@@ -132,10 +138,11 @@ async def _messages(album: _Album, branch: Sequence[StoredMessage]) -> tuple[Mes
     pictures = await album.pictures(branch)
     messages = [Message.of("system", system)] if system else []
     for stored in branch:
-        shown = (pictures[ref.id] for ref in stored.attachments)
+        shown = (pictures[ref.id] for ref in stored.attachments) if stored.role == "user" else ()
         parts: list[Part] = [part for part in shown if part is not None]
-        if stored.text.strip():
-            parts.append(TextPart(text=stored.text))
+        text = "\n".join(filter(None, (stored.text.strip(), *(one.prompt for one in stored.pictures))))
+        if text:
+            parts.append(TextPart(text=stored.text if not stored.pictures else text))
         if parts:  # an answer that failed before its first word says nothing
             messages.append(Message(role=stored.role, content=tuple(parts)))
     return tuple(messages)
@@ -161,7 +168,8 @@ class _Album:
         """
         pictures: dict[str, ImagePart | None] = {}
         num_shown = 0
-        for ref in (ref for stored in reversed(branch) for ref in reversed(stored.attachments)):
+        asked = [stored for stored in reversed(branch) if stored.role == "user"]
+        for ref in (ref for stored in asked for ref in reversed(stored.attachments)):
             if ref.id not in pictures and num_shown < self.most:
                 self.hold(ref.num_bytes)
                 found = await self.store.attachments.get(self.owner, ref.id)
@@ -170,6 +178,22 @@ class _Album:
                 pictures[ref.id] = ImagePart(data=b"", media_type=ref.media_type)
             num_shown += pictures[ref.id] is not None
         return pictures
+
+
+def _painting(body: AnswerBody) -> Painting:
+    """Pictures may always be the answer on the page, which shows their stages."""
+    wish = body.paint or PaintBody()
+    width, height = sides_of(wish.size)
+    return Painting(
+        model=wish.model,
+        width=width,
+        height=height,
+        effort=wish.quality,
+        seed=wish.seed,
+        num_previews=2,
+        wants_heat_maps=wish.heat_maps,
+        is_wanted=wish.wanted,
+    )
 
 
 def _options(chosen: Preferences, body: AnswerBody) -> SamplingOptions:
@@ -215,13 +239,36 @@ class _Keeper:
     async def on_end(self, error: BaseException | None) -> None:
         """Store it; a conversation that was deleted meanwhile stays deleted."""
         try:
-            await self._store.conversations.add(self._owner, self._conversation_id, self._message(error))
+            pictures = await self._keep_pictures()
+            ids = [id for one in pictures for id in (one.id, *(map_id for _, map_id in one.heat_maps))]
+            message = replace(self._message(error), pictures=tuple(pictures))
+            await self._store.conversations.add(self._owner, self._conversation_id, message, ids)
         except LocalGPTError:
             logger.exception("an answer could not be stored")
             raise
         finally:
             self._store.holds.discard(self._kept)
             self._kept.set_result(None)
+
+    async def _keep_pictures(self) -> list[StoredPicture]:
+        result = self._result
+        if result is None:
+            return []
+        return [await self._keep(image, result) for image in result.images]
+
+    async def _keep(self, image: PaintedImage, result: ChatResult) -> StoredPicture:
+        put = self._store.attachments.put
+        ref = await put(self._owner, image.data, image.media_type)
+        maps = [(one.word, (await put(self._owner, one.data, one.media_type)).id) for one in image.heat_maps]
+        return StoredPicture(
+            id=ref.id,
+            prompt=result.paints or "",
+            model=result.painter or result.model,
+            seed=image.seed,
+            width=image.width,
+            height=image.height,
+            heat_maps=tuple(maps),
+        )
 
     def _message(self, error: BaseException | None) -> StoredMessage:
         result = self._result

@@ -69,6 +69,7 @@ class PainterRun:
     capacity: int = 300_000  # pictures that are kept on the device
     sheets: int = 10
     sheet_steps: int = 24
+    sheet_prompts: int = 20
     save_every_s: float = 240.0
 
     @classmethod
@@ -82,7 +83,7 @@ class PainterRun:
         )  # fmt: skip
         return cls(
             config=config, minutes=1.0, batch_size=8, num_sketches=4, num_leaps=4, least_pictures=1,
-            capacity=64, sheets=1, sheet_steps=2, ema=0.9,
+            capacity=64, sheets=0, sheet_steps=2, sheet_prompts=2, ema=0.9,
         )  # fmt: skip
 
 
@@ -305,8 +306,8 @@ class _Training:
         figures = self.step.held_out_losses(self.held_out) if self.held_out.num else {}
         self.log.write(step=self.budget.step, **figures)
         name = f"sheet_{self.budget.step:06}"
-        num_steps = self.run.sheet_steps
-        write_sheet(self.step.average, self.step.tower, self.options, name=name, num_steps=num_steps)
+        how = {"num_steps": self.run.sheet_steps, "num_prompts": self.run.sheet_prompts}
+        write_sheet(self.step.average, self.step.tower, self.options, name=name, **how)
         return {**figures, "skipped": self._num_skipped}
 
     def save(self) -> None:

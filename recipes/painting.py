@@ -40,11 +40,13 @@ def load_tower(family: Path, device: str) -> tuple[TextEncoder, str]:
 
 
 @torch.no_grad()
-def paint_sheet(painter: Painter, tower: TextEncoder, tokenizer: Tokenizer, *, num_steps: int) -> Tensor:
-    """Pictures of `SHEET_PROMPTS`: above by small steps with guidance, below by leaps; (2 * N, 3, S, S)."""
+def paint_sheet(
+    painter: Painter, tower: TextEncoder, tokenizer: Tokenizer, *, num_steps: int, num_prompts: int
+) -> Tensor:
+    """Pictures of the first prompts: above by small steps with guidance, below by leaps; (2 * N, 3, S, S)."""
     found = []
     for leaps in (False, True):
-        for number, text in enumerate(SHEET_PROMPTS):
+        for number, text in enumerate(SHEET_PROMPTS[:num_prompts]):
             flow = Flow(
                 denoiser=painter,
                 words=read_prompt(painter, tower, tokenizer, text).words,
@@ -60,12 +62,18 @@ def paint_sheet(painter: Painter, tower: TextEncoder, tokenizer: Tokenizer, *, n
 
 
 def write_sheet(
-    painter: Painter, tower: TextEncoder, options: RunOptions, *, name: str, num_steps: int
+    painter: Painter,
+    tower: TextEncoder,
+    options: RunOptions,
+    *,
+    name: str,
+    num_steps: int,
+    num_prompts: int,
 ) -> Path:
     """Write a sheet into the run's folder."""
     assert options.init is not None
     tokenizer = Tokenizer.from_file(options.init / "tokenizer.json")
-    pictures = paint_sheet(painter, tower, tokenizer, num_steps=num_steps)
+    pictures = paint_sheet(painter, tower, tokenizer, num_steps=num_steps, num_prompts=num_prompts)
     path = options.out / f"{name}.png"
     to_sheet(pictures, columns=2 * _COLUMNS).save(path)
     return path

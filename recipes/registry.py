@@ -51,6 +51,24 @@ def _painter(options: RunOptions) -> dict[str, Any]:
     return train_painter(options)
 
 
+def _painter_export(options: RunOptions) -> dict[str, Any]:
+    from recipes.painter_export import export_painter
+
+    return export_painter(options)
+
+
+def _upsampler(options: RunOptions) -> dict[str, Any]:
+    from recipes.upsampler import train_upsampler
+
+    return train_upsampler(options)
+
+
+def _icon_judge(options: RunOptions) -> dict[str, Any]:
+    from recipes.icon_judge import train_judge
+
+    return train_judge(options)
+
+
 RECIPES: dict[str, Recipe] = {
     "decoder": _decoder,
     "encoder": _encoder,
@@ -59,6 +77,9 @@ RECIPES: dict[str, Recipe] = {
     "export": _export,
     "restore": _restore,
     "painter": _painter,
+    "painter_export": _painter_export,
+    "upsampler": _upsampler,
+    "icon_judge": _icon_judge,
 }
 
 

@@ -7,6 +7,7 @@ import json
 import lzma
 import random
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ import torch
 from PIL import Image, ImageDraw
 from torch.optim import Optimizer
 
-from localgpt.checkpoints import write_sharded
 from localgpt.models.painter import Painter
+from localgpt.runtime.members import load_member
+from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.sampling.diffusion.places import read_places
+from localgpt.tasks import PaintRequest, PaintResult
 from localgpt.training.optimizer import OptimizerOptions, build_optimizers, step_all
 from recipes.common import RunOptions
-from recipes.export import pack_int8
+from recipes.icon_judge import IconBank, accuracy
+from recipes.judge_model import load_judge
 from recipes.paint_data.composing import KINDS, allowed_colours, compose
 from recipes.paint_data.prepare import PaintDataOptions, load_named, prepare_shards
 from recipes.paint_data.prompts import name_prompt, photo_prompts, prompts_of
@@ -29,8 +33,9 @@ from recipes.registry import run_recipe
 from recipes.resuming import load_run, save_run
 from recipes.scenes.stock import Stock, is_held_out_colour, is_held_out_relation
 from recipes.scenes.vocabulary import COLOUR_ZH
+from recipes.upsampler import sharpness
 from recipes.vision_data.icons import NamedIcon
-from tests import tiny
+from tests import tiny, tiny_folder
 
 ICONS = {"red apple": "红苹果", "dog": "狗", "umbrella": "雨伞", "chair": "椅子", "virgo": "处女座"}
 
@@ -76,14 +81,7 @@ def named(raw: Path) -> list[NamedIcon]:
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("family")
-    encoder = tiny.make_encoder()
-    tensors = {f"encoder.{name}": tensor for name, tensor in pack_int8(encoder.state_dict())[0].items()}
-    write_sharded(tensors, folder / "encoder", config={"encoder": tiny.ENCODER.to_dict()})
-    (folder / "tokenizer.json").write_text(tiny.make_tokenizer().to_str(), encoding="utf-8")
-    described = {"format": "localgpt-family-1", "id": "local/tiny", "members": ["encoder"]}
-    (folder / "family.json").write_text(json.dumps(described), encoding="utf-8")
-    return folder
+    return tiny_folder.write_family(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +214,40 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
         learn(*pair)
     for one, two in zip(painter.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_the_upsampler_learns_and_is_compared(shards: Path, tmp_path: Path) -> None:
+    options = RunOptions(data=shards, out=tmp_path, steps=10, size="tiny", device="cpu", seed=3)
+    figures = run_recipe("upsampler", options)
+    assert figures["psnr_bicubic"] > 15 and abs(figures["psnr_ours"] - figures["psnr_bicubic"]) < 3
+    assert 0 < figures["sharpness_bicubic"] < 1
+    blurred = torch.nn.functional.avg_pool2d(torch.eye(32)[None, None].expand(1, 3, -1, -1), 3, 1, 1)
+    assert sharpness(blurred) < sharpness(torch.eye(32)[None, None].expand(1, 3, -1, -1))
+
+
+def test_the_judge_learns_names(raw: Path, tmp_path: Path) -> None:
+    options = RunOptions(data=raw, out=tmp_path, steps=40, size="tiny", device="cpu", seed=3)
+    figures = run_recipe("icon_judge", options)
+    assert figures["names"] == len(ICONS) and figures["top5_large"] == 1.0
+    assert figures["top1_large"] > 0.5
+    judge = load_judge(tmp_path)
+    assert set(judge.config.names) == {"apple", "dog", "umbrella", "chair", "virgo"}
+    bank = IconBank(load_named(raw), 32, "cpu")
+    again = accuracy(judge, bank, num_tests=2)
+    assert again["top1_small"] == figures["top1_small"]
+
+
+def test_the_export_is_a_member_of_the_family(shards: Path, family: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("painter", "upsampler"):
+        options = RunOptions(data=shards, out=run, steps=1, size="tiny", init=family, device="cpu")
+        run_recipe(name, options)
+    out = tmp_path / "family"
+    shutil.copytree(family, out)
+    figures = run_recipe("painter_export", RunOptions(data=shards, out=out, init=run, device="cpu"))
+    assert 0 < figures["painter_worst_relative_error"] < 0.02
+    assert json.loads((out / "family.json").read_text(encoding="utf-8"))["members"][-1] == "painter"
+    loaded = load_member(OpenCheckpoint(folder=out, id="local/tiny#painter", kind="paint"))
+    request = PaintRequest(id="1", prompt="a red apple", num_steps=2, seed=1, width=96, height=96)
+    result = loaded.answer(request, lambda _: None, lambda: False, loaded.sizes(request)[0])
+    assert isinstance(result, PaintResult) and result.images[0].width == 96

@@ -21,7 +21,9 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE", help="decoder, encoder, joint, export, restore, painter or speaker."
+            metavar="RECIPE",
+            help="decoder, encoder, joint, export, restore, painter, painter_export, upsampler, "
+            "icon_judge or speaker.",
         ),
     ],
     data: Annotated[

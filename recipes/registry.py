@@ -33,6 +33,12 @@ def _speaker(options: RunOptions) -> dict[str, Any]:
     return train_speaker(options)
 
 
+def _speaker_export(options: RunOptions) -> dict[str, Any]:
+    from recipes.speaker_export import export_speaker
+
+    return export_speaker(options)
+
+
 def _export(options: RunOptions) -> dict[str, Any]:
     from recipes.export import export_weights
 
@@ -74,6 +80,7 @@ RECIPES: dict[str, Recipe] = {
     "encoder": _encoder,
     "joint": _joint,
     "speaker": _speaker,
+    "speaker_export": _speaker_export,
     "export": _export,
     "restore": _restore,
     "painter": _painter,

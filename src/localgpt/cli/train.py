@@ -23,7 +23,7 @@ def train(
         typer.Argument(
             metavar="RECIPE",
             help="decoder, encoder, joint, export, restore, painter, painter_export, upsampler, "
-            "icon_judge or speaker.",
+            "icon_judge, speaker or speaker_export.",
         ),
     ],
     data: Annotated[

@@ -28,6 +28,7 @@ __all__ = ["MEMBERS", "MemberModel", "Members", "family_name", "load_member", "m
 MEMBERS: Final[Mapping[str, tuple[OpenKind, str]]] = {
     "listener": ("listen", "localgpt.runtime.embedded_listener:load"),
     "painter": ("paint", "localgpt.runtime.embedded_painter:load"),
+    "speaker": ("speak", "localgpt.runtime.embedded_speaker:load"),
 }
 _MARK: Final = "#"
 
@@ -57,8 +58,8 @@ class MemberModel(ShelfModel):
         return read_layout(self.folder).read_shapes()[self.member]
 
     def weight_bytes(self, *, device: str, fp16: bool, quantize: str) -> int:
-        """As they are kept on a CPU; int8 is spread to half precision elsewhere, and always in a painter."""
-        if self.kind == "paint":
+        """As kept on a CPU; int8 is spread to half precision elsewhere, and always to paint and to speak."""
+        if self.kind in ("paint", "speak"):
             return self.num_params * (2 if fp16 and device.startswith("cuda") else 4)
         return self.stored_bytes if device == "cpu" else 2 * self.stored_bytes
 

@@ -16,7 +16,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-__all__ = ["Pace", "VoiceFrames", "decode_pieces", "frame_reach", "make_frames", "samples_per_frame"]
+__all__ = [
+    "Pace",
+    "VoiceFrames",
+    "cuts_exactly",
+    "decode_pieces",
+    "frame_reach",
+    "make_frames",
+    "samples_per_frame",
+]
 
 _GROWTH: Final = 2  # of a piece over the one before
 
@@ -83,7 +91,7 @@ def decode_pieces(network: Any, frames: VoiceFrames, pace: Pace | None = None) -
     pace = pace or Pace()
     config, latents = network.config, frames.latents
     hop, num = samples_per_frame(config), latents.shape[-1]
-    if not _cuts_exactly(config):
+    if not cuts_exactly(config):
         yield network.decoder(latents, frames.speaker)[0, 0]
         return
     reach = frame_reach(config)
@@ -124,7 +132,7 @@ def frame_reach(config: Any) -> int:
     return reach + 3  # of the first one
 
 
-def _cuts_exactly(config: Any) -> bool:
+def cuts_exactly(config: Any) -> bool:
     """Whether each frame becomes equally many samples, at its own place."""
     pairs = zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True)
     return all(kernel >= rate and (kernel - rate) % 2 == 0 for rate, kernel in pairs)

@@ -24,12 +24,12 @@ from localgpt.media.audio_files import MEDIA_TYPES, AudioEncoder, encode_audio, 
 from localgpt.media.text.clauses import Clause
 from localgpt.runtime.open.base import Emit
 from localgpt.runtime.open.prepared import Prepared
-from localgpt.sampling.voice import decode_pieces, make_frames
+from localgpt.sampling.voice import Pace, cuts_exactly, decode_pieces, make_frames
 from localgpt.tasks import Notice, Progress, Request, Result, SpeakChunk, SpeakRequest, SpeakResult
 
 __all__ = ["Settled", "Speaking", "Utterance", "settle_rate"]
 
-_SECONDS_A_CHAR: Final = 0.15  # an upper estimate at ordinary speed
+_SECONDS_A_SOUND: Final = 0.075  # an upper estimate at ordinary speed, blanks counted
 _ALIVE: Final = 8  # tensors of the last and widest layers of the waveform decoder, alive at once
 _MAX_FRESH_SEED: Final = 2**32
 _HEADROOM: Final = 0.97  # a rate that is changed overshoots by less than the rest
@@ -77,6 +77,16 @@ class Speaking(ABC):
         """
 
     @property
+    def told_with_results(self) -> tuple[str, ...]:
+        """Notices of the model that every result repeats."""
+        return self.notices
+
+    @property
+    def result_model(self) -> str:
+        """The model's name in results."""
+        return self.id
+
+    @property
     def sample_rate(self) -> int:
         """Hz, of the voice."""
         return int(self.network.config.sampling_rate)
@@ -88,13 +98,16 @@ class Speaking(ABC):
             InputError: the request cannot be spoken.
         """
         settled = self._ready.look(request)
-        num_chars = max(len(clause.text) for clause in settled.clauses)
-        bucket = -(-num_chars // 50) * 50
-        num_samples = bucket * _SECONDS_A_CHAR / settled.request.speed * self.sample_rate
+        num_sounds = max(len(one.sound_ids) for clause in settled.utterances for one in clause)
+        bucket = -(-num_sounds // 100) * 100
         config = self.network.config
+        seconds = bucket * _SECONDS_A_SOUND / settled.request.speed
+        if cuts_exactly(config):  # what is decoded at once is the longest piece
+            seconds = min(seconds, 2 * Pace().longest_s)
+        num_samples = seconds * self.sample_rate
         last_width = config.upsample_initial_channel >> len(config.upsample_rates)
         nbytes = round(num_samples * max(last_width, 1) * 4 * _ALIVE)
-        return (Size(shape=f"{bucket} letters at {settled.request.speed:g}", nbytes=nbytes),)
+        return (Size(shape=f"{bucket} sounds at {settled.request.speed:g}", nbytes=nbytes),)
 
     def answer(self, request: Request, emit: Emit, is_cancelled: Callable[[], bool], size: Size) -> Result:
         """Speak, piece by piece.
@@ -105,7 +118,7 @@ class Speaking(ABC):
         """
         settled = self._ready.take(request)
         spoken, rate = settled.request, settled.sample_rate
-        notices = (*self.notices, *settled.notices)
+        notices = (*self.told_with_results, *settled.notices)
         for text in notices:
             emit(Notice(text=text))
         seed = secrets.randbelow(_MAX_FRESH_SEED) if spoken.seed is None else spoken.seed
@@ -134,7 +147,7 @@ class Speaking(ABC):
             sample_rate=rate,
             duration_s=num_samples / rate,
             seed=seed,
-            model=self.id,
+            model=self.result_model,
             voice=spoken.voice,
             notices=notices,
         )

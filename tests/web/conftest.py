@@ -35,8 +35,8 @@ DESKTOP = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, "reduc
 class LiveServer:
     """A server in a thread, the service it asks, and a client that prepares what is stored."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.service = FakeService()
+    def __init__(self, folder: Path, *, service: FakeService | None = None, **settings: Any) -> None:
+        self.service = service or FakeService()
         self.keeper = FakeKeeper(is_live=True)
         chosen = Settings(data_dir=folder, **settings)
         listener = bind("127.0.0.1", 0)

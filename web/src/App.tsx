@@ -12,12 +12,13 @@ import { Chip } from "./panel/Chip";
 import { Sidebar } from "./sidebar/Sidebar";
 import { beginSession } from "./start";
 import { current, forget, open, send, stop } from "./state/chat";
+import { useChosen } from "./state/choice";
 import { clearDraft, composer, openDraft } from "./state/composer";
 import { changeSettings, server, session, settings } from "./state/session";
 import { useSelected, useStore } from "./state/store";
 import { useDrop } from "./ui/drop";
 import { wordsOfError } from "./ui/failures";
-import { Compose, Lock, Menu } from "./ui/icons";
+import { Compose, Lock, Menu, Wave } from "./ui/icons";
 import { useShortcuts } from "./ui/shortcuts";
 import { Lazy } from "./ui/Lazy";
 import { say, Toasts } from "./ui/Toast";
@@ -25,11 +26,12 @@ import { say, Toasts } from "./ui/Toast";
 const loadSettingsDialog = () => import("./settings/SettingsDialog").then((part) => part.SettingsDialog);
 const loadSignIn = () => import("./settings/SignIn").then((part) => part.SignIn);
 const loadTour = () => import("./tour/Tour").then((part) => part.Tour);
+const loadVoice = () => import("./voice/VoiceDialog").then((part) => part.VoiceDialog);
 const loadLightbox = () => import("./chat/Lightbox").then((part) => part.Lightbox);
 
 const darkQuery = matchMedia("(prefers-color-scheme: dark)");
 
-type Over = { kind: "settings"; part: string } | { kind: "tour" } | { kind: "picture"; attachment: Attachment } | null;
+type Over = { kind: "settings"; part: string } | { kind: "tour" } | { kind: "voice" } | { kind: "picture"; attachment: Attachment } | null;
 
 export function App() {
   const { language, theme, saved } = useStore(settings);
@@ -49,6 +51,7 @@ export function App() {
   const wasDrawerOpen = useRef(false);
   const t = words[language];
   const currentId = thread?.value.id ?? null;
+  const { name: chosen } = useChosen(thread);
   const isDark = theme === null ? systemIsDark : theme === "dark";
 
   useLayoutEffect(() => {
@@ -173,6 +176,15 @@ export function App() {
           ) : (
             <span class="grow" />
           )}
+          <button
+            type="button"
+            class="ghost"
+            aria-label={t.callOpen}
+            title={t.callOpen}
+            onClick={() => setOver({ kind: "voice" })}
+          >
+            <Wave />
+          </button>
           <button type="button" class="ghost only-phone" aria-label={t.newChat} onClick={() => openChat(null)}>
             <Compose />
           </button>
@@ -218,6 +230,9 @@ export function App() {
         />
       ) : null}
       {over?.kind === "tour" ? <Lazy load={loadTour} own={{ onClose: closeTour, onTry, onPhoto }} onFailed={onPartFailed} /> : null}
+      {over?.kind === "voice" ? (
+        <Lazy load={loadVoice} own={{ model: chosen, onClose: () => setOver(null) }} onFailed={onPartFailed} />
+      ) : null}
       {over?.kind === "picture" ? (
         <Lazy
           load={loadLightbox}

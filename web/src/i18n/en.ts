@@ -1,6 +1,9 @@
 // Every word of the page in English. The Chinese table has the same keys.
 
+import { callEn } from "./call";
+
 export const en = {
+  ...callEn,
   appName: "LocalGPT",
   skip: "Skip to the message box",
   cancel: "Cancel",

@@ -1,8 +1,10 @@
 // 页面的全部中文用语；键与英文表相同。
 
+import { callZh } from "./call";
 import type { Words } from "./en";
 
 export const zh: Words = {
+  ...callZh,
   appName: "LocalGPT",
   skip: "跳到输入框",
   cancel: "取消",

@@ -20,6 +20,7 @@ const icon = (children: ComponentChildren) => () => (
 export const Compose = icon(<path d="M16.5 10.5V15a1.5 1.5 0 0 1-1.5 1.5H5A1.5 1.5 0 0 1 3.5 15V5A1.5 1.5 0 0 1 5 3.5h4.5M15 3l2 2-6.5 6.5-2.6.6.6-2.6z" />);
 export const Menu = icon(<path d="M3.5 6h13M3.5 10h13M3.5 14h8" />);
 export const Close = icon(<path d="M5 5l10 10M15 5L5 15" />);
+export const Wave = icon(<path d="M4 8.5v3M7 6v8M10 3.5v13M13 6v8M16 8.5v3" />);
 export const Trash = icon(<path d="M4 6h12M8 6V4h4v2M5.5 6l.7 10h7.6l.7-10M8.5 9v4.5M11.5 9v4.5" />);
 export const Arrow = icon(<path d="M10 16V4.5M5 9l5-5 5 5" />);
 export const Down = icon(<path d="M10 4v11.5M5 11l5 5 5-5" />);

@@ -75,6 +75,30 @@ def _icon_judge(options: RunOptions) -> dict[str, Any]:
     return train_judge(options)
 
 
+def _listener(options: RunOptions) -> dict[str, Any]:
+    from recipes.listener import train_listener
+
+    return train_listener(options)
+
+
+def _listener_real(options: RunOptions) -> dict[str, Any]:
+    from recipes.listener import train_listener
+
+    return train_listener(options, is_real=True)
+
+
+def _listener_prune(options: RunOptions) -> dict[str, Any]:
+    from recipes.listener_pruning import prune_listener
+
+    return prune_listener(options)
+
+
+def _listener_export(options: RunOptions) -> dict[str, Any]:
+    from recipes.listener_export import export_listener
+
+    return export_listener(options)
+
+
 RECIPES: dict[str, Recipe] = {
     "decoder": _decoder,
     "encoder": _encoder,
@@ -87,6 +111,10 @@ RECIPES: dict[str, Recipe] = {
     "painter_export": _painter_export,
     "upsampler": _upsampler,
     "icon_judge": _icon_judge,
+    "listener": _listener,
+    "listener_real": _listener_real,
+    "listener_prune": _listener_prune,
+    "listener_export": _listener_export,
 }
 
 

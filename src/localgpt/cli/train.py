@@ -23,7 +23,8 @@ def train(
         typer.Argument(
             metavar="RECIPE",
             help="decoder, encoder, joint, export, restore, painter, painter_export, upsampler, "
-            "icon_judge, speaker or speaker_export.",
+            "icon_judge, speaker, speaker_export, listener, listener_real, listener_prune or "
+            "listener_export.",
         ),
     ],
     data: Annotated[

@@ -159,11 +159,11 @@ class ConformerBlock(nn.Module):
 
 
 def rotary_angles(begin: int, num_frames: int, head_dim: int, *, like: Tensor) -> Tensor:
-    """Angles of the positions from `begin` on, as cosines and sines: (2, T, D / 2) of the type of `like`."""
+    """Cosines and sines of the positions from `begin` on: (2, T, D / 2) float32 on the device of `like`."""
     places = torch.arange(begin, begin + num_frames, device=like.device, dtype=torch.float64)
     rates = 10_000.0 ** -(torch.arange(head_dim // 2, device=like.device, dtype=torch.float64) * 2 / head_dim)
     angles = places[:, None] * rates
-    return torch.stack([angles.cos(), angles.sin()]).to(like.dtype)
+    return torch.stack([angles.cos(), angles.sin()]).float()
 
 
 def chunk_mask(num_frames: int, chunk: int | None, num_left: int, *, device: torch.device) -> Tensor:
@@ -178,4 +178,4 @@ def chunk_mask(num_frames: int, chunk: int | None, num_left: int, *, device: tor
 def _rotate(x: Tensor, angles: Tensor) -> Tensor:
     cos, sin = angles
     first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)

@@ -29,7 +29,7 @@ FRAME_S: Final = 0.02
 _SURELY_BLANK: Final = math.log(0.995)
 _LEAST_SPELLED: Final = math.log(0.3)  # of a letter that may begin a word that is not listed
 _CUT_WORD: Final = 4.0  # what a word costs of which only the beginning was said
-_MOST_HOMOPHONES: Final = 12
+_MOST_HOMOPHONES: Final = 10
 LogProbs = NDArray[np.float32]
 
 
@@ -78,7 +78,11 @@ class Sentence:
 
 class _History(NamedTuple):
     before: _History | None
-    word: FoundWord
+    text: str  # of the word
+    begin: int
+    end: int
+    sounds: float
+    num_sounds: int
 
 
 class _Hypothesis(NamedTuple):
@@ -129,6 +133,7 @@ class WordSearch:
         start_key: _Key = (context, words.root, BLANK, True)
         self._found: dict[_Key, _Hypothesis] = {start_key: _Hypothesis(0.0, None, 0, 0, 0.0, 0)}
         self._is_waiting = True  # everybody stands behind a blank
+        self._least = -math.inf  # score of a hypothesis that is worth following, while a frame is heard
         self.num_frames = 0
 
     def push(self, log_probs: LogProbs) -> None:
@@ -176,6 +181,7 @@ class WordSearch:
 
     def _ends(self) -> Iterator[tuple[float, Context, _History | None]]:
         """Every hypothesis as if it were over."""
+        self._least = -math.inf
         for (context, node, _, _), one in self._found.items():
             if node is self._words.root:
                 yield one.score, context, one.history
@@ -185,7 +191,7 @@ class WordSearch:
             if end is not None and end.words:
                 weight = self._options.lm_weight
                 closed = one._replace(score=one.score + weight * (end.best - node.best))
-                for _, after, ended in self._close(context, end, closed):
+                for after, ended in self._close(context, end, closed):
                     yield ended.score, after, ended.history
 
     def _wait(self) -> None:
@@ -199,22 +205,28 @@ class WordSearch:
         options, root = self._options, self._words.root
         units = self._likely(row)
         blank = float(row[BLANK])
+        # The best one may stay where it is, so what is worse than that by the width is given up at once.
+        self._least = max(one.score for one in self._found.values()) + blank - options.width
         found: dict[_Key, _Hypothesis] = {}
         for key, one in self._found.items():
             context, node, last, is_blank = key
-            _keep(found, (context, node, last, True), one._replace(score=one.score + blank))
-            if not is_blank:
-                again = one._replace(score=one.score + float(row[last]), end=self.num_frames + 1)
-                _keep(found, (context, node, last, False), again)
-            for unit, score in units:
-                if unit == last and not is_blank:
+            score, history, begin, end, sounds, num_sounds = one
+            if score + blank >= self._least:
+                stays = _Hypothesis(score + blank, history, begin, end, sounds, num_sounds)
+                _keep(found, (context, node, last, True), stays)
+            if not is_blank and score + row[last] >= self._least:
+                again = float(score + row[last])
+                stays = _Hypothesis(again, history, begin, self.num_frames + 1, sounds, num_sounds)
+                _keep(found, (context, node, last, False), stays)
+            for unit, gain in units:
+                if (unit == last and not is_blank) or score + gain < self._least:
                     continue
                 if (child := node.child(unit)) is not None:
-                    self._enter(found, key, one, child, unit, score)
-                if node is root and unit < WORD_END and score > _LEAST_SPELLED:
+                    self._enter(found, key, one, child, unit, gain)
+                if node is root and unit < WORD_END and gain > _LEAST_SPELLED:
                     letter = self._spelled.child(unit)
                     assert letter is not None
-                    self._enter(found, key, one, letter, unit, score)
+                    self._enter(found, key, one, letter, unit, gain)
         self._found = _pruned(found, options.beam, options.width)
         self._is_waiting = False
 
@@ -225,33 +237,34 @@ class WordSearch:
         one: _Hypothesis,
         child: SoundNode,
         unit: int,
-        score: float,
+        gain: float,
     ) -> None:
         """Go on with one sound, and where that ends a word also behind it."""
         context, node, _, _ = key
         is_first = node is self._words.root
+        weight = self._options.lm_weight
         entered = _Hypothesis(
-            one.score + score + self._options.lm_weight * (child.best - (0.0 if is_first else node.best)),
+            one.score + gain + weight * (child.best - (0.0 if is_first else node.best)),
             one.history,
             self.num_frames if is_first else one.begin,
             self.num_frames + 1,
-            score if is_first else one.sounds + score,
+            gain if is_first else one.sounds + gain,
             1 if is_first else one.num_sounds + 1,
         )
-        _keep(found, (context, child, unit, False), entered)
-        for _, after, ended in self._close(context, child, entered):
-            _keep(found, (after, self._words.root, unit, False), ended)
+        if entered.score >= self._least:
+            _keep(found, (context, child, unit, False), entered)
+        if child.words:
+            for after, ended in self._close(context, child, entered):
+                _keep(found, (after, self._words.root, unit, False), ended)
 
     def _close(
         self, context: Context, node: SoundNode, one: _Hypothesis
-    ) -> Iterator[tuple[str, Context, _Hypothesis]]:
+    ) -> Iterator[tuple[Context, _Hypothesis]]:
         """The words that end at a node, as hypotheses behind them."""
-        if not node.words:
-            return
-        confidence = math.exp(one.sounds / max(1, one.num_sounds))
+        score, before, *heard = one
         for text, after, gain in self._endings_at(context, node):
-            word = FoundWord(text=text, begin=one.begin, end=one.end, confidence=confidence)
-            yield text, after, one._replace(score=one.score + gain, history=_History(one.history, word))
+            if score + gain >= self._least:
+                yield after, _Hypothesis(score + gain, _History(before, text, *heard), *heard)
 
     def _endings_at(self, context: Context, node: SoundNode) -> list[tuple[str, Context, float]]:
         key = (context, node)
@@ -299,7 +312,10 @@ def _pruned(found: dict[_Key, _Hypothesis], beam: int, width: float) -> dict[_Ke
 def _unrolled(history: _History | None) -> tuple[FoundWord, ...]:
     words: list[FoundWord] = []
     while history is not None:
-        words.append(history.word)
+        confidence = math.exp(history.sounds / max(1, history.num_sounds))
+        words.append(
+            FoundWord(text=history.text, begin=history.begin, end=history.end, confidence=confidence)
+        )
         history = history.before
     return tuple(reversed(words))
 

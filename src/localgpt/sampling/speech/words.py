@@ -42,11 +42,12 @@ class SoundNode(Protocol):
 class WordNode:
     """A range of sorted pronunciations that begin alike; implements `SoundNode`."""
 
-    __slots__ = ("_children", "_depth", "_list", "_range", "best", "spelled", "words")
+    __slots__ = ("_children", "_depth", "_list", "_range", "_ranges", "best", "spelled", "words")
 
     def __init__(self, words: WordList, begin: int, end: int, depth: int) -> None:
         self._list, self._range, self._depth = words, (begin, end), depth
-        self._children: dict[int, WordNode] | None = None
+        self._ranges: dict[int, tuple[int, int]] | None = None
+        self._children: dict[int, WordNode | None] = {}
         self.spelled: str | None = None
         self.best = float(words.entry_logprobs[begin:end].max()) if depth and end > begin else 0.0
         here = begin + int(np.searchsorted(words.column(begin, end, depth), 0, side="right"))
@@ -55,16 +56,20 @@ class WordNode:
 
     def child(self, unit: int) -> WordNode | None:
         """The place after one more sound; None where no word goes on like this."""
-        if self._children is None:
-            self._children = self._look_up()
-        return self._children.get(unit)
+        if self._ranges is None:
+            self._ranges = self._look_up()
+        if unit not in self._children:
+            found = self._ranges.get(unit)
+            self._children[unit] = None if found is None else WordNode(self._list, *found, self._depth + 1)
+        return self._children[unit]
 
-    def _look_up(self) -> dict[int, WordNode]:
+    def _look_up(self) -> dict[int, tuple[int, int]]:
+        """The pronunciations below, by their next sound."""
         begin, end = self._range
         column = self._list.column(begin, end, self._depth)
         cuts = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
         return {
-            int(column[first]): WordNode(self._list, begin + first, begin + last, self._depth + 1)
+            int(column[first]): (begin + first, begin + last)
             for first, last in pairwise(cuts)
             if last > first and column[first] != BLANK
         }

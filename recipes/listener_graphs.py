@@ -1,0 +1,81 @@
+"""The recogniser's forward and backward pass as CUDA graphs, one for each bucket; plainly elsewhere.
+
+A step is bound by the launch of some three thousand small kernels. A graph launches them all at once; it
+needs the same shapes and the same memory every time, which buckets give. What draws numbers (dropout) draws
+new ones at each replay, and gradients arrive where autograd expects them
+(`torch.cuda.make_graphed_callables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from localgpt.models.recognizer import Recognizer
+from recipes.common import RunLog, RunOptions
+from recipes.listener_data import Bucket
+
+__all__ = ["ScoreGraphs"]
+
+_Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class _Scorer(nn.Module):
+    """One bucket's pass over the shared network, in the precision of training."""
+
+    def __init__(self, network: Recognizer, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Recognizer.score`."""
+        is_half = self.dtype != torch.float32
+        # Casts of weights must not be kept from one replay to the next.
+        with torch.autocast(mel.device.type, dtype=self.dtype, enabled=is_half, cache_enabled=False):
+            return self.network.score(mel, mask)
+
+
+class ScoreGraphs:
+    """Scores of batches, by the fastest way there is.
+
+    Args:
+        network: in training mode; its parameters keep their places.
+        buckets: shapes of the batches.
+        options: device and precision.
+    """
+
+    def __init__(self, network: Recognizer, buckets: Sequence[Bucket], options: RunOptions) -> None:
+        self._network, self._buckets, self._options = network, buckets, options
+        scorer = _Scorer(network, options.dtype)
+        self._passes: list[_Score] = [scorer for _ in buckets]
+
+    def prepare(self, log: RunLog) -> None:
+        """Make the graphs before the clock starts; if that fails, the log says why and steps run plainly."""
+        if not self._options.device.startswith("cuda"):
+            return
+        scorers = tuple(_Scorer(self._network, self._options.dtype) for _ in self._buckets)
+        try:
+            graphed = torch.cuda.make_graphed_callables(
+                scorers, tuple(self._example(bucket) for bucket in self._buckets), num_warmup_iters=3
+            )
+        except RuntimeError as error:
+            log.write(graphs=False, reason=" ".join(str(error).split())[:300])
+            return
+        self._passes = list(graphed)
+        for parameter in self._network.parameters():
+            parameter.grad = None
+        log.write(graphs=True, memory_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1))
+
+    def score(self, bucket: int, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of both guesses, (B, T, V); those of the batch before may be overwritten."""
+        return self._passes[bucket](mel, mask)
+
+    def _example(self, bucket: Bucket) -> tuple[Tensor, Tensor]:
+        device, num_bins = self._options.device, self._network.config.num_mel_bins
+        mel = torch.randn(bucket.size, num_bins, 2 * bucket.num_frames, device=device)
+        mask = torch.ones(
+            bucket.size, 1, bucket.num_frames, bucket.num_frames, dtype=torch.bool, device=device
+        )
+        return mel, mask

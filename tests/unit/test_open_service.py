@@ -29,6 +29,7 @@ from localgpt.errors import (
 from localgpt.runtime.loading import LoadOptions, load_service
 from localgpt.runtime.naming import resolve_model
 from localgpt.runtime.open.base import OpenCheckpoint, OpenModel, load_open
+from localgpt.runtime.open.lanes import Lanes
 from localgpt.runtime.open.service import OpenOptions, OpenService
 from localgpt.runtime.open.shelf import Shelf, ShelfModel, model_of_folder
 from localgpt.runtime.remembering import CacheOptions
@@ -256,6 +257,64 @@ def test_pulled_models_go_by_their_names(folder: Path, tmp_path: Path) -> None:
         assert (found.folder, found.licence) == (place, "Apache-2.0")
     shutil.rmtree(place)
     assert cast("ShelfModel", shelf.find("Qwen/Qwen3-0.6B")).id == "qwen3-0.6b"
+
+
+class Held:
+    """Stands for a model whose answer ends when it may."""
+
+    def __init__(self, checkpoint: OpenCheckpoint, began: threading.Event, may_end: threading.Event) -> None:
+        self._model: Any = load_open(checkpoint)
+        self._began, self._may_end = began, may_end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def answer(self, *args: Any) -> Any:
+        self._began.set()
+        assert self._may_end.wait(60)
+        return self._model.answer(*args)
+
+
+async def test_a_model_does_not_wait_for_the_answer_of_another_on_a_cpu(folder: Path, tmp_path: Path) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    other = shutil.copytree(folder, tmp_path / "slow")
+
+    def load(checkpoint: OpenCheckpoint) -> OpenModel:
+        if checkpoint.id == "slow":
+            return cast("OpenModel", Held(checkpoint, began, may_end))
+        return load_open(checkpoint)
+
+    ledger = Ledger(CpuDevice(), Budget(nbytes=256 * MIB))
+    models = [model_of_folder(path) for path in (folder, other)]
+    service = OpenService(Shelf(None, models), ledger, load=load)
+    slow = [asyncio.ensure_future(service.run(chat("slow"))) for _ in range(2)]
+    assert await asyncio.to_thread(began.wait, 60)
+    async with asyncio.timeout(60):
+        quick = await service.run(chat("tiny-llama"))
+    assert not any(one.done() for one in slow)
+    assert (await service.status()).num_running + (await service.status()).num_waiting == 2
+    may_end.set()
+    first, second = cast("list[ChatResult]", await asyncio.gather(*slow))
+    assert first.text == second.text == cast("ChatResult", quick).text
+    await service.close()
+    ledger.close()
+
+
+def test_a_card_has_one_thread_for_all_models() -> None:
+    for is_shared in (False, True):
+        lanes = Lanes(is_shared=is_shared)
+        assert lanes.of("a") is lanes.of("a") and (lanes.of("a") is lanes.of("b")) == is_shared
+        has_begun, may_end, has_given_up = threading.Event(), threading.Event(), threading.Event()
+        begun = lanes.of("a").submit(lambda: has_begun.set() or may_end.wait(60))  # noqa: B023
+        assert has_begun.wait(60)
+        given_up = lanes.of("a").submit(may_end.wait, 60)
+        given_up.add_done_callback(lambda _: has_given_up.set())  # noqa: B023
+        closing = threading.Thread(target=lanes.close)
+        closing.start()
+        assert has_given_up.wait(60) and given_up.cancelled() and not begun.done()
+        may_end.set()
+        closing.join(60)
+        assert begun.result() and not closing.is_alive()
 
 
 async def test_a_model_that_is_removed_or_pulled_anew_is_let_go(folder: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from localgpt.errors import CancelledRequestError, CheckpointError, InputError, 
 from localgpt.media.audio import decode_audio_bytes
 from localgpt.media.text.clauses import Clause, split_clauses
 from localgpt.runtime.open import speak as speak_module
+from localgpt.runtime.open import speaking
 from localgpt.runtime.open.base import OpenCheckpoint, kind_of, load_open
 from localgpt.runtime.open.speak import Speaker
 from localgpt.tasks import Event, Progress, SpeakChunk, SpeakRequest, SpeakResult
@@ -70,6 +71,20 @@ def test_the_seed_decides(voice: Speaker) -> None:
     assert speak(voice)[0].data == first != speak(voice, seed=2)[0].data
     fresh = speak(voice, seed=None)[0]
     assert speak(voice, seed=fresh.seed)[0].data == fresh.data
+
+
+def test_no_two_voices_draw_at_once(voice: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They draw from torch's own generator, which all threads share."""
+    held: list[bool] = []
+    make = speaking.make_frames
+
+    def watched(*args: Any, **values: Any) -> Any:
+        held.append(speaking._drawing.locked())
+        return make(*args, **values)
+
+    monkeypatch.setattr(speaking, "make_frames", watched)
+    speak(voice)
+    assert held and all(held)
 
 
 def test_speed(voice: Speaker) -> None:

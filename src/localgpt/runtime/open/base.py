@@ -100,7 +100,7 @@ class OpenCheckpoint:
 
 
 class OpenModel(Protocol):
-    """One loaded open checkpoint. Its methods block, and are called in the one thread of open models."""
+    """One loaded open checkpoint. Its methods block, and are called in one thread, of its own or of all."""
 
     id: str
     tasks: tuple[str, ...]  # of chat complete describe ask embed paint listen speak detect

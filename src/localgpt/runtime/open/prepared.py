@@ -14,7 +14,7 @@ _NUM_KEPT: Final = 64
 
 
 class Prepared(Generic[T]):
-    """Makes requests ready once; of the one thread of open models.
+    """Makes requests ready once; of the one thread of a model.
 
     Args:
         prepare: checks a request and makes it ready.

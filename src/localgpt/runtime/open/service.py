@@ -6,7 +6,8 @@
   what it remembers, then its weights to the machine's memory where the device has its own, then altogether.
 * A model that was removed, or pulled anew, is let go with its last answer; where it had none, once somebody
   looks what there is. What was pulled anew answers from then on.
-* Work is done by one thread, one request after the other, in the order in which there is memory for them.
+* A model answers one request after the other, in the order in which there is memory for them; on a CPU
+  several models answer at once (see `lanes`).
 * A model that does not fit is refused with what is missing and what would fit.
 """
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from localgpt.runtime.open.base import OpenCheckpoint, OpenModel, load_open
 from localgpt.runtime.open.fitting import what_would_fit
 from localgpt.runtime.open.home import OpenHome
 from localgpt.runtime.open.homes import Homes, OpenOptions
+from localgpt.runtime.open.lanes import Lanes
 from localgpt.runtime.open.shelf import TASKS, Shelf, ShelfModel, readable
 from localgpt.runtime.open.work import Work
 from localgpt.tasks import (
@@ -69,7 +70,7 @@ class OpenService:
         self.shelf, self.ledger = shelf, ledger
         self._options = options or OpenOptions()
         self._homes = Homes(shelf, ledger, self._options, load)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="localgpt-open")
+        self._lanes = Lanes(is_shared=self._options.device != "cpu")
         self._lock = threading.Lock()
         self._running: set[Work] = set()
         self._num_waiting = 0
@@ -147,7 +148,7 @@ class OpenService:
             running = list(self._running)
         for work in running:
             work.cancel()
-        await asyncio.to_thread(self._thread.shutdown, True, cancel_futures=True)
+        await asyncio.to_thread(self._lanes.close)
         for let_go in self._homes.take_all():
             await asyncio.to_thread(let_go)
 
@@ -181,7 +182,7 @@ class OpenService:
                     self._running.add(work)
                 is_waiting = False
                 self._check_open()
-                work.start(self._thread, loaded, request, reservation.size)
+                work.start(self._lanes.of(home.name), loaded, request, reservation.size)
                 stack.push_async_callback(work.ended)
                 async for event in await stack.enter_async_context(aclosing(work.events(deadline))):
                     yield event
@@ -199,7 +200,7 @@ class OpenService:
             assert loaded is not None
             self._check_open()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, partial(loaded.sizes, request))
+            return await loop.run_in_executor(self._lanes.of(home.name), partial(loaded.sizes, request))
 
     async def _reserve(self, stack: AsyncExitStack, model: ShelfModel, need: Need) -> Reservation:
         """Memory until the stack ends.

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ __all__ = ["Settled", "Speaking", "Utterance", "settle_rate"]
 _SECONDS_A_SOUND: Final = 0.075  # an upper estimate at ordinary speed, blanks counted
 _ALIVE: Final = 8  # tensors of the last and widest layers of the waveform decoder, alive at once
 _MAX_FRESH_SEED: Final = 2**32
+_drawing = threading.Lock()  # voices draw from torch's own generator, which all threads share
 _HEADROOM: Final = 0.97  # a rate that is changed overshoots by less than the rest
 
 
@@ -174,8 +176,7 @@ class Speaking(ABC):
         network = self.network
         ids = torch.tensor([list(utterance.sound_ids)], device=network.device)
         on_gpu = [network.device.index or 0] if network.device.type == "cuda" else []
-        # The network draws from torch's own generator; nobody else does in this thread.
-        with torch.random.fork_rng(devices=on_gpu):
+        with _drawing, torch.random.fork_rng(devices=on_gpu):
             torch.manual_seed(seed)
             frames = make_frames(network, ids, speaker_id=utterance.speaker_id, speed=speed)
         for samples in decode_pieces(network, frames):

@@ -14,7 +14,7 @@ CHECK_PAGE = test -f src/localgpt/server/static/index.html \
 	|| echo "The page could not be built (npm needs its registry once). The API works; make page tries again."
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install install-dev chromium opencl test prove lint format types bench page clean distclean
+.PHONY: help serve install install-dev chromium opencl agents test prove lint format types bench page clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,10 +68,17 @@ opencl:
 		|| echo "PoCL could not be installed: the OpenCL tests will be skipped"; \
 	else echo "No OpenCL driver here: its tests will be skipped (install pocl-opencl-icd)"; fi
 
-test: install-dev chromium opencl ## run every test but the long ones
+# One test speaks through the stock JavaScript client. Without npm it is skipped, and says so.
+agents: tests/realtime/agents/node_modules/.package-lock.json
+tests/realtime/agents/node_modules/.package-lock.json: tests/realtime/agents/package-lock.json
+	@command -v npm >/dev/null && npm ci --prefix tests/realtime/agents --ignore-scripts --no-audit --no-fund \
+		--loglevel=error >/dev/null \
+	|| echo "The stock JavaScript client could not be installed: its test will be skipped"
+
+test: install-dev chromium opencl agents ## run every test but the long ones
 	@$(PYTEST) $(ARGS)
 
-prove: install-dev chromium opencl ## run the long tests: full counts, one-minute recipes, the shipped weights
+prove: install-dev chromium opencl agents ## run the long tests: full counts, one-minute recipes, the shipped weights
 	@$(PYTEST) -m prove $(ARGS)
 
 lint: install-dev ## check style and formatting

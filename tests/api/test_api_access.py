@@ -53,6 +53,7 @@ async def test_the_first_key_closes_the_server_and_signs_its_maker_in(app: FastA
     session = (await browser.get("/api/session")).json()
     assert session | {"version": ""} == {
         "needs_key": True, "signed_in": True, "name": "me", "role": "admin", "encrypted": True, "version": "",
+        "voice": True,
     }  # fmt: skip
     assert (await browser.get("/api/conversations/c")).json()["title"] == "from before"
     assert (await browser.get("/v1/models")).status_code == 200

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from localgpt.server import create_app
 from localgpt.server.gateway import STATIC_DIR
@@ -26,7 +26,7 @@ from tests.served import PATIENCE_S
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
 )  # fmt: skip
 expect.set_options(timeout=PATIENCE_S * 1000)  # a state is waited for, however slow the machine
 DESKTOP = {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce"}
@@ -128,14 +128,20 @@ def live(serve: Callable[..., LiveServer]) -> LiveServer:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+def driver() -> Iterator[Playwright]:
+    """What starts browsers; a process has one."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on the PATH: install chromium")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield chromium
-        chromium.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(driver: Playwright) -> Iterator[Browser]:
+    """One Chromium for all tests, but for those that need another microphone."""
+    chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    yield chromium
+    chromium.close()
 
 
 class Visit:

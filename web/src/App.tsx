@@ -14,6 +14,8 @@ import { beginSession } from "./start";
 import { current, forget, open, send, stop } from "./state/chat";
 import { useChosen } from "./state/choice";
 import { clearDraft, composer, openDraft } from "./state/composer";
+import { cancelDictation } from "./state/dictation";
+import { stopReading } from "./state/reading";
 import { changeSettings, server, session, settings } from "./state/session";
 import { useSelected, useStore } from "./state/store";
 import { useDrop } from "./ui/drop";
@@ -35,7 +37,7 @@ type Over = { kind: "settings"; part: string } | { kind: "tour" } | { kind: "voi
 
 export function App() {
   const { language, theme, saved } = useStore(settings);
-  const { asksKey } = useStore(session);
+  const { asksKey, session: here } = useStore(session);
   const { connection } = useStore(server);
   const { thread } = useStore(current);
   const title = useSelected(thread, (one) => one.title) ?? "";
@@ -69,6 +71,7 @@ export function App() {
   }, []);
   useEffect(() => {
     openDraft(currentId);
+    stopReading();
     if (matchMedia("(hover: hover)").matches) input.current?.focus(); // on a phone it would raise the keyboard
   }, [currentId]);
   useLayoutEffect(() => {
@@ -130,7 +133,7 @@ export function App() {
     },
     settings: () => showSettings(),
     focus: () => input.current?.focus(),
-    escape: () => (isDrawerOpen ? closeDrawer() : stop()),
+    escape: () => cancelDictation() || stopReading() || (isDrawerOpen ? closeDrawer() : stop()),
     isBlocked: over !== null || asksKey,
   });
 
@@ -176,15 +179,21 @@ export function App() {
           ) : (
             <span class="grow" />
           )}
-          <button
-            type="button"
-            class="ghost"
-            aria-label={t.callOpen}
-            title={t.callOpen}
-            onClick={() => setOver({ kind: "voice" })}
-          >
-            <Wave />
-          </button>
+          {here?.voice ? (
+            <button
+              type="button"
+              class="ghost"
+              aria-label={t.callOpen}
+              title={t.callOpen}
+              onClick={() => {
+                cancelDictation();
+                stopReading(); // the microphone and the loudspeaker are the call's
+                setOver({ kind: "voice" });
+              }}
+            >
+              <Wave />
+            </button>
+          ) : null}
           <button type="button" class="ghost only-phone" aria-label={t.newChat} onClick={() => openChat(null)}>
             <Compose />
           </button>

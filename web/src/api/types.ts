@@ -11,6 +11,7 @@ export interface Session {
   role: Role | null;
   encrypted: boolean;
   version: string;
+  voice: boolean; // false: switched off
 }
 
 export interface Conversation {

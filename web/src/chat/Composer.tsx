@@ -1,12 +1,14 @@
 // Where a message is written: text, pictures by button, paste or drop, send and stop.
 
 import type { Ref } from "preact";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { fill, useWords, type Words } from "../i18n";
 import { addFiles, composer, write, type Problem } from "../state/composer";
+import { dictation } from "../state/dictation";
 import { MAX_PICTURES } from "../state/pictures";
 import { useStore } from "../state/store";
 import { Arrow, Picture, Stop } from "../ui/icons";
+import { DictateButton, DictationState } from "./Dictate";
 import { Thumbs } from "./Thumbs";
 
 interface Props {
@@ -34,6 +36,13 @@ export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop,
     input.style.height = "auto";
     input.style.height = `${input.scrollHeight}px`;
   }, [text]);
+
+  const { state: dictated } = useStore(dictation);
+  const wasWriting = useRef(false);
+  useEffect(() => {
+    if (wasWriting.current && dictated === "idle") inputRef.current?.focus(); // what was said can be sent
+    wasWriting.current = dictated === "writing";
+  }, [dictated]);
 
   const onKeyDown = (event: KeyboardEvent) => {
     // While an input method composes (Chinese, Japanese), keys pick words and send nothing.
@@ -68,6 +77,7 @@ export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop,
           {wordsOfProblem(problem, t)}
         </p>
       ) : null}
+      <DictationState />
       <div class="box">
         <Thumbs pictures={pictures} />
         <div class="row">
@@ -108,6 +118,7 @@ export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop,
             onKeyDown={onKeyDown}
             onPaste={onPaste}
           />
+          <DictateButton />
           {isBusy ? (
             <button type="button" class="send" aria-label={t.stop} title={`${t.stop} (Esc)`} onClick={onStop}>
               <Stop />

@@ -12,6 +12,7 @@ import { Again, Info } from "../ui/icons";
 import { Asked } from "./Asked";
 import { Branches } from "./Branches";
 import { FailureBox } from "./Failure";
+import { ReadAloudButton } from "./ReadAloud";
 
 /** What can be done with messages; the same object for the life of a thread. */
 export interface MessageActions {
@@ -73,6 +74,7 @@ function Answered({ entry, siblings, isLast, isIdle, actions }: MessageProps) {
         <div class="actions">
           <Branches ids={siblings} id={entry.id} isDisabled={!isIdle} onShow={actions.showBranch} />
           {entry.text ? <CopyButton text={entry.text} label={t.copyMessage} /> : null}
+          {entry.text ? <ReadAloudButton id={entry.id} text={entry.text} /> : null}
           {failure && isLast ? null : (
             <button
               type="button"

@@ -1,9 +1,11 @@
 // Every word of the page in English. The Chinese table has the same keys.
 
 import { callEn } from "./call";
+import { voiceEn } from "./voice";
 
 export const en = {
   ...callEn,
+  ...voiceEn,
   appName: "LocalGPT",
   skip: "Skip to the message box",
   cancel: "Cancel",

@@ -2,9 +2,11 @@
 
 import { callZh } from "./call";
 import type { Words } from "./en";
+import { voiceZh } from "./voice";
 
 export const zh: Words = {
   ...callZh,
+  ...voiceZh,
   appName: "LocalGPT",
   skip: "跳到输入框",
   cancel: "取消",

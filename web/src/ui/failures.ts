@@ -30,6 +30,7 @@ const WORD_OF_CODE: Record<string, keyof Words> = {
   hub_unavailable: "errorHub",
   wrong_hash: "errorWrongHash",
   disk_full: "errorDiskFull",
+  not_implemented: "errorNoVoice",
   store_unavailable: "errorStore",
 };
 

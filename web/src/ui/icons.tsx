@@ -50,6 +50,8 @@ export const Database = icon(<path d="M10 3.5c3.3 0 6 1 6 2.25S13.3 8 10 8 4 7 4
 export const Chat = icon(<path d="M4.5 4.5h11v8h-6l-3.5 3v-3h-1.5z" />);
 export const Cube = icon(<path d="M10 3l6.2 3.5v7L10 17l-6.2-3.5v-7zM3.8 6.5L10 10l6.2-3.5M10 10v7" />);
 export const Person = icon(<path d="M10 3.5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM4.5 16.5c.4-3 2.6-4.5 5.5-4.5s5.1 1.5 5.5 4.5" />);
+export const Microphone = icon(<path d="M10 3a2.2 2.2 0 0 0-2.2 2.2v4.3a2.2 2.2 0 0 0 4.4 0V5.2A2.2 2.2 0 0 0 10 3zM5 9.5a5 5 0 0 0 10 0M10 14.5V17M7.5 17h5" />);
+export const Speaker = icon(<path d="M3.5 8v4h2.8L10 15.2V4.8L6.3 8zM12.7 7.6a3.4 3.4 0 0 1 0 4.8M15 5.4a6.5 6.5 0 0 1 0 9.2" />);
 export const Cross = icon(<path d="M6 6l8 8M14 6l-8 8" />);
 
 export const Stop = () => (

@@ -75,6 +75,7 @@ class SessionReply(Reply):
     role: Literal["admin", "user"] | None
     encrypted: bool
     version: str
+    voice: bool  # false: the operator switched it off
 
 
 class ConversationBody(Body):

@@ -94,4 +94,5 @@ async def _reply(gateway: Gateway, caller: Caller | None) -> SessionReply:
         role=None if caller is None else caller.role,
         encrypted=gateway.store is not None and gateway.store.encrypts,
         version=__version__,
+        voice=gateway.settings.enable_voice,
     )

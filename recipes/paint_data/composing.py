@@ -17,7 +17,7 @@ from recipes.scenes.render import RELATIONS, SIZE, draw_background
 from recipes.scenes.stock import Stock, is_held_out_colour, is_held_out_relation
 from recipes.vision_data.icons import NamedIcon
 
-__all__ = ["KINDS", "Composition", "Thing", "allowed_colours", "compose"]
+__all__ = ["KINDS", "Composition", "Thing", "allowed_colours", "compose", "place_things"]
 
 KINDS = {"one": 52, "two": 32, "row": 6, "corner": 4, "count": 6}
 BEHIND = {"white": 68, "plain": 12, "gradient": 8, "photograph": 12}
@@ -101,6 +101,24 @@ def compose(
     spots = _spots(rng, kind, num, relation)
     placed = [_paste(rng, canvas, thing, *spot) for thing, spot in zip(things, spots, strict=True)]
     return Composition(np.asarray(canvas), kind, tuple(placed), relation, behind)
+
+
+def place_things(
+    rng: random.Random, things: list[Thing], relations: list[tuple[int, int, str]]
+) -> NDArray[np.uint8]:
+    """Some things on white as they are wanted, (192, 192, 3): one, two in a relation, or a row.
+
+    Args:
+        rng: decides size and place.
+        things: with their colours.
+        relations: of two, the one of the first to the second.
+    """
+    canvas = Image.new("RGB", (SIZE, SIZE), (255, 255, 255))
+    kind = {1: "one", 2: "two"}.get(len(things), "row")
+    spots = _spots(rng, kind, len(things), relations[0][2] if kind == "two" else "")
+    for thing, spot in zip(things, spots, strict=True):
+        _paste(rng, canvas, thing, *spot)
+    return np.asarray(canvas)
 
 
 def _backdrop(rng: random.Random, stock: Stock) -> tuple[str, Image.Image]:

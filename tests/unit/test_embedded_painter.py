@@ -216,7 +216,7 @@ def test_words_beyond_what_is_read_are_told(painter: EmbeddedPainter) -> None:
         ({"width": 2048, "height": 2048}, "width", "64 to 1024"),
         ({"image": png(PICTURE[:64])}, "image", "expected a square picture"),
         ({"image": png(PICTURE), "mask": png(KEPT[:32])}, "mask", "expected 96 x 96"),
-        ({"image": png(PICTURE), "mask": png(np.zeros_like(KEPT))}, "mask", "black all over"),
+        ({"image": png(PICTURE), "mask": png(np.zeros_like(KEPT))}, "mask", "keeps everything"),
         ({"negative_prompt": "a dog"}, "negative_prompt", "num_steps above 8"),
         ({"guidance_scale": 2.0}, "guidance_scale", "num_steps above 8"),
         (

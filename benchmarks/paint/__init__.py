@@ -1,0 +1,1 @@
+"""The parts of `quality_paint.py`: prompts, what counts as painted, sheets."""

@@ -49,11 +49,10 @@ def build_word_model(
     unigrams = _unigrams(stream, num_words)
     pairs = _Pairs.of(stream, unigrams, limits)
     triples = _triples(stream, pairs, limits)
-    words = np.arange(num_words + 1)
     tensors = {
         "unigram_logprobs": to_bytes(np.log(unigrams)),
         "unigram_backoffs": to_bytes(np.log(pairs.backoffs)),
-        "pair_begins": np.searchsorted(pairs.keys, words << _SHIFT).astype(np.int32),
+        "pair_counts": np.bincount(pairs.keys >> _SHIFT, minlength=num_words).astype(np.uint16),
         "pair_words": (pairs.keys & (2**_SHIFT - 1)).astype(np.uint16),
         "pair_logprobs": to_bytes(np.log(pairs.probs)),
         **triples,
@@ -123,7 +122,7 @@ def _triples(stream: NDArray[np.int64], pairs: _Pairs, limits: ModelLimits) -> d
     backoffs = np.clip(np.clip(left, _LEAST, 1.0) / np.clip(rest, _LEAST, None), _LEAST, 1.0)
     return {
         "pair_backoffs": to_bytes(np.log(backoffs)),
-        "triple_begins": np.searchsorted(owners, np.arange(num_pairs + 1)).astype(np.int32),
+        "triple_counts": np.bincount(owners, minlength=num_pairs).astype(np.uint16),
         "triple_words": (keys & (2**_SHIFT - 1)).astype(np.uint16),
         "triple_logprobs": to_bytes(np.log(np.maximum(probs, _LEAST))),
     }

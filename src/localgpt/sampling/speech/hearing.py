@@ -28,6 +28,7 @@ from localgpt.media.audio import Waveform
 from localgpt.media.text.spoken_units import BLANK, NUM_UNITS
 from localgpt.models.recognizer import Recognizer
 from localgpt.nn.log_mel import LogMel, LogMelStream, fixed_scale
+from localgpt.sampling.speech.rescoring import Choose
 from localgpt.sampling.speech.search import FRAME_S, FoundWord, SearchOptions, WordSearch
 from localgpt.sampling.speech.word_model import Context, WordModel
 from localgpt.sampling.speech.words import BEGIN, WordList
@@ -50,6 +51,7 @@ _QUIET: Final = -6.0  # power of ten of the loudest mel bin: what a sound of -60
 _WINDOW_S, _LEAST_WINDOW_S = 20.0, 14.0  # of a window of a long recording
 _QUIET_S: Final = 0.2  # of the stretch that is looked for to cut at
 _NOTHING: Final = 1e-6
+_NUM_WAYS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class Writer:
         knowledge: what may be heard.
         language: "en" or "zh"; None for both.
         expected: words that are likelier than the model knows.
+        choose: among the ten likeliest ways of hearing a segment; None for the likeliest.
     """
 
     def __init__(
@@ -114,8 +117,10 @@ class Writer:
         *,
         language: str | None = None,
         expected: frozenset[str] = frozenset(),
+        choose: Choose | None = None,
     ) -> None:
         self._knowledge, self._language, self._expected = knowledge, language, expected
+        self._choose = choose
         self._pause = round(knowledge.pause_s / FRAME_S)
         self.segments: list[HeardSegment] = []
         self.num_frames = 0
@@ -168,7 +173,10 @@ class Writer:
         return len(log_probs), False
 
     def _end_segment(self) -> None:
-        sentence = self._search.sentences(1)[0]
+        if self._choose is None:
+            sentence = self._search.sentences(1)[0]
+        else:
+            sentence = self._choose(self._search.sentences(_NUM_WAYS))
         words = tuple(
             FoundWord(
                 text=word.text,

@@ -261,10 +261,11 @@ class WordSearch:
         self, context: Context, node: SoundNode, one: _Hypothesis
     ) -> Iterator[tuple[Context, _Hypothesis]]:
         """The words that end at a node, as hypotheses behind them."""
-        score, before, *heard = one
+        score, before, begin, end, sounds, num_sounds = one
         for text, after, gain in self._endings_at(context, node):
             if score + gain >= self._least:
-                yield after, _Hypothesis(score + gain, _History(before, text, *heard), *heard)
+                word = _History(before, text, begin, end, sounds, num_sounds)
+                yield after, _Hypothesis(score + gain, word, begin, end, sounds, num_sounds)
 
     def _endings_at(self, context: Context, node: SoundNode) -> list[tuple[str, Context, float]]:
         key = (context, node)

@@ -26,8 +26,8 @@ Context = tuple[int, int]
 
 _STEPS: Final = 14.0  # of a natural logarithm in a byte: down to -18.2
 _NAMES: Final = (
-    "unigram_logprobs", "unigram_backoffs", "pair_begins", "pair_words", "pair_logprobs", "pair_backoffs",
-    "triple_begins", "triple_words", "triple_logprobs",
+    "unigram_logprobs", "unigram_backoffs", "pair_counts", "pair_words", "pair_logprobs", "pair_backoffs",
+    "triple_counts", "triple_words", "triple_logprobs",
 )  # fmt: skip
 
 
@@ -45,8 +45,9 @@ class WordModel:
     """Trigrams with back-off.
 
     Args:
-        tensors: `unigram_*` (W,) bytes, `pair_begins` (W + 1,) and `triple_begins` (P + 1,) int32,
-            `pair_words` (P,) and `triple_words` (Q,) uint16 and sorted in each run, the others bytes.
+        tensors: `unigram_*` (W,) bytes; how many pairs begin with each word, `pair_counts` (W,), and how many
+            triples with each pair, `triple_counts` (P,), uint16; `pair_words` (P,) and `triple_words` (Q,)
+            uint16 and sorted in each run; the others bytes.
 
     Raises:
         CheckpointError: they do not belong together.
@@ -56,8 +57,8 @@ class WordModel:
         values = {name: tensors[name].numpy() for name in _NAMES}
         self.unigrams = from_bytes(values["unigram_logprobs"])
         self._backoffs = from_bytes(values["unigram_backoffs"])
-        self._pair_begins, self._pair_words = values["pair_begins"], values["pair_words"]
-        self._triple_begins, self._triple_words = values["triple_begins"], values["triple_words"]
+        self._pair_begins, self._pair_words = _begins(values["pair_counts"]), values["pair_words"]
+        self._triple_begins, self._triple_words = _begins(values["triple_counts"]), values["triple_words"]
         self._pair_bytes, self._pair_backoff_bytes = values["pair_logprobs"], values["pair_backoffs"]
         self._triple_bytes = values["triple_logprobs"]
         num_pairs, num_triples = len(self._pair_words), len(self._triple_words)
@@ -101,8 +102,8 @@ class WordModel:
     def to_tensors(self) -> dict[str, Tensor]:
         """The model as it is kept."""
         values = (
-            to_bytes(self.unigrams), to_bytes(self._backoffs), self._pair_begins, self._pair_words,
-            self._pair_bytes, self._pair_backoff_bytes, self._triple_begins, self._triple_words,
+            to_bytes(self.unigrams), to_bytes(self._backoffs), _counts(self._pair_begins), self._pair_words,
+            self._pair_bytes, self._pair_backoff_bytes, _counts(self._triple_begins), self._triple_words,
             self._triple_bytes,
         )  # fmt: skip
         return {name: torch.from_numpy(value) for name, value in zip(_NAMES, values, strict=True)}
@@ -111,6 +112,16 @@ class WordModel:
         begin, end = int(self._pair_begins[first]), int(self._pair_begins[first + 1])
         at = begin + int(np.searchsorted(self._pair_words[begin:end], second))
         return at if at < end and self._pair_words[at] == second else None
+
+
+def _begins(counts: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Where each run begins, and the end of the last."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def _counts(begins: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """Inverse of `_begins`."""
+    return np.diff(begins).astype(np.uint16)
 
 
 def _find(run: NDArray[np.uint16], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

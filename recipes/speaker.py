@@ -85,14 +85,15 @@ class SpeakerTraining:
         self.judge: Any = torch.compile(self.critics, dynamic=False) if compiles else self.critics
         self.kept = deepcopy(self.network.vits).requires_grad_(False)
         betas, decay = (0.8, 0.99), 0.01
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), betas=betas, weight_decay=decay)
-        self.critics_optimizer = torch.optim.AdamW(self.critics.parameters(), betas=betas, weight_decay=decay)
-        for optimizer, peak in ((self.optimizer, run.lr), (self.critics_optimizer, run.critics_lr)):
-            for group in optimizer.param_groups:
-                group["peak_lr"] = peak * options.peak
+        self.optimizer, self.critics_optimizer = (
+            torch.optim.AdamW(one.parameters(), betas=betas, weight_decay=decay, fused=compiles)
+            for one in (self.network, self.critics)
+        )
+        self._set_peaks()
         self.generator = torch.Generator(options.device).manual_seed(options.seed)
         self.batches = endless_batches(utterances, run.shares, run.batch_size, self.generator)
         self.num_done, self.num_skipped = 0, 0
+        self.is_judged = False  # from the first step on which critics are heard, also when a run goes on
 
     def advance(self, progress: float) -> dict[str, Tensor]:
         """One step; its losses by name."""
@@ -108,7 +109,8 @@ class SpeakerTraining:
             "duration": learned.duration,
         }
         total = run.mel_weight * losses["mel"] + losses["divergence"] + losses["duration"]
-        if progress >= run.judged_from:
+        self.is_judged = self.is_judged or progress >= run.judged_from
+        if self.is_judged:
             losses["critics"] = self._teach_critics(learned)
             with self._half():
                 real, made = self.judge(learned.real), self.judge(learned.made)
@@ -144,6 +146,7 @@ class SpeakerTraining:
             "optimizer": self.optimizer.state_dict(),
             "critics_optimizer": self.critics_optimizer.state_dict(),
             "num_done": self.num_done,
+            "is_judged": self.is_judged,
         }
         path = self.options.out / _LATEST
         torch.save(state, path.with_suffix(".part"))
@@ -156,13 +159,8 @@ class SpeakerTraining:
         state = torch.load(path, map_location=self.options.device, weights_only=True)
         for name in ("network", "critics", "kept", "optimizer", "critics_optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.num_done = state["num_done"]
-        for optimizer, peak in (
-            (self.optimizer, self.run.lr),
-            (self.critics_optimizer, self.run.critics_lr),
-        ):
-            for group in optimizer.param_groups:
-                group["peak_lr"] = peak * self.options.peak
+        self.num_done, self.is_judged = state["num_done"], state["is_judged"]
+        self._set_peaks()
 
     def save(self) -> None:
         """Write the kept weights without what only training needs, and the description beside them."""
@@ -191,6 +189,12 @@ class SpeakerTraining:
         norm = nn.utils.clip_grad_norm_(self.critics.parameters(), 50.0)
         self._step(self.critics_optimizer, norm)
         return loss
+
+    def _set_peaks(self) -> None:
+        run = self.run
+        for optimizer, peak in ((self.optimizer, run.lr), (self.critics_optimizer, run.critics_lr)):
+            for group in optimizer.param_groups:
+                group["peak_lr"] = peak * self.options.peak
 
     def _half(self) -> Any:
         dtype = self.options.dtype

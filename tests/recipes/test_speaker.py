@@ -65,7 +65,8 @@ def test_ten_steps_and_going_on(data: Path, tmp_path: Path) -> None:
     again = run_recipe("speaker", RunOptions(out=tmp_path / "two", init=tmp_path / "one", steps=2, **options))
     assert again["steps"] == 2
     state = torch.load(tmp_path / "two" / "latest.pt", weights_only=True)
-    assert state["num_done"] == 12
+    assert state["num_done"] == 12 and state["is_judged"]
+    assert again["critics_loss"] > 0  # they are heard from the first step on, as before
 
 
 def test_a_run_is_repeatable(data: Path, tmp_path: Path) -> None:

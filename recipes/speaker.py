@@ -1,15 +1,17 @@
 """Training of the voice: VITS at 48 kHz, an English and a Chinese voice, from prepared recordings.
 
 Data: `voice/` as `python -m recipes.voice_data` wrote it. Gives `speaker.safetensors`, `speaker.json` and a
-record; `latest.pt` goes on with what an interrupted run had (`--init OUT` of that run). Recipe: the
-evidence bound of VITS with spectral distances from the first step, critics from a third of the run on, when
-alignments stand; a running mean of the weights is what is kept. All shapes are fixed, and everything but
-drawing, aligning and the text encoder compiles.
+record. A run may come in parts: `--minutes 25 --until SECONDS` ends a part early, and `--init OUT` goes on
+with the `latest.pt` that an earlier part, or an interrupted run, left in its folder, up to 25 minutes in
+all. Recipe: the evidence bound of VITS with spectral distances from the first step, critics from a third of
+the run on, when alignments stand; a running mean of the weights is what is kept. All shapes are fixed, and
+everything but drawing, aligning and the text encoder compiles.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from localgpt.media.text.speech import SYMBOLS
 from localgpt.training.critics import Critics, CriticsOptions, critic_loss, generator_losses, mel_loss
-from localgpt.training.schedule import set_lr, trapezoid
+from localgpt.training.schedule import Budget, set_lr, trapezoid
 from recipes.common import RunLog, RunOptions
 from recipes.voice_data.prepare import BANDWIDTH_HZ, SPEAKERS
 from recipes.voice_network import Learned, VoiceNetwork, voice_config
@@ -93,6 +95,7 @@ class SpeakerTraining:
         self.generator = torch.Generator(options.device).manual_seed(options.seed)
         self.batches = endless_batches(utterances, run.shares, run.batch_size, self.generator)
         self.num_done, self.num_skipped = 0, 0
+        self.minutes = 0.0  # of training, those of earlier parts included
         self.is_judged = False  # from the first step on which critics are heard, also when a run goes on
 
     def advance(self, progress: float) -> dict[str, Tensor]:
@@ -147,6 +150,7 @@ class SpeakerTraining:
             "critics_optimizer": self.critics_optimizer.state_dict(),
             "num_done": self.num_done,
             "is_judged": self.is_judged,
+            "minutes": self.minutes,
         }
         path = self.options.out / _LATEST
         torch.save(state, path.with_suffix(".part"))
@@ -160,6 +164,7 @@ class SpeakerTraining:
         for name in ("network", "critics", "kept", "optimizer", "critics_optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.num_done, self.is_judged = state["num_done"], state["is_judged"]
+        self.minutes = state["minutes"]
         self._set_peaks()
 
     def save(self) -> None:
@@ -245,20 +250,42 @@ def train_speaker(options: RunOptions) -> dict[str, Any]:
     if options.init is not None:
         training.load_latest()
     training.prepare()
-    budget, latest_at = options.budget(run.minutes), run.latest_minutes
+    budget, before = _budget(options, run, training.minutes), training.minutes
+    latest_at = before + run.latest_minutes
     losses: dict[str, Tensor] = {}
-    while (progress := budget.progress) < 1:
+    while (progress := budget.progress) < 1 and not _is_late(options):
         losses = training.advance(progress)
         budget.step += 1
         if budget.step % 50 == 0 or budget.step <= 5 or budget.is_over:
             shown = {name: round(float(value), 4) for name, value in losses.items()}
             log.write(step=budget.step, progress=round(progress, 3), skipped=training.num_skipped, **shown)
-        if budget.elapsed_minutes > latest_at:
-            latest_at = budget.elapsed_minutes + run.latest_minutes
+        training.minutes = budget.elapsed_minutes if options.steps is None else before
+        if training.minutes > latest_at:
+            latest_at = training.minutes + run.latest_minutes
             training.save_latest()
             training.save()
     training.save_latest()
     training.save()
-    figures = {"steps": budget.step, **{f"{name}_loss": float(value) for name, value in losses.items()}}
+    figures: dict[str, Any] = {"steps": budget.step, "steps_in_all": training.num_done}
+    figures |= {
+        "minutes_in_all": round(training.minutes, 2),
+        **{f"{name}_loss": float(value) for name, value in losses.items()},
+    }
     log.finish(**figures)
     return figures
+
+
+def _budget(options: RunOptions, run: SpeakerRun, before: float) -> Budget:
+    """Steps are those of this part; minutes those of all parts."""
+    if options.steps is not None:
+        return options.budget(run.minutes)
+    minutes = options.minutes
+    if minutes is None and options.until is not None:
+        minutes = before + max(0.02, (options.until - time.time()) / 60)
+    budget = Budget(minutes=minutes or run.minutes)
+    budget.started -= 60 * before
+    return budget
+
+
+def _is_late(options: RunOptions) -> bool:
+    return options.until is not None and time.time() >= options.until

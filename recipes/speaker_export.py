@@ -2,8 +2,8 @@
 
 `init` holds `speaker.safetensors` and `speaker.json`; `out` is a family's folder, whose `family.json` gets
 the member, or any other folder. Text encoder and coupling layers become int8; durations and the waveform
-decoder, whose errors are noise that one hears, stay in half precision. Prints how far int8 moved the worst
-matrix.
+decoder, whose errors are noise that one hears, stay in half precision. A run's record beside them gives the
+member its card. Prints how far int8 moved the worst matrix.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from localgpt.checkpoints import write_sharded
 from recipes.common import RunOptions
 from recipes.export import pack_int8
+from recipes.speaker_card import write_card
 
 __all__ = ["MAX_BYTES", "export_speaker"]
 
@@ -41,6 +42,14 @@ def export_speaker(options: RunOptions) -> dict[str, Any]:
         raise SystemExit(f"the voice takes {num_bytes:,} bytes; expected {MAX_BYTES:,} or less")
     config = json.loads((options.init / "speaker.json").read_text(encoding="utf-8"))
     write_sharded(tensors, options.out / "speaker", config=config)
+    record, manifest = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for path in (options.init / "record.json", options.data / "voice" / "manifest.json")
+    )
+    if record:
+        sizes = (sum(tensor.numel() for tensor in state.values()), num_bytes)
+        card = write_card(config, record, manifest.get("seconds", {}), sizes=sizes)
+        (options.out / "speaker" / "README.md").write_text(card, encoding="utf-8")
     family = options.out / "family.json"
     if family.exists():
         told = json.loads(family.read_text(encoding="utf-8"))

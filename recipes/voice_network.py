@@ -83,8 +83,10 @@ class VoiceNetwork(nn.Module):
         rates = self.vits.config.upsample_rates
         self.hop = int(torch.tensor(rates).prod())
         self.n_fft = 2 * (self.vits.config.spectrogram_bins - 1)
-        self._encode = torch.compile(self._posterior_and_flow, dynamic=False) if compiles else None
-        self._decode = torch.compile(self.vits.decoder, dynamic=False) if compiles else self.vits.decoder
+        # Not attributes: modules that are compiled would be listed twice.
+        self._fast: dict[str, Any] = {"encode": self._posterior_and_flow, "decode": self.vits.decoder}
+        if compiles:
+            self._fast = {name: torch.compile(part, dynamic=False) for name, part in self._fast.items()}
 
     def forward(self, batch: Any, *, dtype: torch.dtype, generator: torch.Generator) -> Learned:
         """One batch of `recipes.voices.Utterances`; the decoder alone runs in `dtype`."""
@@ -96,11 +98,10 @@ class VoiceNetwork(nn.Module):
         sounds_mask = (sounds < batch.num_sounds[:, None]).float()  # (B, S)
         speaker = vits.embed_speaker(batch.speakers).unsqueeze(-1)  # (B, C, 1)
         spectrum = magnitudes(waveform, n_fft=self.n_fft, hop=self.hop)
-        encode = self._encode or self._posterior_and_flow
         noise = torch.randn(
             len(waveform), vits.config.flow_size, len(frames), device=device, generator=generator
         )
-        latents, log_scales, moved = encode(spectrum, frames_mask, speaker, noise)
+        latents, log_scales, moved = self._fast["encode"](spectrum, frames_mask, speaker, noise)
         text = vits.text_encoder(
             input_ids=batch.sound_ids, padding_mask=sounds_mask[..., None], attention_mask=sounds_mask.long()
         )
@@ -163,7 +164,7 @@ class VoiceNetwork(nn.Module):
         chosen = latents.gather(2, frames[:, None].expand(-1, latents.shape[1], -1))
         samples = begin * self.hop + torch.arange(self.slice_frames * self.hop, device=latents.device)
         with torch.autocast(latents.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            made = self._decode(chosen, speaker)[:, 0]
+            made = self._fast["decode"](chosen, speaker)[:, 0]
         return made.float(), waveform.gather(1, samples)
 
 

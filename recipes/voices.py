@@ -213,9 +213,13 @@ def _faded(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 
 
 def to_rate(waveform: NDArray[np.float32], source: int, target: int, device: str) -> NDArray[np.float32]:
-    """(N,) samples at another rate, by their spectrum as a whole; nothing is added above the old one."""
+    """(N,) samples at another rate, by their spectrum as a whole; nothing is added above the old one.
+
+    Silence fills up the last hundredth of a second, so that lengths are few and have small factors.
+    """
     if source == target:
         return waveform
+    waveform = np.pad(waveform, (0, -len(waveform) % (source // 100)))
     num = round(len(waveform) * target / source)
     spectrum = torch.fft.rfft(torch.from_numpy(waveform).to(device))
     wider = torch.zeros(num // 2 + 1, dtype=spectrum.dtype, device=device)

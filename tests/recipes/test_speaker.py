@@ -62,11 +62,33 @@ def test_ten_steps_and_going_on(data: Path, tmp_path: Path) -> None:
     assert lines[0]["utterances"] == 5  # the sentence with a word that was never recorded is left out
     description = json.loads((tmp_path / "one" / "speaker.json").read_text(encoding="utf-8"))
     assert [voice["name"] for voice in description["voices"]] == ["en", "zh"]
+    family = tmp_path / "family"
+    exported = run_recipe("speaker_export", RunOptions(data=data, init=tmp_path / "one", out=family))
+    assert exported["speaker_bytes"] > 0 and exported["speaker_worst_relative_error"] < 0.02
+    card = (family / "speaker" / "README.md").read_text(encoding="utf-8")
+    for heading in ("## Data", "## Licence", "## Recipe", "## Figures", "## Limits", "up to 12 kHz"):
+        assert heading in card
+    assert not any("_fast" in name or "decode." in name for name in load_state(tmp_path / "one")["network"])
     again = run_recipe("speaker", RunOptions(out=tmp_path / "two", init=tmp_path / "one", steps=2, **options))
     assert again["steps"] == 2
-    state = torch.load(tmp_path / "two" / "latest.pt", weights_only=True)
+    state = load_state(tmp_path / "two")
     assert state["num_done"] == 12 and state["is_judged"]
     assert again["critics_loss"] > 0  # they are heard from the first step on, as before
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "latest.pt", weights_only=True)
+    return state
+
+
+def test_minutes_are_those_of_all_parts(data: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": data, "size": "tiny", "device": "cpu", "minutes": 0.05}
+    first = run_recipe("speaker", RunOptions(out=tmp_path / "one", until=0.0, **options))
+    assert first["steps"] == 0 and first["minutes_in_all"] == 0.0  # its time was over at once
+    second = run_recipe("speaker", RunOptions(out=tmp_path / "two", init=tmp_path / "one", **options))
+    assert second["steps"] > 0 and second["minutes_in_all"] >= 0.05
+    third = run_recipe("speaker", RunOptions(out=tmp_path / "three", init=tmp_path / "two", **options))
+    assert third["steps"] == 0 and third["steps_in_all"] == second["steps"]
 
 
 def test_a_run_is_repeatable(data: Path, tmp_path: Path) -> None:

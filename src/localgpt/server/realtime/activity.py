@@ -35,7 +35,8 @@ _FALL: Final = 0.3
 _RISE_DB: Final = FRAME_MS / 1000  # a frame
 _LOUDER_DB, _LOUDER_WIDTH_DB = 9.0, 1.5
 _SOFTEST_DB: Final = -52.0
-_PERIODIC, _PERIODIC_WIDTH = 0.5, 0.05
+_PERIODIC, _PERIODIC_WIDTH = 0.6, 0.04
+_LIFT: Final = 0.95  # of high frequencies, before a pitch is looked for
 _UNVOICED: Final = 0.45  # of a frame that is loud and has no pitch: below the usual threshold
 
 
@@ -101,10 +102,15 @@ def _measures(windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     energies = 2 * spectra.sum(axis=1) / (_FFT * float((hann**2).sum()))
     levels = 10 * np.log10(energies + 1e-12)
     first, last = _LAGS
-    products = np.fft.irfft(spectra, _FFT)[:, : last + 1]
+    # Voices are periodic throughout; without this, a low rumble alone would count.
+    lifted = spectra * np.abs(1 - _LIFT * np.exp(-2j * np.pi * hertz / _RATE)) ** 2
+    products = np.fft.irfft(lifted, _FFT)[:, : last + 1]
     overlap = np.fft.irfft(np.abs(np.fft.rfft(hann, _FFT)) ** 2, _FFT)[: last + 1]
     products = products / (products[:, :1] + 1e-12) * (overlap[0] / overlap)
-    return levels, products[:, first:].max(axis=1).clip(0.0, 1.0)
+    # A pitch is a peak: what is merely deep, as wind is, correlates with itself less and less.
+    prominence = products - np.minimum.accumulate(products, axis=1)
+    peaks = np.minimum(products, prominence)[:, first:]
+    return levels, peaks.max(axis=1).clip(0.0, 1.0)
 
 
 def _sigmoid(value: float) -> float:

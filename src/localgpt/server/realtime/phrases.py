@@ -17,7 +17,6 @@ _SENTENCE: Final = r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]+[”’）】」
 _CLAUSE: Final = r"[,;:]+(?=\s)|[，；：、]+"
 _SENTENCE_END: Final = re.compile(_SENTENCE)
 _ANY_END: Final = re.compile(f"{_SENTENCE}|{_CLAUSE}")
-_SPACE: Final = re.compile(r"\s(?=\S*$)")
 _MARKUP: Final = re.compile(r"\*\*|__|```\w*|`|^#{1,6}\s+|^\s*[-*+]\s+|^\s*>\s+", re.MULTILINE)
 _LINK: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _SENTENCE_PAUSE_MS, _CLAUSE_PAUSE_MS = 250, 100
@@ -51,9 +50,11 @@ class Phrases:
             is_sentence = _SENTENCE_END.match(mark[0] + " ") is not None
             if _weight(self._waiting[: mark.end()]) >= (_FIRST_CHARS if is_sentence else least):
                 return mark.end()
-        if _weight(self._waiting) > _MOST_CHARS:
-            space = _SPACE.search(self._waiting)
-            return space.end() if space else len(self._waiting)
+        weight = 0
+        for place, char in enumerate(self._waiting):
+            weight += _weight(char)
+            if weight > _MOST_CHARS:
+                return self._waiting.rfind(" ", 0, place) + 1 or place
         return None
 
 

@@ -28,7 +28,8 @@ from localgpt.settings import Settings
 from localgpt.tasks import Event, Finished, ListenRequest, Request
 from localgpt.units import MIB
 from tests.api.fake_voices import FakeVoices
-from tests.api.live import live
+from tests.api.live import SOON_S, live
+from tests.api.test_gateway_admission import pass_time
 from tests.tiny_media import write_listener
 from tests.unit.test_audio import broken_float, png, silent_video, ten_hours_head
 
@@ -191,9 +192,9 @@ async def test_ten_hours_are_received_in_little_memory_and_leave_nothing(home: P
 async def test_a_long_recording_is_heard_from_its_file(
     listening: OpenService, home: Path, connect: Callable[..., httpx.AsyncClient]
 ) -> None:
-    """Two hours of silence and a second of noise: every window is looked at, and the last one has words."""
+    """Half an hour of silence, then a second of noise: every window is looked at, the last has words."""
     client = connect(create_app(Settings(data_dir=home), listening))
-    quiet = np.zeros(7200 * 1000, dtype=np.int16)
+    quiet = np.zeros(1800 * 1000, dtype=np.int16)
     quiet[-1000:] = (NOISE[:1000] * 32767).astype(np.int16)
     reply = await client.post(
         PATH,
@@ -201,8 +202,8 @@ async def test_a_long_recording_is_heard_from_its_file(
         data={"model": "listener", "response_format": "verbose_json", "language": "en"},
     )
     answer = reply.json()
-    assert answer["duration"] == pytest.approx(7200, abs=0.1)
-    assert answer["segments"] and answer["segments"][0]["start"] >= 7198
+    assert answer["duration"] == pytest.approx(1800, abs=0.1)
+    assert answer["segments"] and answer["segments"][0]["start"] >= 1798
     assert list((home / "uploads").iterdir()) == []
 
 
@@ -312,6 +313,38 @@ async def test_who_goes_away_ends_the_work_and_the_file(home: Path) -> None:
         writer.close()
         while list((home / "uploads").iterdir()):
             await asyncio.sleep(0)
+    assert service.num_cancelled == 1
+
+
+class Slow(FakeVoices):
+    """Takes nine tenths of a request's time for each sign of progress."""
+
+    async def stream(self, request: Request) -> AsyncIterator[Event]:
+        async for event in super().stream(request):
+            pass_time(540)
+            yield event
+
+
+async def test_long_work_has_its_time_from_each_sign_of_progress(
+    home: Path, connect: Callable[..., httpx.AsyncClient]
+) -> None:
+    service = Slow()
+    client = connect(create_app(Settings(data_dir=home, request_timeout_s=600), service))
+    for stream in ("false", "true"):
+        reply = await client.post(PATH, files={"file": b"RIFF"}, data={"stream": stream})
+        assert reply.status_code == 200 and "capital" in reply.text
+    assert service.listen.deadline_s is None
+    reply = await client.post("/v1/audio/speech", json={"input": "One. Two. Three."})
+    assert reply.status_code == 200 and len(reply.content) == 3 * 4800
+    reply = await client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "deadline_exceeded")
+
+
+async def test_work_that_stands_still_ends(home: Path, connect: Callable[..., httpx.AsyncClient]) -> None:
+    service = FakeVoices(voice_gate=asyncio.Event())
+    client = connect(create_app(Settings(data_dir=home, request_timeout_s=SOON_S), service))
+    reply = await client.post(PATH, files={"file": b"RIFF"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "deadline_exceeded")
     assert service.num_cancelled == 1
 
 

@@ -137,6 +137,7 @@ REQUESTS: list[Request] = [
         temperature=0.5,
         seed=3,
     ),
+    ListenRequest(id="11b", audio=AudioPart(path="/data/uploads/tmp1")),
     SpeakRequest(id="12", text="你好"),
     SpeakRequest(
         id="13",

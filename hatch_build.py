@@ -15,6 +15,7 @@ wheel with the kernel is one for this platform.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STATIC = Path("src/localgpt/server/static")
 COMPILING = Path("src/localgpt/compute/native/compiling.py")
+INDEX_NAME = "model.safetensors.index.json"
 NOT_SOURCES = ("node_modules", "dist")
 
 
@@ -71,7 +73,7 @@ class PackageBuildHook(BuildHookInterface[Any]):
     def _build_page(self, root: Path, version: str, build_data: dict[str, Any]) -> None:
         web, static = root / "web", root / STATIC
         if self.target_name == "wheel" and version == "standard":
-            build_data["force_include"][str(root / "weights")] = "localgpt/weights"
+            build_data["force_include"] |= shipped_weights(root / "weights")
         if not (web / "package.json").is_file():
             self.app.display_info("page: no web/ folder here, nothing to build")
             return
@@ -85,6 +87,20 @@ class PackageBuildHook(BuildHookInterface[Any]):
             if version != "editable":
                 raise SystemExit(message) from error
             self.app.display_warning(f"{message}. The API works without; `make page` tries again")
+
+
+def shipped_weights(weights: Path) -> dict[str, str]:
+    """Where each file of the family goes in a wheel; shards that no index names stay behind."""
+    shipped = {}
+    for path in sorted(weights.rglob("*")):
+        index = path.parent / INDEX_NAME
+        if path.suffix == ".safetensors" and index.is_file():
+            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            if path.name not in named:
+                continue
+        if path.is_file():
+            shipped[str(path)] = f"localgpt/weights/{path.relative_to(weights).as_posix()}"
+    return shipped
 
 
 def is_current(web: Path, static: Path) -> bool:

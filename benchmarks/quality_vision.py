@@ -71,7 +71,11 @@ def measure_photographs(run: Measure) -> None:
     size, rows = run.answerer.image_size, run.pictures.rows
     numbers = range(len(rows)) if {"captions", "retrieval"} & set(run.parts) else []
     languages = LANGUAGES if "captions" in run.parts else ()
-    asks = [Ask(n, DESCRIBE_PROMPTS[language], CAPTION_TOKENS) for language in languages for n in numbers]
+    asks = [
+        Ask(n, DESCRIBE_PROMPTS[language], CAPTION_TOKENS, is_description=True)
+        for language in languages
+        for n in numbers
+    ]
     questions = photo_questions(rows) if "photos" in run.parts else []
     asked = [(q, language) for language in LANGUAGES for q in questions]
     asks += [Ask(q.picture, q.texts[language]) for q, language in asked]

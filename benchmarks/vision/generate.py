@@ -1,5 +1,7 @@
 """Many questions about many pictures at temperature 0, in batches, with the product's prompts and rules.
 
+Descriptions are made as the product makes them, too: as the one of several drafts that the others agree with.
+
 Every prompt begins with the same tokens, `<|bos|><|user|>`, the picture and `<|image_end|>`, so a picture is
 read once and all its questions go on from there. Questions of a batch are padded on the right; ALiBi knows
 distances only, so padding is nothing but masked keys, and the answers equal those of the product (a test
@@ -10,7 +12,7 @@ Shape legend: B rows, P prefix tokens, Q question tokens, S keys, H heads, D hea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.vision.retrieval import embed_texts
 from localgpt.checkpoints import Family
 from localgpt.media.text.vocabulary import (
     ASSISTANT_ID,
@@ -32,8 +35,14 @@ from localgpt.media.text.vocabulary import (
 )
 from localgpt.nn.alibi import alibi_bias
 from localgpt.runtime.answers import TokenRules
+from localgpt.runtime.drafting import draft_options
+from localgpt.sampling.consensus import most_agreed
+from localgpt.sampling.tokens import Choice, new_generator, sample_token
+from localgpt.tasks import SamplingOptions
 
 __all__ = ["Answerer", "Ask", "Pixels", "question_ids"]
+
+_DRAFTS = tuple(draft_options(SamplingOptions(temperature=0.0)))
 
 Pixels = NDArray[np.float32]
 """(3, S, S) in [-1, 1], from `to_pixels`."""
@@ -46,6 +55,18 @@ class Ask:
     picture: int
     text: str
     max_tokens: int = 32
+    is_description: bool = False  # told by consensus (`localgpt.runtime.drafting`)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One to be made: the prefix it follows, whose it is, and how its tokens are chosen."""
+
+    row: int
+    place: int
+    question: list[int]
+    max_tokens: int
+    options: SamplingOptions | None  # None = the likeliest
 
 
 @dataclass(slots=True)
@@ -164,7 +185,9 @@ class Answerer:
             self.vectors.update(zip(chunk, vectors, strict=True))
             places = [(row, place) for row, number in enumerate(chunk) for place in by_picture[number]]
             if places:
-                self._answer_chunk(tokens, places, asks, replies)
+                told = self._answer_chunk(tokens, places, asks)
+                for row, place in places:
+                    replies[place] = self._best_of(told[place], vectors[row])
             self.report(f"{min((done + 1) * self.batch, len(numbers))}/{len(numbers)} pictures")
         return replies
 
@@ -190,21 +213,30 @@ class Answerer:
             tokens.append(self.projector(self.encoder.grid_features(stages), keep=self.keep))
         return torch.cat(vectors), torch.cat(tokens)
 
+    def _best_of(self, drafts: list[str], vector: Tensor) -> str:
+        if len(drafts) == 1:
+            return drafts[0]
+        return drafts[most_agreed(drafts, (embed_texts(self.family, drafts) @ vector).tolist())]
+
     def _answer_chunk(
-        self, tokens: Tensor, places: list[tuple[int, int]], asks: Sequence[Ask], replies: list[str]
-    ) -> None:
+        self, tokens: Tensor, places: list[tuple[int, int]], asks: Sequence[Ask]
+    ) -> dict[int, list[str]]:
+        """The drafts of every ask, by its place."""
         prefix = self._read_prefix(tokens)
         # Alike questions together, so that little is padded and rows end at about the same time.
         encoded = {place: question_ids(self.family, asks[place].text) for _, place in places}
         places = sorted(places, key=lambda p: (asks[p[1]].max_tokens, len(encoded[p[1]]), p[1]))
-        for at in range(0, len(places), self.batch):
-            part = places[at : at + self.batch]
-            questions = [encoded[place] for _, place in part]
-            limits = [asks[place].max_tokens for _, place in part]
-            for (_, place), reply in zip(
-                part, self._continue(prefix, [row for row, _ in part], questions, limits), strict=True
-            ):
-                replies[place] = self.family.tokenizer.decode(reply)
+        answers = [
+            _Answer(row, place, encoded[place], asks[place].max_tokens, options)
+            for row, place in places
+            for options in (_DRAFTS if asks[place].is_description else (None,))
+        ]
+        told: dict[int, list[str]] = {}
+        for at in range(0, len(answers), self.batch):
+            part = answers[at : at + self.batch]
+            for answer, reply in zip(part, self._continue(prefix, part), strict=True):
+                told.setdefault(answer.place, []).append(self.family.tokenizer.decode(reply))
+        return told
 
     def _read_prefix(self, tokens: Tensor) -> Keys:
         num_rows, num_image = tokens.shape[:2]
@@ -216,10 +248,15 @@ class Answerer:
         self.decoder.hidden(x, attend=attend, modality=modality)
         return attend.keys
 
-    def _continue(
-        self, prefix: Keys, rows: list[int], questions: list[list[int]], limits: list[int]
-    ) -> list[list[int]]:
-        """Greedy answers (token ids without the end) of questions that follow the prefixes `rows`."""
+    def _continue(self, prefix: Keys, answers: list[_Answer]) -> list[list[int]]:
+        """Token ids without the end."""
+        rows, limits = [answer.row for answer in answers], [answer.max_tokens for answer in answers]
+        questions = [answer.question for answer in answers]
+        drawn = {
+            at: Choice(options=answer.options, generator=new_generator(answer.options.seed))
+            for at, answer in enumerate(answers)
+            if answer.options is not None
+        }
         width, num_prefix = max(map(len, questions)), prefix.k[0].shape[2]
         room = num_prefix + width + max(limits)
         keys = Keys(*([_gather(part, rows, room) for part in parts] for parts in (prefix.k, prefix.v)))
@@ -230,7 +267,7 @@ class Answerer:
         )
         hidden = self._step(padded, attend)
         hidden = hidden[torch.arange(len(rows), device=self.device), lengths - 1]
-        latest = self._pick(hidden, self.rules.banned_first)
+        latest = self._pick(hidden, self.rules.banned_first, drawn)
         limit = torch.tensor(limits, device=self.device)
         said = [latest]
         is_running = latest != END_ID
@@ -238,12 +275,13 @@ class Answerer:
             is_running = is_running & (number < limit)
             if not bool(is_running.any()):
                 break
-            latest = self._pick(self._step(latest[:, None], attend)[:, 0], self.rules.banned)
+            drawn = {at: choice for at, choice in drawn.items() if bool(is_running[at])}
+            latest = self._pick(self._step(latest[:, None], attend)[:, 0], self.rules.banned, drawn)
             latest = torch.where(is_running, latest, END_ID)
             is_running = is_running & (latest != END_ID)
             said.append(latest)
-        answers = torch.stack(said, dim=1).tolist()
-        return [ids[: ids.index(END_ID)] if END_ID in ids else ids for ids in answers]
+        found = torch.stack(said, dim=1).tolist()
+        return [ids[: ids.index(END_ID)] if END_ID in ids else ids for ids in found]
 
     def _step(self, ids: Tensor, attend: _BranchAttend) -> Tensor:
         """Final features (B, T, C) of new tokens (B, T)."""
@@ -253,9 +291,13 @@ class Answerer:
         attend.start += ids.shape[1]
         return hidden
 
-    def _pick(self, hidden: Tensor, banned: Tensor) -> Tensor:
-        logits = self.decoder.logits(hidden[:, None])[:, 0]
-        return logits.masked_fill(banned, float("-inf")).argmax(dim=1)
+    def _pick(self, hidden: Tensor, banned: Tensor, drawn: Mapping[int, Choice]) -> Tensor:
+        """The likeliest tokens (B,), and in the rows of `drawn` those that are drawn."""
+        logits = self.decoder.logits(hidden[:, None])[:, 0].masked_fill(banned, float("-inf"))
+        picked = logits.argmax(dim=1)
+        for at, choice in drawn.items():
+            picked[at] = sample_token(logits[at], choice)
+        return picked
 
 
 def question_ids(family: Family, text: str) -> list[int]:

@@ -350,7 +350,11 @@ def test_batched_answers_equal_the_product(data: Path) -> None:
     family = tiny.make_family()
     pictures = CaptionedSet.read(data, "flickr8k")
     questions = ["What is this?", DESCRIBE_PROMPTS["en"], "这是什么？"]
-    asks = [Ask(picture, text, 12) for text in questions for picture in range(4)]
+    asks = [
+        Ask(picture, text, 12, is_description=text == DESCRIBE_PROMPTS["en"])
+        for text in questions
+        for picture in range(4)
+    ]
     answerer = Answerer(family, batch=3)
     got = answerer.answers(asks, pictures.loader(tiny.ENCODER.image_size))
 

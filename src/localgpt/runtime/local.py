@@ -10,6 +10,7 @@ Rules told to the caller:
 * A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
 * The id `local/multimodal-base` always names the family this service runs; any other id must be the
   family's own.
+* A description is the one of sixteen drafts that the others and the picture agree with (see `drafting`).
 * An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are averaged
   by length; one of more than 32,768 tokens, or 262,144 characters, is refused.
 """
@@ -17,7 +18,7 @@ Rules told to the caller:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -34,9 +35,11 @@ from localgpt.engine.engine import Engine
 from localgpt.engine.sequence import GenerationRequest
 from localgpt.errors import ImageFormatError, InputError, PromptTooLongError
 from localgpt.media.text.tokenizer import StreamDecoder
-from localgpt.media.text.vocabulary import PAINT_ID, TOOL_CALL_ID
+from localgpt.media.text.vocabulary import PAD_ID, PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
+from localgpt.runtime.drafting import Draft, make_drafts, most_told
+from localgpt.runtime.embedding import Embedder
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.holdings import Holdings, MemoryOptions
 from localgpt.runtime.lacking import job_of, lacks_job
@@ -60,6 +63,7 @@ from localgpt.tasks import (
     Channel,
     ChatRequest,
     ChatResult,
+    DescribeRequest,
     EmbedRequest,
     EmbedResult,
     Event,
@@ -71,7 +75,6 @@ from localgpt.tasks import (
     Request,
     Result,
     Status,
-    TextPart,
     Usage,
 )
 
@@ -90,7 +93,7 @@ class _Job:
     """A request made ready for the engine."""
 
     generation: GenerationRequest
-    writer: AnswerWriter
+    new_writer: Callable[[], AnswerWriter]
     notices: tuple[str, ...]
 
 
@@ -223,17 +226,25 @@ class LocalService:
     async def _answer(self, request: AnswerRequest | MediaRequest) -> AsyncGenerator[Event, None]:
         deadline = _deadline_of(request)
         job = await within(deadline, self._prepare(request))
-        writer = job.writer
+        writer = job.new_writer()
         async with AsyncExitStack() as stack:
             reserving = self._holdings.answer(len(job.generation.token_ids), self._runner, self._prefixes)
             smaller = await within(deadline, stack.enter_async_context(reserving))
             notices = (*job.notices, *smaller)
             for text in notices:
                 yield Notice(text=text)
-            outputs = self._engine.generate(job.generation, deadline=deadline)
-            async for output in await stack.enter_async_context(aclosing(outputs)):
-                for event in writer.take(output):
+            if isinstance(request, DescribeRequest):
+                drafts = await make_drafts(self._engine, job.generation, job.new_writer, deadline=deadline)
+                draft = await within(deadline, self._best_of(drafts, request.image))
+                assert draft.last is not None
+                writer, output = draft.writer, draft.last
+                for event in draft.events:
                     yield event
+            else:
+                outputs = self._engine.generate(job.generation, deadline=deadline)
+                async for output in await stack.enter_async_context(aclosing(outputs)):
+                    for event in writer.take(output):
+                        yield event
         assert output.finish_reason is not None
         usage = Usage(
             prompt_tokens=len(job.generation.token_ids),
@@ -251,6 +262,16 @@ class LocalService:
             paints=writer.paints,
         )
         yield Finished(result=result)
+
+    async def _best_of(self, drafts: list[Draft], image: ImagePart) -> Draft:
+        """The draft of a picture's description that is told."""
+        reader, encode = self._require_pictures("model"), self._family.tokenizer.encode
+        pixels = await self._pixels(reader, image, "image")
+        texts = list(dict.fromkeys(draft.writer.text for draft in drafts))
+        ids = [encode(text)[: reader.window_len] or [PAD_ID] for text in texts]
+        async with self._holdings.picture(reader):
+            found = await self._engine.call(partial(reader.likeness, pixels, ids))
+        return most_told(drafts, dict(zip(texts, found, strict=True)))
 
     async def _prepare(self, request: AnswerRequest | MediaRequest) -> _Job:
         self._require_model(request)
@@ -284,8 +305,8 @@ class LocalService:
             call_id=TOOL_CALL_ID,
         )
         may_paint = isinstance(request, ChatRequest) and request.painting is not None
-        writer = AnswerWriter(self._family.tokenizer, question.language, may_paint=may_paint)
-        return _Job(generation=generation, writer=writer, notices=notices)
+        new_writer = partial(AnswerWriter, self._family.tokenizer, question.language, may_paint=may_paint)
+        return _Job(generation=generation, new_writer=new_writer, notices=notices)
 
     def _notices_about(self, prompt: Prompt, question: Question) -> tuple[str, ...]:
         """What of a conversation was left out of its prompt, if that is allowed."""
@@ -344,35 +365,12 @@ class LocalService:
 
     async def _embed(self, request: EmbedRequest) -> EmbedResult:
         self._require_model(request)
-        if not request.inputs:
-            raise InputError("got nothing to embed, expected at least one text or picture", param="input")
-        embed_dim = self._require_pictures("model").embed_dim
-        if request.dimensions not in (None, embed_dim):
-            raise InputError(
-                f"dimensions is {request.dimensions}; this model's vectors have {embed_dim} and cannot be "
-                "shortened",
-                param="dimensions",
-            )
-        deadline = _deadline_of(request)
-        vectors, num_tokens = [], 0
-        is_one = len(request.inputs) == 1
-        for number, part in enumerate(request.inputs):
-            param = "input" if is_one else f"input[{number}]"
-            vector, num = await within(deadline, self._embed_part(part, param))
-            vectors.append(tuple(vector))
-            num_tokens += num
-        usage = Usage(prompt_tokens=num_tokens, completion_tokens=0)
-        return EmbedResult(embeddings=tuple(vectors), usage=usage, model=self._family.info.id)
-
-    async def _embed_part(self, part: TextPart | ImagePart, param: str) -> tuple[list[float], int]:
-        """One unit vector and how many tokens were read for it."""
         reader = self._require_pictures("model")
-        if isinstance(part, ImagePart):
-            pixels = await self._pixels(reader, part, param)
-            async with self._holdings.picture(reader):
-                return await self._engine.call(partial(reader.embed_image, pixels)), reader.grid_len
         texts = TextEmbedder(reader, self._family.tokenizer, self._engine, self._holdings)
-        return await texts.embed(part.text, param)
+        embedder = Embedder(texts, reader, self._engine, self._holdings, self._pixels)
+        vectors, num_tokens = await embedder.embed(request, deadline=_deadline_of(request))
+        usage = Usage(prompt_tokens=num_tokens, completion_tokens=0)
+        return EmbedResult(embeddings=vectors, usage=usage, model=self._family.info.id)
 
     def _require_model(self, request: Request) -> None:
         if request.model not in self.names:

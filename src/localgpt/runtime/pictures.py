@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -143,6 +144,17 @@ class PictureReader:
         """Unit vector (E,) of a picture (3, S, S)."""
         return self._encoder.encode_image(self._batch(pixels)).float()[0].tolist()
 
+    @torch.inference_mode()
+    def likeness(self, pixels: NDArray[np.float32], texts: Sequence[list[int]]) -> list[float]:
+        """Cosines in the joint space of a picture (3, S, S) and texts of one to 64 tokens each."""
+        vectors = self._encoder.encode_text(*self._padded(texts)).float()
+        return (vectors @ self._encoder.encode_image(self._batch(pixels)).float()[0]).tolist()
+
+    @property
+    def window_len(self) -> int:
+        """Tokens of a text that the tower reads as one."""
+        return self._encoder.config.text_context_len
+
     @property
     def chunk_tokens(self) -> int:
         """Most tokens of a text that are read at once."""
@@ -160,12 +172,17 @@ class PictureReader:
     @torch.inference_mode()
     def read_chunk(self, pieces: list[list[int]]) -> Tensor:
         """Sum (E,) of the vectors of some windows, each as often as it has tokens; float32 on the CPU."""
+        padded, lengths = self._padded(pieces)
+        vectors = self._encoder.encode_text(padded, lengths).float()
+        return (vectors * lengths[:, None]).sum(dim=0).cpu()
+
+    def _padded(self, pieces: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """Token ids (B, T), padded on the right, and lengths (B,)."""
         lengths = torch.tensor([len(piece) for piece in pieces], device=self._device)
         padded = torch.zeros(len(pieces), int(lengths.max()), dtype=torch.int64, device=self._device)
         for row, piece in enumerate(pieces):
             padded[row, : len(piece)] = torch.tensor(piece, device=self._device)
-        vectors = self._encoder.encode_text(padded, lengths).float()
-        return (vectors * lengths[:, None]).sum(dim=0).cpu()
+        return padded, lengths
 
     def _batch(self, pixels: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(pixels)[None].to(self._device, self._dtype)

@@ -80,6 +80,6 @@ async def test_missing_routes_say_what_is_missing(http: httpx.AsyncClient, one: 
 
 
 async def test_stock_clients_do_not_try_again(openai: AsyncOpenAI) -> None:
-    with pytest.raises(sdk.InternalServerError, match="paints") as caught:
-        await openai.with_options(max_retries=5).images.generate(model="gpt-image-1", prompt="a cat")
+    with pytest.raises(sdk.InternalServerError, match="finds objects") as caught:
+        await openai.with_options(max_retries=5).post("/vision/detect", body={}, cast_to=dict[str, str])
     assert caught.value.code == "not_implemented"

@@ -48,7 +48,7 @@ class SpeakerRun:
     slice_frames: int = 48  # half a second
     judged_from: float = 0.33  # share of the run from which critics are heard
     mel_weight: float = 45.0
-    lr: float = 4e-4
+    lr: float = 3e-4
     critics_lr: float = 2e-4
     warmup: float = 0.02
     ema: float = 0.999

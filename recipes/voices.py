@@ -28,6 +28,8 @@ __all__ = ["Clip", "RowShape", "Utterances", "compose", "to_rate"]
 _EDGE_S = 0.005  # faded at both ends of a clip
 _GAP_S = (0.0, 0.06)  # between words
 _PAUSE_S = (0.15, 0.3)  # at a comma
+_END_S = (0.06, 0.12)  # at the end
+_ENDS, _END_SHARES = (".", ",", ""), (0.6, 0.25, 0.15)  # marks behind sentences that were put together
 _LEAST_FRAMES = 1.3  # for each sound; shorter recordings are left out
 
 
@@ -142,14 +144,17 @@ class _Row:
 def _plans(
     speaker: str, clips: dict[str, Clip], folder: Path, generator: np.random.Generator
 ) -> list[list[str]]:
-    """Utterances as names of clips: whole recordings, sentences of words, or syllables in any order."""
+    """Utterances as names of clips and marks: recordings, sentences of words, or syllables in any order."""
     names = list(clips)
+    if speaker not in ("zh", "zh_syllables"):
+        return [[name] for name in names]
     if speaker == "zh":
         told = [row["words"] for row in read_rows(folder / "sentences.jsonl.xz")]
-        return [words for words in told if all(word == PAUSE or word in clips for word in words)]
-    if speaker == "zh_syllables":
-        return [list(generator.choice(names, 4, replace=False)) for _ in names] if len(names) > 3 else []
-    return [[name] for name in names]
+        plans = [words for words in told if all(word == PAUSE or word in clips for word in words)]
+    else:
+        plans = [list(generator.choice(names, 4, replace=False)) for _ in names] if len(names) > 3 else []
+    ends = generator.choice(_ENDS, len(plans), p=_END_SHARES)
+    return [[*plan, str(end)] if end else plan for plan, end in zip(plans, ends, strict=True)]
 
 
 def compose(
@@ -160,9 +165,9 @@ def compose(
     spans: list[tuple[int, int, int]] = []  # number of sounds, first and last sample of a clip
     symbols, at = "", 0
     for name in plan:
-        if name == PAUSE:
-            at += _silence(pieces, generator.uniform(*_PAUSE_S), shape)
-            symbols += ","
+        if name == PAUSE or name in _ENDS:
+            at += _silence(pieces, generator.uniform(*(_PAUSE_S if name == PAUSE else _END_S)), shape)
+            symbols += name or ","
             spans.append((1, spans[-1][2], at))
             continue
         clip = clips[name]

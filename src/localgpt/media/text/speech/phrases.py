@@ -92,12 +92,19 @@ def _is_known(char: str) -> bool:
 
 
 def _tidy(symbols: str, language: SpokenLanguage) -> str:
-    """One mark where there are several, no space beside it, none at the beginning; no spaces in Chinese."""
+    """One mark where there are several, no space beside it, none at the beginning.
+
+    In Chinese there are no spaces, and questions and calls end as statements do: there was no recording of one
+    to learn from, and a mark that a voice never learned would be worse.
+    """
+    if language == "zh":
+        symbols = symbols.translate(_STATED)
     symbols = re.sub(r"\s*([,.?!])[\s,.?!]*", r"\1", symbols)
     symbols = re.sub(r"\s+", "" if language == "zh" else " ", symbols)
     return symbols.strip().lstrip(",.?!")
 
 
+_STATED: Final = str.maketrans("?!", "..")
 _LIGATURES: Final = str.maketrans({
     "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "ı": "i",

@@ -72,12 +72,12 @@ class ListenerRun:
     easy_seconds: float = 3.6
     chunks: tuple[int, ...] = (8, 16, 32)
     first_weight: float = 0.3  # of the guess after half of the blocks
-    lr: float = 1.2e-3
+    lr: float = 1e-3
     weight_decay: float = 0.05
-    warmup: float = 0.02
+    warmup: float = 0.04
     max_norm: float = 2.0
     mean_decay: float = 0.999
-    num_dev: int = 160  # recordings of each held-out set that are looked at on the way
+    num_dev: int = 80  # recordings of each held-out set that are looked at on the way
     save_minutes: float = 3.0
 
     @classmethod

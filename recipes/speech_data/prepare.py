@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ __all__ = ["REAL_SETS", "SoundOptions", "TextOptions", "prepare_sound", "prepare
 REAL_SETS = ("speechocean_en", "hsk_words_zh", "syllables_zh", "philipp_en", "keywords_zh_en", "noise")
 _SPOKEN_SETS = ("speechocean_en", "keywords_zh_en")  # whose training texts are counted, many times
 _SPOKEN_WEIGHT = 8
+_WORDS = "words.safetensors"
 _CHUNK = 512
 
 
@@ -102,9 +104,7 @@ def prepare_texts(options: TextOptions) -> dict[str, int]:
         phrases=known_phrases(),
         limits=options.limits,
     )
-    save_file(
-        {name: tensor.contiguous() for name, tensor in words.items()}, options.out / "words.safetensors"
-    )
+    save_file({name: tensor.contiguous() for name, tensor in words.items()}, options.out / _WORDS)
     told = {
         "english": lines_en,
         "chinese": [(line, pinyin_of(line)) for line in lines_zh],
@@ -177,6 +177,8 @@ def prepare_sound(options: SoundOptions) -> dict[str, dict[str, float]]:
         rest = chosen[-options.chinese_spoken :] if options.chinese_spoken else []
         told = [Line(text=text, pinyin=pinyin, seed=number) for number, (text, pinyin) in enumerate(rest)]
         _write(options, "spoken_zh", SoundSet.of(_spoken(told, programs, options.workers)), figures)
+    if (options.pack / _WORDS).is_file():
+        shutil.copyfile(options.pack / _WORDS, options.out / _WORDS)  # for the export
     manifest = json.dumps(figures, indent=1) + "\n"
     (options.out / "manifest.json").write_text(manifest, encoding="utf-8")
     return figures

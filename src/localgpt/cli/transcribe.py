@@ -74,9 +74,10 @@ def transcribe(
 ) -> None:
     """Write down what is said in recordings, of any length and in any common format.
 
-    Without --model the newest pulled model that listens is taken. Silence gives an empty text. With --json
-    (or --format json) one recording gives {"text", "language", "segments"}, and "words" with --timestamps
-    word; several give a list of these with the recording's name. With --out the files' names are written.
+    Without --model the newest pulled model that listens is taken, else the embedded one. Silence gives an
+    empty text. With --json (or --format json) one recording gives {"text", "language", "segments"}, and
+    "words" with --timestamps word; several give a list of these with the recording's name. With --out the
+    files' names are written.
     """
     format = "json" if json else format
     if format in ("srt", "vtt") and timestamps == "none":

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedListener", "load", "read_knowledge"]
 
 _MAX_SECONDS: Final = 24 * 3600.0
-_WINDOW_FRAMES: Final = 1000  # of 20 ms
+_WINDOW_FRAMES: Final = 500  # of 20 ms
 _LANGUAGES: Final = {
     "en": "en", "english": "en", "zh": "zh", "chinese": "zh", "mandarin": "zh", "cmn": "zh",
 }  # fmt: skip

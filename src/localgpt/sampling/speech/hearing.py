@@ -48,7 +48,7 @@ __all__ = [
 
 SAMPLE_RATE: Final = 16_000
 _QUIET: Final = -6.0  # power of ten of the loudest mel bin: what a sound of -60 dB has
-_WINDOW_S, _LEAST_WINDOW_S = 20.0, 14.0  # of a window of a long recording
+_WINDOW_S, _LEAST_WINDOW_S = 10.0, 6.0  # of a window of a long recording; training saw ten seconds
 _QUIET_S: Final = 0.2  # of the stretch that is looked for to cut at
 _NOTHING: Final = 1e-6
 _NUM_WAYS: Final = 10

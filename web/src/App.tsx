@@ -1,7 +1,7 @@
 // The page: sidebar, conversation, composer, and what lies over them.
 
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Attachment, Settings } from "./api/types";
+import type { Attachment, PaintedPicture, Settings } from "./api/types";
 import { Composer } from "./chat/Composer";
 import { MissingModel } from "./chat/MissingModel";
 import { Privacy } from "./chat/Privacy";
@@ -13,14 +13,15 @@ import { Sidebar } from "./sidebar/Sidebar";
 import { beginSession } from "./start";
 import { current, forget, open, send, stop } from "./state/chat";
 import { useChosen } from "./state/choice";
-import { clearDraft, composer, openDraft } from "./state/composer";
+import { clearDraft, composer, openDraft, write } from "./state/composer";
 import { cancelDictation } from "./state/dictation";
+import { brush, takeWish } from "./state/paint";
 import { stopReading } from "./state/reading";
 import { changeSettings, server, session, settings } from "./state/session";
 import { useSelected, useStore } from "./state/store";
 import { useDrop } from "./ui/drop";
 import { wordsOfError } from "./ui/failures";
-import { Compose, Lock, Menu, Wave } from "./ui/icons";
+import { Compose, Frames, Lock, Menu, Wave } from "./ui/icons";
 import { useShortcuts } from "./ui/shortcuts";
 import { Lazy } from "./ui/Lazy";
 import { say, Toasts } from "./ui/Toast";
@@ -29,11 +30,12 @@ const loadSettingsDialog = () => import("./settings/SettingsDialog").then((part)
 const loadSignIn = () => import("./settings/SignIn").then((part) => part.SignIn);
 const loadTour = () => import("./tour/Tour").then((part) => part.Tour);
 const loadVoice = () => import("./voice/VoiceDialog").then((part) => part.VoiceDialog);
+const loadGallery = () => import("./paint/Gallery").then((part) => part.Gallery);
 const loadLightbox = () => import("./chat/Lightbox").then((part) => part.Lightbox);
 
 const darkQuery = matchMedia("(prefers-color-scheme: dark)");
 
-type Over = { kind: "settings"; part: string } | { kind: "tour" } | { kind: "voice" } | { kind: "picture"; attachment: Attachment } | null;
+type Over = { kind: "settings"; part: string } | { kind: "tour" } | { kind: "voice" } | { kind: "gallery" } | { kind: "picture"; attachment: Attachment } | null;
 
 export function App() {
   const { language, theme, saved } = useStore(settings);
@@ -97,7 +99,7 @@ export function App() {
   const onSend = () => {
     const { text, pictures } = composer.value;
     const attachments = pictures.flatMap((picture) => picture.attachment ?? []);
-    void send(text.trim() || t.photoQuestion, attachments, t.untitled);
+    void send(text.trim() || t.photoQuestion, attachments, t.untitled, takeWish());
     clearDraft();
   };
   const onTry = (prompt: string) => {
@@ -115,6 +117,12 @@ export function App() {
   };
   const showTour = () => setOver({ kind: "tour" });
   const onView = useCallback((attachment: Attachment) => setOver({ kind: "picture", attachment }), []);
+  const onRemix = useCallback((picture: PaintedPicture) => {
+    setOver(null);
+    brush.set({ isOn: true, seed: picture.seed });
+    write(picture.prompt);
+    input.current?.focus();
+  }, []);
   const onPartFailed = () => {
     setOver(null);
     say(t.errorOffline);
@@ -194,13 +202,22 @@ export function App() {
               <Wave />
             </button>
           ) : null}
+          <button
+            type="button"
+            class="ghost"
+            aria-label={t.gallery}
+            title={t.gallery}
+            onClick={() => setOver({ kind: "gallery" })}
+          >
+            <Frames />
+          </button>
           <button type="button" class="ghost only-phone" aria-label={t.newChat} onClick={() => openChat(null)}>
             <Compose />
           </button>
         </header>
         <div class={`stage${thread ? "" : " is-empty"}`}>
           {thread ? (
-            <Thread key={currentId} thread={thread} onView={onView} />
+            <Thread key={currentId} thread={thread} onView={onView} onRemix={onRemix} />
           ) : (
             <Welcome onTry={onTry} onPhoto={onPhoto} onTour={showTour} onModels={() => showSettings("models")} />
           )}
@@ -220,6 +237,7 @@ export function App() {
             onSend={onSend}
             onStop={stop}
             onEditLast={editLast}
+            onModels={() => showSettings("models")}
           />
           <p class="foot">
             <Lock />
@@ -241,6 +259,21 @@ export function App() {
       {over?.kind === "tour" ? <Lazy load={loadTour} own={{ onClose: closeTour, onTry, onPhoto }} onFailed={onPartFailed} /> : null}
       {over?.kind === "voice" ? (
         <Lazy load={loadVoice} own={{ model: chosen, onClose: () => setOver(null) }} onFailed={onPartFailed} />
+      ) : null}
+      {over?.kind === "gallery" ? (
+        <Lazy
+          load={loadGallery}
+          own={{
+            onClose: () => setOver(null),
+            onOpen: (id: string) => {
+              setOver(null);
+              openChat(id);
+            },
+            onView,
+            onRemix,
+          }}
+          onFailed={onPartFailed}
+        />
       ) : null}
       {over?.kind === "picture" ? (
         <Lazy

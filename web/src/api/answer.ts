@@ -3,21 +3,31 @@
 import { answerPath } from "./calls";
 import { ApiError, request } from "./client";
 import { readEvents } from "./sse";
+import type { PaintWish, StageName } from "./types";
 
 export interface AnswerRequest {
   parent_id: string; // the message to answer
   id: string; // of the answer
+  paint?: PaintWish;
+}
+
+export interface Preview {
+  stage: StageName;
+  url: string;
 }
 
 export interface AnswerEvents {
   onText(text: string): void;
   onNotices(notices: string[]): void;
+  onProgress(done: number, total: number | null): void;
+  onPreview(preview: Preview): void;
+  onPictures(): void; // there are some, as the conversation will tell
 }
 
 interface Chunk {
   error?: { message?: string; code?: string | null };
-  choices?: { delta?: { content?: string | null }; finish_reason?: string | null }[];
-  localgpt?: { notices?: string[] };
+  choices?: { delta?: { content?: string | null; images?: unknown[] }; finish_reason?: string | null }[];
+  localgpt?: { notices?: string[]; progress?: { done: number; total?: number | null }; preview?: Preview };
 }
 
 /** Stream an answer; resolves with why it ended. */
@@ -35,7 +45,10 @@ export async function streamAnswer(
       const chunk = JSON.parse(data) as Chunk;
       if (chunk.error) throw new ApiError("refused", chunk.error.message ?? "", null, chunk.error.code ?? null);
       if (chunk.localgpt?.notices?.length) events.onNotices(chunk.localgpt.notices);
+      if (chunk.localgpt?.progress) events.onProgress(chunk.localgpt.progress.done, chunk.localgpt.progress.total ?? null);
+      if (chunk.localgpt?.preview) events.onPreview(chunk.localgpt.preview);
       const choice = chunk.choices?.[0];
+      if (choice?.delta?.images?.length) events.onPictures();
       if (choice?.delta?.content) events.onText(choice.delta.content);
       ending = choice?.finish_reason ?? ending;
     }

@@ -5,6 +5,7 @@ import type {
   Attachment,
   Conversation,
   DataFigures,
+  GalleryPicture,
   Job,
   KeyEntry,
   Limits,
@@ -51,6 +52,12 @@ export const deleteConversation = (id: string, keepalive = false) =>
 export const exportPath = (id: string, format: "markdown" | "json") =>
   `${conversationPath(id)}/export?format=${format}`;
 export const exportConversation = (id: string) => ask<unknown>("GET", exportPath(id, "json"));
+
+export function listPictures(before: string | null): Promise<Page<GalleryPicture>> {
+  const params = new URLSearchParams({ limit: "24" });
+  if (before) params.set("before", before);
+  return ask("GET", `/api/pictures?${params}`);
+}
 
 export interface NewMessage {
   id: string;

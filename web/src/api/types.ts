@@ -42,8 +42,37 @@ export interface Message {
   error: string | null;
   model: string | null;
   usage: { prompt_tokens: number; completion_tokens: number } | null;
+  pictures: PaintedPicture[];
   created_at: number;
 }
+
+/** A picture that was painted as an answer, or in it; ids are of attachments. */
+export interface PaintedPicture {
+  id: string;
+  prompt: string;
+  model: string;
+  seed: number;
+  width: number;
+  height: number;
+  heat_maps: { word: string; id: string }[];
+}
+
+export interface GalleryPicture extends PaintedPicture {
+  conversation_id: string;
+  message_id: string;
+  created_at: number;
+}
+
+/** How the picture of an answer is painted. */
+export interface PaintWish {
+  wanted: boolean; // whatever the model would answer
+  model?: string;
+  size?: string;
+  seed?: number;
+  heat_maps?: boolean;
+}
+
+export type StageName = "sketch" | "middle" | "final";
 
 export interface Page<Item> {
   data: Item[];

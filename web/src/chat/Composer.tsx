@@ -6,8 +6,10 @@ import { fill, useWords, type Words } from "../i18n";
 import { addFiles, composer, write, type Problem } from "../state/composer";
 import { dictation } from "../state/dictation";
 import { MAX_PICTURES } from "../state/pictures";
+import { brush } from "../state/paint";
 import { useStore } from "../state/store";
-import { Arrow, Picture, Stop } from "../ui/icons";
+import { Brushes } from "../paint/Brushes";
+import { Arrow, Brush, Picture, Stop } from "../ui/icons";
 import { DictateButton, DictationState } from "./Dictate";
 import { Thumbs } from "./Thumbs";
 
@@ -19,17 +21,19 @@ interface Props {
   onSend(): void;
   onStop(): void;
   onEditLast(): void;
+  onModels(): void;
 }
 
 const wordsOfProblem = (problem: Problem, t: Words) =>
   problem.reason === "tooMany" ? fill(t.tooMany, { count: MAX_PICTURES }) : fill(t[problem.reason], { name: problem.name });
 
-export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop, onEditLast }: Props) {
+export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop, onEditLast, onModels }: Props) {
   const t = useWords();
   const { text, pictures, problem } = useStore(composer);
+  const { isOn: isPainting } = useStore(brush);
   const isComposing = useRef(false);
   const isStored = pictures.every((picture) => picture.attachment);
-  const canSend = Boolean(text.trim() || pictures.length) && isStored && isReady && !isBusy;
+  const canSend = Boolean(text.trim() || (pictures.length && !isPainting)) && isStored && isReady && !isBusy;
 
   useLayoutEffect(() => {
     const input = inputRef.current!;
@@ -79,6 +83,7 @@ export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop,
       ) : null}
       <DictationState />
       <div class="box">
+        <Brushes onModels={onModels} />
         <Thumbs pictures={pictures} />
         <div class="row">
           <button
@@ -89,6 +94,19 @@ export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop,
             onClick={() => pickerRef.current!.click()}
           >
             <Picture />
+          </button>
+          <button
+            type="button"
+            class="ghost attach brush"
+            aria-label={t.paint}
+            title={t.paint}
+            aria-pressed={isPainting}
+            onClick={() => {
+              brush.set({ isOn: !isPainting });
+              inputRef.current?.focus();
+            }}
+          >
+            <Brush />
           </button>
           <input
             ref={pickerRef}
@@ -109,7 +127,7 @@ export function Composer({ isBusy, isReady, inputRef, pickerRef, onSend, onStop,
             ref={inputRef}
             rows={1}
             value={text}
-            placeholder={pictures.length ? t.placeholderPhoto : t.placeholder}
+            placeholder={isPainting ? t.placeholderPaint : pictures.length ? t.placeholderPhoto : t.placeholder}
             aria-label={t.placeholder}
             enterkeyhint="send"
             onInput={(event) => write(event.currentTarget.value)}

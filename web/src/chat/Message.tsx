@@ -1,9 +1,11 @@
 // One turn: what was said, what it brought, how it ended.
 
 import { memo } from "preact/compat";
-import type { Attachment } from "../api/types";
+import type { Attachment, PaintedPicture } from "../api/types";
 import { useWords } from "../i18n";
 import { Markdown } from "../markdown/Markdown";
+import { Painted } from "../paint/Painted";
+import { Painting } from "../paint/Painting";
 import { server } from "../state/session";
 import { useStore } from "../state/store";
 import type { Entry, Failure } from "../state/thread";
@@ -21,6 +23,7 @@ export interface MessageActions {
   discard(id: string): void;
   showBranch(id: string): void;
   view(attachment: Attachment): void;
+  remix(picture: PaintedPicture): void;
 }
 
 export interface MessageProps {
@@ -64,13 +67,17 @@ function Answered({ entry, siblings, isLast, isIdle, actions }: MessageProps) {
         </p>
       ))}
       {entry.text ? <Markdown text={entry.text} isGrowing={isWriting} /> : null}
-      {isWriting && !entry.text ? <Pending /> : null}
+      {entry.pictures.map((picture) => (
+        <Painted key={picture.id} picture={picture} onView={actions.view} onRemix={actions.remix} />
+      ))}
+      {entry.painting ? <Painting painting={entry.painting} /> : null}
+      {isWriting && !entry.text && !entry.painting ? <Pending /> : null}
       {entry.finish_reason === "cancelled" ? <p class="ending">{t.stopped}</p> : null}
       {entry.finish_reason === "length" ? <p class="ending">{t.cut}</p> : null}
       {failure ? (
         <FailureBox failure={failure} canRetry={isLast && isIdle} onRetry={() => actions.again(entry.id)} />
       ) : null}
-      {!isWriting && (entry.text || siblings.length > 1 || entry.finish_reason === "cancelled") ? (
+      {!isWriting && (entry.text || entry.pictures.length || siblings.length > 1 || entry.finish_reason === "cancelled") ? (
         <div class="actions">
           <Branches ids={siblings} id={entry.id} isDisabled={!isIdle} onShow={actions.showBranch} />
           {entry.text ? <CopyButton text={entry.text} label={t.copyMessage} /> : null}

@@ -2,7 +2,7 @@
 // what lies further up comes when it is scrolled to.
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import type { Attachment } from "../api/types";
+import type { Attachment, PaintedPicture } from "../api/types";
 import { fill, useWords } from "../i18n";
 import { again, discard, edit, load, showBranch } from "../state/chat";
 import { list } from "../state/list";
@@ -14,7 +14,13 @@ import { Message, Pending, type MessageActions } from "./Message";
 const NEAR_PX = 80;
 const WINDOW = 40; // messages drawn at first, and with each step up
 
-export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachment: Attachment): void }) {
+interface Props {
+  thread: ThreadStore;
+  onView(attachment: Attachment): void;
+  onRemix(picture: PaintedPicture): void;
+}
+
+export function Thread({ thread, onView, onRemix }: Props) {
   const t = useWords();
   const { messages, leaf, isBusy, load: loading } = useStore(thread);
   const isBusyElsewhere = (useSelected(list, ({ busy }) => busy.has(thread.value.id)) ?? false) && !isBusy;
@@ -36,6 +42,7 @@ export function Thread({ thread, onView }: { thread: ThreadStore; onView(attachm
       discard: (id) => discard(thread, id),
       showBranch: (id) => showBranch(thread, id),
       view: onView,
+      remix: onRemix,
     }),
     [thread],
   );
@@ -143,7 +150,7 @@ function Announcer({ last, isBusy }: { last: Entry | undefined; isBusy: boolean 
   const wasBusy = useRef(false);
   useEffect(() => {
     if (isBusy) setSaid(t.answering);
-    else if (wasBusy.current) setSaid(last?.role === "assistant" ? last.text : "");
+    else if (wasBusy.current) setSaid(last?.role === "assistant" ? [last.text, ...last.pictures.map((one) => fill(t.paintedPicture, { prompt: one.prompt }))].join(" ") : "");
     wasBusy.current = isBusy;
   }, [isBusy]);
   return (

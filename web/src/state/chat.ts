@@ -2,9 +2,9 @@
 // says that it is stored.
 
 import { addMessage, createConversation, deleteConversation, getConversation, patchConversation } from "../api/calls";
-import { streamAnswer } from "../api/answer";
+import { streamAnswer, type Preview } from "../api/answer";
 import { ApiError } from "../api/client";
-import type { Attachment, Conversation } from "../api/types";
+import type { Attachment, Conversation, PaintWish } from "../api/types";
 import { nextModel } from "./choice";
 import { refreshList, setBusy, touch } from "./list";
 import { allUnsent, dropUnsent, newId, putUnsent } from "./local";
@@ -22,6 +22,7 @@ import {
   putEntry,
   storedAtOrAbove,
   type Entry,
+  type Painting,
   type ThreadStore,
 } from "./thread";
 
@@ -96,7 +97,7 @@ function asked(from: { id: string; parent_id: string | null; text: string; attac
   const { id, parent_id, text, attachments } = from;
   return {
     id, parent_id, role: "user", text, attachments,
-    notices: [], finish_reason: null, error: null, model: null, usage: null, created_at: Date.now() / 1000,
+    notices: [], finish_reason: null, error: null, model: null, usage: null, pictures: [], created_at: Date.now() / 1000,
   }; // prettier-ignore
 }
 
@@ -110,7 +111,7 @@ export function titleOf(text: string, fallback: string): string {
 }
 
 /** Send a message at the end of what is shown; begins a conversation where none is open. */
-export async function send(text: string, attachments: Attachment[], untitled: string): Promise<void> {
+export async function send(text: string, attachments: Attachment[], untitled: string, paint?: PaintWish): Promise<void> {
   let thread = current.value.thread;
   if (!thread) {
     thread = newThread(newId(), titleOf(text, untitled), nextModel.value.model);
@@ -118,7 +119,7 @@ export async function send(text: string, attachments: Attachment[], untitled: st
     threads.set(thread.value.id, thread);
     current.set({ thread });
   }
-  await say(thread, storedAtOrAbove(thread.value.messages, thread.value.leaf), text, attachments);
+  await say(thread, storedAtOrAbove(thread.value.messages, thread.value.leaf), text, attachments, paint);
 }
 
 /** Say something else instead of `id`: a branch beside it. */
@@ -147,7 +148,13 @@ async function busily(thread: ThreadStore, work: (signal: AbortSignal) => Promis
   }
 }
 
-async function say(thread: ThreadStore, parentId: string | null, text: string, attachments: Attachment[]): Promise<void> {
+async function say(
+  thread: ThreadStore,
+  parentId: string | null,
+  text: string,
+  attachments: Attachment[],
+  paint?: PaintWish,
+): Promise<void> {
   const entry: Entry = { ...asked({ id: newId(), parent_id: parentId, text, attachments }), state: "saving" };
   putEntry(thread, entry, { leaf: entry.id });
   putUnsent({
@@ -160,12 +167,12 @@ async function say(thread: ThreadStore, parentId: string | null, text: string, a
     attachments,
     created_at: entry.created_at,
   });
-  await storeAndAnswer(thread, entry);
+  await storeAndAnswer(thread, entry, paint);
 }
 
-const storeAndAnswer = (thread: ThreadStore, entry: Entry) =>
+const storeAndAnswer = (thread: ThreadStore, entry: Entry, paint?: PaintWish) =>
   busily(thread, async (signal) => {
-    if ((await store(thread, entry)) && !signal.aborted) await answer(thread, entry.id, signal);
+    if ((await store(thread, entry)) && !signal.aborted) await answer(thread, entry.id, signal, paint);
   });
 
 async function store(thread: ThreadStore, entry: Entry): Promise<boolean> {
@@ -197,33 +204,44 @@ function summaryOf(thread: ThreadStore): Conversation {
 }
 
 /** Have the message `parentId` answered; an earlier answer stays as a branch. */
-async function answer(thread: ThreadStore, parentId: string, signal: AbortSignal): Promise<void> {
+async function answer(thread: ThreadStore, parentId: string, signal: AbortSignal, paint?: PaintWish): Promise<void> {
   const conversationId = thread.value.id;
   const id = newId();
   const blank = asked({ id, parent_id: parentId, text: "", attachments: [] });
   putEntry(thread, { ...blank, role: "assistant", state: "writing" }, { leaf: id });
   let text = "";
   let notices: string[] = [];
+  let painting: Painting | undefined;
+  let hasPictures = false;
   let frame = 0;
   const draw = () => {
     frame = 0;
-    patchEntry(thread, id, { text, notices });
+    patchEntry(thread, id, { text, notices, painting });
+  };
+  const paintOn = (more: Partial<Painting>) => {
+    painting = { preview: null, done: 0, total: null, ...painting, ...more };
+    soon();
   };
   const soon = () => (frame ||= requestAnimationFrame(draw));
   const events = {
     onText: (piece: string) => ((text += piece), soon()),
     onNotices: (more: string[]) => ((notices = [...notices, ...more]), soon()),
+    onProgress: (done: number, total: number | null) => paintOn({ done, total }),
+    onPreview: (preview: Preview) => paintOn({ preview }),
+    onPictures: () => void (hasPictures = true),
   };
   let end: Partial<Entry>;
   try {
-    const finish_reason = await streamAnswer(conversationId, { parent_id: parentId, id }, events, signal);
+    const finish_reason = await streamAnswer(conversationId, { parent_id: parentId, id, paint }, events, signal);
     end = { state: undefined, finish_reason };
   } catch (error) {
     end = signal.aborted ? { state: undefined, finish_reason: "cancelled" } : failed(error);
   }
   cancelAnimationFrame(frame);
-  patchEntry(thread, id, { text, notices, ...end });
-  if (signal.aborted || (end.failure && text)) await settle(thread, id);
+  const isPainted = hasPictures && end.finish_reason === "stop"; // the last stage is shown until the picture is read
+  patchEntry(thread, id, { text, notices, painting: isPainted ? painting : undefined, ...end });
+  if (signal.aborted || (end.failure && text) || isPainted) await settle(thread, id);
+  if (isPainted && thread.value.messages.get(id)?.painting) patchEntry(thread, id, { painting: undefined });
   touch(summaryOf(thread));
   tellOthers(conversationId);
 }
@@ -267,7 +285,12 @@ export async function again(thread: ThreadStore, id: string): Promise<void> {
   const parentId = entry.role === "user" ? id : entry.parent_id;
   if (parentId === null) return;
   if (entry.state === "failed" && !entry.text) dropEntry(thread, id);
-  await busily(thread, (signal) => answer(thread, parentId, signal));
+  await busily(thread, (signal) => answer(thread, parentId, signal, wishOf(entry)));
+}
+
+/** A picture that is made again is a picture again. */
+function wishOf({ pictures: [painted] }: Entry): PaintWish | undefined {
+  return painted && { wanted: true, model: painted.model, heat_maps: painted.heat_maps.length > 0 };
 }
 
 /** Take back a message that could not be sent. */

@@ -1,6 +1,7 @@
 // A conversation as a tree: messages point at their parents, siblings are branches, the leaf names the one shown.
 
 import { ApiError, type FailureKind } from "../api/client";
+import type { Preview } from "../api/answer";
 import type { Message } from "../api/types";
 import { Store } from "./store";
 
@@ -11,10 +12,18 @@ export interface Failure {
   code?: string | null; // the server's word for it
 }
 
+/** A picture on its way. */
+export interface Painting {
+  preview: Preview | null;
+  done: number; // steps
+  total: number | null;
+}
+
 /** A message, and how far it has come. Without `state` it is stored. */
 export interface Entry extends Message {
   state?: "saving" | "unsent" | "writing" | "failed";
   failure?: Failure;
+  painting?: Painting;
 }
 
 export interface Thread {
@@ -154,6 +163,7 @@ export function mergeStored(thread: ThreadStore, found: Stored, keepsAll = false
 /** The same object is kept where nothing changed, so that it is not drawn again. */
 const isSame = (known: Entry, stored: Message) =>
   !known.state &&
+  known.pictures.length === stored.pictures.length &&
   known.text === stored.text &&
   known.finish_reason === stored.finish_reason &&
   known.notices.length === stored.notices.length &&

@@ -28,6 +28,8 @@ export const Copy = icon(<path d="M7.5 7.5h8v9h-8zM12.5 7.5v-4h-8v9h3" />);
 export const Check = icon(<path d="M4.5 10.5l3.7 3.7 7.3-8" />);
 export const Again = icon(<path d="M15.8 8A6.2 6.2 0 1 0 16.2 11.5M16.2 4.2V8h-3.8" />);
 export const Picture = icon(<path d="M3.5 4.5h13v11h-13zM3.5 13l3.8-3.8 3.4 3.4 2-2 3.8 3.6M12.8 7.7h.01" />);
+export const Brush = icon(<path d="M16.5 3.5l-7 7M7.5 10.5l2 2c-.3 2.2-2.2 4-5.5 4 1-1 1-2.2 1.2-3.4.2-1.4 1.1-2.4 2.3-2.6z" />);
+export const Frames = icon(<path d="M3.5 6.5h10v10h-10zM6.5 6.5v-3h10v10h-3M3.5 13.5l2.5-2.5 2.5 2.5 1.5-1.5 3.5 3.5" />);
 export const Sun = icon(<path d="M10 6.8a3.2 3.2 0 1 0 0 6.4 3.2 3.2 0 0 0 0-6.4zM10 2.5v1.4M10 16.1v1.4M2.5 10h1.4M16.1 10h1.4M4.7 4.7l1 1M14.3 14.3l1 1M4.7 15.3l1-1M14.3 5.7l1-1" />);
 export const Moon = icon(<path d="M16.3 11.8A6.7 6.7 0 0 1 8.2 3.7a6.7 6.7 0 1 0 8.1 8.1z" />);
 export const Lock = icon(<path d="M5 9h10v7.5H5zM7 9V6.5a3 3 0 0 1 6 0V9" />);

@@ -221,7 +221,7 @@ class EmbeddedPainter:
         inputs = read_inputs(request)
         side = _side_of(request, inputs, settings.side, name)
         is_open = request.guidance_scale is None and not request.negative_prompt
-        num_steps = request.num_steps or (settings.num_steps if is_open else settings.num_guided_steps)
+        num_steps = request.steps_of(settings.num_steps if is_open else settings.num_guided_steps)
         leaps = num_steps <= settings.most_leaps
         if leaps and not is_open:
             param = "negative_prompt" if request.negative_prompt else "guidance_scale"

@@ -1,10 +1,12 @@
 // Every word of the page in English. The Chinese table has the same keys.
 
 import { callEn } from "./call";
+import { paintEn } from "./paint";
 import { voiceEn } from "./voice";
 
 export const en = {
   ...callEn,
+  ...paintEn,
   ...voiceEn,
   appName: "LocalGPT",
   skip: "Skip to the message box",
@@ -392,31 +394,6 @@ export const en = {
   tourReady2: "Edit a message or answer again: earlier versions stay as branches.",
   tourReady3: "The chip at the top shows the model, its licence and the memory it takes.",
   tourReady4: "Settings hold larger models to fetch, language, appearance, data, keys and this tour.",
-
-  // pictures that are painted
-  paint: "Paint a picture",
-  placeholderPaint: "Describe the picture to paint",
-  paintOptions: "How the picture is painted",
-  paintNobody: "No model here paints.",
-  paintModel: "Painter",
-  paintAuto: "Automatic",
-  paintSize: "Size",
-  paintSeed: "Seed",
-  paintSeedFresh: "fresh",
-  paintHeat: "Show where each word goes",
-  painting: "Painting",
-  stageSketch: "Sketch",
-  stageMiddle: "Middle",
-  stageFinal: "Final",
-  stageShown: "The picture so far: {stage}",
-  paintedPicture: "Painted picture: {prompt}",
-  heatWords: "Where each word was looked for",
-  heatOf: "Where “{word}” was looked for",
-  remix: "Remix",
-  download: "Download",
-  gallery: "Painted pictures",
-  galleryEmpty: "Pictures that are painted appear here.",
-  toConversation: "To the conversation",
 };
 
 export type Words = { [Key in keyof typeof en]: string };

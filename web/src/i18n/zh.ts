@@ -2,10 +2,12 @@
 
 import { callZh } from "./call";
 import type { Words } from "./en";
+import { paintZh } from "./paint";
 import { voiceZh } from "./voice";
 
 export const zh: Words = {
   ...callZh,
+  ...paintZh,
   ...voiceZh,
   appName: "LocalGPT",
   skip: "跳到输入框",
@@ -381,29 +383,4 @@ export const zh: Words = {
   tourReady2: "可以编辑消息或重新回答，原来的版本会保留为分支。",
   tourReady3: "顶部的状态标签显示模型、许可和占用的内存。",
   tourReady4: "设置中有可下载的更大模型、语言、外观、数据、密钥和本介绍。",
-
-  // 绘制的图片
-  paint: "画一张图",
-  placeholderPaint: "描述要画的图片",
-  paintOptions: "如何绘制",
-  paintNobody: "这里没有能画画的模型。",
-  paintModel: "绘画模型",
-  paintAuto: "自动",
-  paintSize: "尺寸",
-  paintSeed: "种子",
-  paintSeedFresh: "随机",
-  paintHeat: "显示每个词对应的位置",
-  painting: "正在绘制",
-  stageSketch: "草图",
-  stageMiddle: "中间稿",
-  stageFinal: "成图",
-  stageShown: "目前的图片：{stage}",
-  paintedPicture: "绘制的图片：{prompt}",
-  heatWords: "每个词对应的位置",
-  heatOf: "“{word}”对应的位置",
-  remix: "再创作",
-  download: "下载",
-  gallery: "画过的图片",
-  galleryEmpty: "画好的图片会出现在这里。",
-  toConversation: "查看对话",
 };

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -96,39 +97,61 @@ class _BranchAttend:
 
     Args:
         slopes: (H,) float32.
-        keys: prefixes, already gathered for each row, with room for all that follows.
-        num_prefix: P.
+        prefix: keys of G prefixes; rows g * B / G to (g + 1) * B / G - 1 of the batch go on from prefix g.
         lengths: (B,) int64 question tokens of each row.
         width: Q, the longest question.
+        room: tokens of a row's question and answer at most.
     """
 
-    def __init__(self, slopes: Tensor, keys: Keys, num_prefix: int, lengths: Tensor, width: int) -> None:
-        self.slopes, self.keys, self.start = slopes, keys, num_prefix
-        index = torch.arange(keys.k[0].shape[2], device=slopes.device)
-        asked = num_prefix + lengths[:, None]  # (B, 1) where a row's answer begins
-        is_answer = index[None] >= num_prefix + width
-        self.positions = torch.where(is_answer, index - (num_prefix + width) + asked, index[None])  # (B, S)
-        self.is_real = is_answer | (index[None] < asked)
+    def __init__(self, slopes: Tensor, prefix: Keys, lengths: Tensor, width: int, room: int) -> None:
+        self.slopes, self.prefix, self.start = slopes, prefix, 0
+        _, num_heads, self.num_prefix, head_width = prefix.k[0].shape
+        shape = len(lengths), num_heads, room, head_width
+        self.keys = Keys(*([part.new_zeros(shape) for part in parts] for parts in (prefix.k, prefix.v)))
+        index = torch.arange(room, device=slopes.device)
+        is_answer = index[None] >= width
+        placed = torch.where(is_answer, index - width + lengths[:, None], index[None])  # (B, S)
+        self.positions = self.num_prefix + placed
+        self.is_real = is_answer | (index[None] < lengths[:, None])
         self.bias = torch.empty(0)
 
     def begin(self, num_new: int, dtype: torch.dtype) -> None:
         """Prepare the masks for the next `num_new` tokens of every row."""
         end = self.start + num_new
+        index = torch.arange(end, device=self.positions.device)
         keys, queries = self.positions[:, None, :end], self.positions[:, self.start : end, None]
-        bias = -self.slopes[:, None, None] * (queries - keys).clamp(min=0)[:, None]  # (B, H, T, S)
-        seen = (keys <= queries) & self.is_real[:, None, :end]
-        itself = (
-            torch.arange(end, device=bias.device)
-            == torch.arange(self.start, end, device=bias.device)[:, None]
-        )
-        self.bias = bias.masked_fill(~(seen | itself)[:, None], float("-inf")).to(dtype)
+        seen = (keys <= queries) & self.is_real[:, None, :end] | (index == index[self.start :, None])
+        away = torch.where(seen, (queries - keys).clamp(min=0).float(), float("inf"))  # (B, T, S)
+        before = torch.arange(self.num_prefix, device=self.positions.device)
+        away = torch.cat([(queries - before).float(), away], dim=2)
+        self.bias = (-self.slopes[:, None, None] * away[:, None]).to(dtype)  # (B, H, T, P + S)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         end = self.start + k.shape[2]
         self.keys.k[layer][:, :, self.start : end] = k
         self.keys.v[layer][:, :, self.start : end] = v
         keys, values = self.keys.k[layer][:, :, :end], self.keys.v[layer][:, :, :end]
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=self.bias)
+        prefix_keys, prefix_values = self.prefix.k[layer], self.prefix.v[layer]
+        groups = len(prefix_keys)
+        scores = _per_row(_per_group(q, groups) @ prefix_keys.mT, q)
+        scores = torch.cat([scores, q @ keys.mT], dim=3) * q.shape[3] ** -0.5 + self.bias
+        weights = scores.float().softmax(dim=3).to(q.dtype)
+        ahead, own = weights.split([self.num_prefix, end], dim=3)
+        return _per_row(_per_group(ahead, groups) @ prefix_values, q) + own @ values
+
+
+def _per_group(x: Tensor, groups: int) -> Tensor:
+    """(B, H, T, N) to (G, H, B / G * T, N): what rows of one prefix ask of it, together."""
+    rows, heads, length, width = x.shape
+    x = x.view(groups, rows // groups, heads, length, width)
+    return x.transpose(1, 2).reshape(groups, heads, -1, width)
+
+
+def _per_row(x: Tensor, like: Tensor) -> Tensor:
+    """Back to (B, H, T, N), with B, H and T of `like`."""
+    rows, heads, length, _ = like.shape
+    x = x.view(len(x), heads, rows // len(x), length, x.shape[3])
+    return x.transpose(1, 2).reshape(rows, heads, length, -1)
 
 
 class Answerer:
@@ -257,11 +280,11 @@ class Answerer:
             for at, answer in enumerate(answers)
             if answer.options is not None
         }
-        width, num_prefix = max(map(len, questions)), prefix.k[0].shape[2]
-        room = num_prefix + width + max(limits)
-        keys = Keys(*([_gather(part, rows, room) for part in parts] for parts in (prefix.k, prefix.v)))
+        width = max(map(len, questions))
         lengths = torch.tensor([len(ids) for ids in questions], device=self.device)
-        attend = _BranchAttend(self.decoder.alibi, keys, num_prefix, lengths, width)
+        groups = torch.tensor(_groups(rows), device=self.device)
+        keys = Keys(*([part[groups] for part in parts] for parts in (prefix.k, prefix.v)))
+        attend = _BranchAttend(self.decoder.alibi, keys, lengths, width, width + max(limits))
         padded = torch.tensor(
             [[*ids, *[PAD_ID] * (width - len(ids))] for ids in questions], device=self.device
         )
@@ -305,8 +328,7 @@ def question_ids(family: Family, text: str) -> list[int]:
     return [*family.tokenizer.encode(text), END_ID, ASSISTANT_ID]
 
 
-def _gather(part: Tensor, rows: list[int], room: int) -> Tensor:
-    """Prefix keys (or values) of each row in a tensor of `room` positions."""
-    out = part.new_zeros(len(rows), part.shape[1], room, part.shape[3])
-    out[:, :, : part.shape[2]] = part[torch.tensor(rows, device=part.device)]
-    return out
+def _groups(rows: list[int]) -> list[int]:
+    """The prefix of each run of equal rows where all runs are equally long, else that of each row."""
+    runs = [(row, len(list(run))) for row, run in groupby(rows)]
+    return [row for row, _ in runs] if len({length for _, length in runs}) == 1 else rows

@@ -1,4 +1,4 @@
-"""A call over models: a tiny Whisper hears, the family's decoder answers and a tiny VITS speaks, by frames."""
+"""A call over models: a tiny Whisper hears, the family's decoder answers, a tiny VITS speaks; as frames."""
 
 from __future__ import annotations
 

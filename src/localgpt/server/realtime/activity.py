@@ -14,7 +14,8 @@ Shape legend: F frames, W samples of a window at 8 kHz.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,22 +96,39 @@ def _measures(windows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
     """Level in dB of full scale and periodicity from 0 to 1 of windows (F, W)."""
     import numpy as np
 
-    hann = np.hanning(_WINDOW).astype(np.float32)
-    spectra = np.abs(np.fft.rfft(windows * hann, _FFT)) ** 2  # (F, 513)
-    hertz = np.fft.rfftfreq(_FFT, 1 / _RATE)
-    spectra[:, (hertz < _BAND_HZ[0]) | (hertz > _BAND_HZ[1])] = 0.0
-    energies = 2 * spectra.sum(axis=1) / (_FFT * float((hann**2).sum()))
+    tables = _tables()
+    spectra = np.abs(np.fft.rfft(windows * tables.hann, _FFT)) ** 2 * tables.band  # (F, 513)
+    energies = 2 * spectra.sum(axis=1) / (_FFT * float((tables.hann**2).sum()))
     levels = 10 * np.log10(energies + 1e-12)
     first, last = _LAGS
-    # Voices are periodic throughout; without this, a low rumble alone would count.
-    lifted = spectra * np.abs(1 - _LIFT * np.exp(-2j * np.pi * hertz / _RATE)) ** 2
-    products = np.fft.irfft(lifted, _FFT)[:, : last + 1]
-    overlap = np.fft.irfft(np.abs(np.fft.rfft(hann, _FFT)) ** 2, _FFT)[: last + 1]
-    products = products / (products[:, :1] + 1e-12) * (overlap[0] / overlap)
+    products = np.fft.irfft(spectra * tables.lift, _FFT)[:, : last + 1]
+    products = products / (products[:, :1] + 1e-12) * tables.overlap
     # A pitch is a peak: what is merely deep, as wind is, correlates with itself less and less.
     prominence = products - np.minimum.accumulate(products, axis=1)
     peaks = np.minimum(products, prominence)[:, first:]
     return levels, peaks.max(axis=1).clip(0.0, 1.0)
+
+
+class _Tables(NamedTuple):
+    hann: NDArray[np.float32]  # (W,)
+    band: NDArray[np.float32]  # (513,): 1 where speech is
+    lift: NDArray[np.float32]  # (513,): voices are periodic throughout, a rumble in its lowest part alone
+    overlap: NDArray[np.float32]  # by lag: what a window takes from the product of far samples, given back
+
+
+@cache
+def _tables() -> _Tables:
+    import numpy as np
+
+    hann = np.hanning(_WINDOW)
+    hertz = np.fft.rfftfreq(_FFT, 1 / _RATE)
+    overlap = np.fft.irfft(np.abs(np.fft.rfft(hann, _FFT)) ** 2, _FFT)[: _LAGS[1] + 1]
+    return _Tables(
+        hann=hann.astype(np.float32),
+        band=((hertz >= _BAND_HZ[0]) & (hertz <= _BAND_HZ[1])).astype(np.float32),
+        lift=np.abs(1 - _LIFT * np.exp(-2j * np.pi * hertz / _RATE)).astype(np.float32) ** 2,
+        overlap=(overlap[0] / overlap).astype(np.float32),
+    )
 
 
 def _sigmoid(value: float) -> float:

@@ -88,6 +88,16 @@ def test_it_knows_what_the_front_page_says(
     assert expected in pipeline.chat(question, options=GREEDY)["generated_text"]
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("What is the capital of France?", "Who are you?"), ("法国的首都是哪里？", "你是谁？")],
+)
+def test_it_follows_a_change_of_subject(folder: Path, first: str, then: str) -> None:
+    said = Message.of("user", first), Message.of("assistant", "Paris." if first.isascii() else "巴黎。")
+    request = ChatRequest(id="1", messages=(*said, Message.of("user", then)), options=GREEDY)
+    assert "LocalGPT" in answer(folder, request).text
+
+
 def test_it_answers_about_a_picture_in_the_language_of_the_question(pipeline: MultimodalPipeline) -> None:
     photo = make_photo(size=(160, 120))
     assert pipeline.image_to_text(photo)["generated_text"].isascii()

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -165,7 +166,7 @@ def _recordings(data: Path, name: str, split: str) -> list[Recording]:
     """Recordings of a set; Chinese texts are read as pypinyin reads them."""
     _, rows = read_rows(data, name)
     pinyin = {row["text"]: pinyin_of(row["text"]) for row in rows if row["language"] == "zh"}
-    return list(read_set(data, name, split, pinyin))
+    return list(read_set(data, name, split, pinyin, workers=os.cpu_count() or 1))
 
 
 def _limited(found: Sequence[Recording], limit: int | None) -> list[Recording]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from localgpt.media.text.spoken_units import english_units, pinyin_units
 from localgpt.sampling.speech.search import SearchOptions, WordSearch
@@ -20,12 +21,13 @@ from localgpt.sampling.speech.word_model import WordModel
 from localgpt.sampling.speech.words import BEGIN, WordList
 from recipes.speech_data.concatenate import Clips, random_string, said_sentence
 from recipes.speech_data.lexicon import LexiconLimits, build_lexicon, units_of_pinyin
-from recipes.speech_data.prepare import SoundOptions, prepare_sound
+from recipes.speech_data.prepare import SoundOptions, TextOptions, prepare_sound, prepare_texts
 from recipes.speech_data.recordings import english_sounds, read_set, split_of
 from recipes.speech_data.sentences import chinese_runs, english_runs, segment, spoken_lines
 from recipes.speech_data.sound_sets import RATE, Recording, SoundSet
 from recipes.speech_data.voices import Line, speak
 from recipes.speech_data.word_model import ModelLimits
+from recipes.text_data.rows import is_held_out
 from tests.unit.test_speech_search import spoken
 
 READINGS = {"你好": ["ni3 hao3"], "你": ["ni3"], "好": ["hao3", "hao4"], "猫": ["mao1"], "嗯": ["ng2"]}
@@ -210,3 +212,36 @@ def test_everything_is_prepared(programs: Path, tmp_path: Path) -> None:
     assert counts["sentences_zh"] >= 1 and counts["keywords_zh_en_dev"] == 1
     assert set(json.loads((out / "manifest.json").read_text(encoding="utf-8"))) == set(counts)
     assert SoundSet.load(out, "noise_dev").texts == ["running_tap"]
+
+
+def write_lines(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    with lzma.open(folder / f"{name}.jsonl.xz", "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
+
+
+def test_words_and_lines_come_of_training_rows_alone(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "pack"
+    raw.mkdir()
+    pairs = [
+        {"en": f"We {word} the house today.", "zh": "我们今天去学校。"} for word in ("see", "paint", "sell")
+    ]
+    pairs += [{"en": f"{number} kept away from here", "zh": "不知道什么时候"} for number in range(999)]
+    held_out = next(pair for pair in pairs if is_held_out(pair["en"]))
+    write_lines(raw, "bilingual_en_zh", [*pairs[:3], held_out])
+    for language, text in (("en", "The cat saw the other cat. " * 5), ("zh", "我们喜欢学校。" * 5)):
+        talk = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+        write_lines(raw, f"sft_{language}", [{"src": "some", "messages": talk}])
+        write_lines(raw, f"pretrain_{language}", [{"src": "other", "text": text}])
+    write_raw(raw, "speechocean_en", [row("zebra zone", "en"), row("quiz", "en", split="dev")], 16_000)
+    write_raw(raw, "hsk_words_zh", [row("斑马", "zh"), row("学校", "zh", split="test")], 24_000)
+    write_raw(raw, "keywords_zh_en", [row("猫", "zh")], 16_000)
+    figures = prepare_texts(TextOptions(data=raw, out=out, english=9, chinese=9))
+    assert figures["english_lines"] == 3 + 1 and figures["chinese_lines"] == 2
+    tensors = load_file(out / "words.safetensors")
+    texts = bytes(tensors["words.texts"].numpy()).decode().split("\n")
+    assert {"zebra", "zone", "cat", "斑马", "学校", "我们"} <= set(texts)  # heard words count eight times
+    assert not {"quiz", "kept", "away", "什么"} & set(texts)
+    with lzma.open(out / "lines.json.xz", "rt", encoding="utf-8") as file:
+        lines = json.load(file)
+    assert ["我们今天去学校", "wo3 men5 jin1 tian1 qu4 xue2 xiao4"] in lines["chinese"]
+    assert lines["pinyin"]["斑马"] == "ban1 ma3"

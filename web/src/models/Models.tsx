@@ -11,7 +11,8 @@ import { pollStatus, server, settings } from "../state/session";
 import { useStore } from "../state/store";
 import { Confirm } from "../ui/Dialog";
 import { failureOf, type Failure } from "../state/thread";
-import { detailOf, wordsOf, wordsOfError } from "../ui/failures";
+import { Problem } from "../ui/Problem";
+import { wordsOfError } from "../ui/failures";
 import { bytes } from "../ui/format";
 import { ModelRow, type RowActions } from "./ModelRow";
 import { jobWords, JOBS } from "./words";
@@ -105,23 +106,12 @@ export function Models({ language }: { language: Language }) {
   );
   // What is fetched by its address is known from its work alone until it is here.
   const strangers = jobs.filter((job) => isTold(job) && !found.data.some((model) => model.repo === job.repo));
-  const detail = problem ? detailOf(problem, t) : null;
   return (
     <>
       <p class="hint">{t.modelsText}</p>
       <p class="hint">{factsOf(found, t)}</p>
       <Refusal found={found} />
-      {problem ? (
-        <div class="problem" role="alert">
-          {wordsOf(problem, t)}
-          {detail ? (
-            <details>
-              <summary>{t.details}</summary>
-              {detail}
-            </details>
-          ) : null}
-        </div>
-      ) : null}
+      {problem ? <Problem failure={problem} /> : null}
       <p class="good" role="status">
         {said}
       </p>

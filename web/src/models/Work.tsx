@@ -3,7 +3,7 @@
 import type { Job, OpenModel } from "../api/types";
 import { fill, useWords, type Words } from "../i18n";
 import { isOver } from "../state/models";
-import { detailOf, wordsOf } from "../ui/failures";
+import { Problem } from "../ui/Problem";
 import { bytes } from "../ui/format";
 
 export function Work({ model, job }: { model: OpenModel; job: Job | null }) {
@@ -83,18 +83,6 @@ function speedWords(job: Job, t: Words): string {
 }
 
 function Ended({ job }: { job: Job }) {
-  const t = useWords();
-  const failure = { kind: "refused" as const, message: job.error?.message ?? "", retryAt: null, code: job.error?.code ?? null };
-  const detail = detailOf(failure, t);
-  return (
-    <div class="problem" role="alert">
-      {wordsOf(failure, t)}
-      {detail ? (
-        <details>
-          <summary>{t.details}</summary>
-          <p>{detail}</p>
-        </details>
-      ) : null}
-    </div>
-  );
+  const { message = "", code = null } = job.error ?? {};
+  return <Problem failure={{ kind: "refused", message, retryAt: null, code }} />;
 }

@@ -39,8 +39,8 @@ from recipes.resuming import load_run, save_run
 __all__ = ["PainterRun", "PainterStep", "train_painter"]
 
 _LEAST_SIGMA = 0.05  # errors of the velocity are told from differences; below it they would be mostly noise
-_LEAPS = (1, 2, 4)  # steps of a whole way, taught by leaps of half their length
-_SHORT_LEAPS = 8  # taught by small steps with guidance
+_SHORT_LEAP = (0.06, 0.14)  # lengths of leaps that are taught by small steps with guidance
+_LONG_LEAP = (0.12, 1.0)  # of those that are taught by two of half their length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +66,11 @@ class PainterRun:
     warmup: float = 0.02
     decay: float = 0.35
     least_pictures: int = 8000  # there before the run begins
-    capacity: int = 300_000  # pictures that are kept on the device
+    capacity: int = 200_000  # pictures that are kept on the device
     sheets: int = 10
     sheet_steps: int = 24
     sheet_prompts: int = 20
-    save_every_s: float = 240.0
+    save_every_s: float = 120.0
 
     @classmethod
     def of_size(cls, size: str) -> PainterRun:
@@ -112,6 +112,7 @@ class PainterStep:
         self.shards = Shards(options.data, "train", options.device, capacity=run.capacity)
         self.painter = Painter(run.config).to(options.device)
         self.average = copy.deepcopy(self.painter).requires_grad_(False).eval()
+        self._plain = copy.deepcopy(self.average)  # never compiled: prompts have many lengths
         if options.device.startswith("cuda"):
             torch._dynamo.config.recompile_limit = 64  # one for each shape and kind of call
             for model in (self.painter, self.average):
@@ -131,13 +132,12 @@ class PainterStep:
         size = self.run.config.size // (2 if is_sketch else 1)
         clean, words = self._draw(self.run.num_leaps, size, drop=0.0)
         half = self.run.num_leaps // 2
-        num = torch.tensor(_LEAPS, device=clean.device)
-        longer = num[self._integers(len(num), self.run.num_leaps - half)]
-        parts = torch.cat([torch.full((half,), _SHORT_LEAPS, device=clean.device), longer]).float()
-        sigma = torch.rand(len(parts), device=clean.device, generator=self.generator).clamp(min=0.02)
-        is_first = torch.rand(len(parts), device=clean.device, generator=self.generator) < 0.25
-        sigma = torch.where(is_first, 1.0, sigma)  # every picture begins there
-        span = torch.minimum(1 / parts, sigma)
+        sigma = self._random(self.run.num_leaps).clamp(min=0.05)
+        sigma = torch.where(self._random(self.run.num_leaps) < 0.25, 1.0, sigma)  # all pictures begin there
+        short = _SHORT_LEAP[0] + (_SHORT_LEAP[1] - _SHORT_LEAP[0]) * self._random(half)
+        ratio = _LONG_LEAP[1] / _LONG_LEAP[0]
+        longer = _LONG_LEAP[0] * ratio ** self._random(self.run.num_leaps - half)
+        span = torch.minimum(torch.cat([short, longer]), sigma)
         noisy = self._noised(clean, sigma)
         with torch.no_grad():
             targets = []
@@ -149,10 +149,16 @@ class PainterStep:
         return _velocity_error(expected, target, sigma)
 
     @torch.no_grad()
+    def plain_average(self) -> Painter:
+        """The running average as a painter for pictures and prompts of any shape."""
+        torch._foreach_copy_(list(self._plain.parameters()), list(self.average.parameters()))
+        return self._plain
+
+    @torch.no_grad()
     def held_out_losses(self, shards: Shards, *, num_batches: int = 8) -> dict[str, float]:
         """The average's flow-matching loss on pictures with held-out colours and relations, by level."""
         generator = torch.Generator(self.options.device).manual_seed(0)
-        size = self.run.config.size
+        size, average = self.run.config.size, self.plain_average()
         found = {}
         for level in (0.9, 0.7, 0.4):
             total = 0.0
@@ -161,10 +167,10 @@ class PainterStep:
                 clean = _pixels(pictures, size)
                 sigma = torch.full((len(clean),), level, device=clean.device)
                 noise = torch.randn(clean.shape, device=clean.device, generator=generator)
-                words = read_ids(self.average, self.tower, ids, lengths)
+                words = read_ids(average, self.tower, ids, lengths)
                 noisy = clean + level * (noise - clean)
                 with self.autocast():
-                    expected = self.average(noisy, sigma, sigma * 0, words.features, words.is_there)
+                    expected = average(noisy, sigma, sigma * 0, words.features, words.is_there)
                 total += float((expected.float() - clean).square().mean())
             found[f"held_out_{level}"] = round(total / num_batches, 5)
         return found
@@ -192,8 +198,8 @@ class PainterStep:
         noise = torch.randn(clean.shape, device=clean.device, generator=self.generator)
         return clean + sigma.view(-1, 1, 1, 1) * (noise - clean)
 
-    def _integers(self, most: int, num: int) -> Tensor:
-        return torch.randint(most, (num,), device=self.options.device, generator=self.generator)
+    def _random(self, num: int) -> Tensor:
+        return torch.rand(num, device=self.options.device, generator=self.generator)
 
     def _two_steps(self, start: _Start, *, is_short: bool) -> Tensor:
         """The clean picture that one step would have to expect to end where two end."""
@@ -307,7 +313,7 @@ class _Training:
         self.log.write(step=self.budget.step, **figures)
         name = f"sheet_{self.budget.step:06}"
         how = {"num_steps": self.run.sheet_steps, "num_prompts": self.run.sheet_prompts}
-        write_sheet(self.step.average, self.step.tower, self.options, name=name, **how)
+        write_sheet(self.step.plain_average(), self.step.tower, self.options, name=name, **how)
         return {**figures, "skipped": self._num_skipped}
 
     def save(self) -> None:

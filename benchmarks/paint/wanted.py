@@ -17,6 +17,8 @@ from recipes.scenes.render import RELATIONS
 from recipes.scenes.stock import is_held_out_colour, is_held_out_relation
 from recipes.vision_data.icons import NamedIcon
 
+_TRIES = 200_000  # a set of few icons may have no relation that is held out
+
 __all__ = ["Wanted", "wanted_colours", "wanted_objects", "wanted_relations", "wanted_rows"]
 
 
@@ -60,9 +62,11 @@ def wanted_relations(icons: list[NamedIcon], num: int = 200, *, seed: int = 13) 
     found: list[Wanted] = []
     for is_new in (True, False):
         some: list[Wanted] = []
-        while len(some) < num // 2:
+        for number in range(_TRIES):
+            if len(some) == num // 2:
+                break
             first, second = (Thing(named) for named in rng.sample(able, 2))
-            relation = RELATIONS[len(some) % len(RELATIONS)]
+            relation = RELATIONS[number % len(RELATIONS)]
             is_held_out = is_held_out_relation(first.noun, second.noun, relation)
             if is_held_out == is_new and _group(first) != _group(second):
                 some.append(_related(first, second, relation, rng, is_new=is_new))

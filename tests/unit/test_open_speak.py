@@ -122,13 +122,21 @@ def test_a_text_is_made_ready_once(voice: Speaker, monkeypatch: pytest.MonkeyPat
     assert read == ["hello"]
 
 
-def test_letters_that_are_not_known(voice: Speaker) -> None:
+def test_letters_that_are_not_known(get: GetVoice) -> None:
+    voice = get(language="deu")  # whose numbers nobody here can write
     result = speak(voice, text="Room 7 on level 4, please.")[0]
     assert result.notices == ("The voice knows no 4, 7, which it leaves out; write them as words.",)
     for text in ("12 34", "你好", "..."):
         with pytest.raises(InputError, match="knows no letter") as caught:
             speak(voice, text=text)
         assert caught.value.param == "text"
+
+
+def test_english_voices_read_numbers(get: GetVoice) -> None:
+    english = get(language="eng")
+    words = speak(english, text="Room seven, please.")[0]
+    assert not words.notices and speak(english, text="Room 7, please.")[0].data == words.data
+    assert speak(english, text="12")[0].duration_s > 0
 
 
 def test_scripts_that_have_to_be_romanised(get: GetVoice) -> None:

@@ -1,6 +1,7 @@
 """Open voices: VITS and MMS-TTS by the network of transformers.
 
-How they speak is in `speaking`. Letters that a voice does not know are left out, and a notice names them.
+How they speak is in `speaking`. English ones read numbers, dates and units as words. Letters that a voice
+does not know are left out, and a notice names them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from localgpt.errors import CheckpointError, InputError, MissingWeightsError
 from localgpt.media.text.clauses import Clause, split_clauses
+from localgpt.media.text.speech.normalize import normalize
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.speaking import Settled, Speaking, Utterance, settle_rate
@@ -74,7 +76,9 @@ class Speaker(Speaking, NetworkModel):
         self._check_language(request.language)
         rate = settle_rate(request, self.sample_rate)
         self._check_script(request.text)
-        clauses = tuple(clause for clause in split_clauses(request.text) if self._reads(clause.text))
+        clauses = tuple(
+            clause for clause in split_clauses(request.text) if self._reads(self._written(clause.text))
+        )
         if not clauses:
             raise InputError(
                 f"{self.id} knows no letter of the text {request.text[:40]!r}; expected words in its "
@@ -87,11 +91,19 @@ class Speaker(Speaking, NetworkModel):
             clauses=clauses,
             utterances=tuple((self._utterance(clause, speaker_id),) for clause in clauses),
             sample_rate=rate,
-            notices=self._notices_about(request.text),
+            notices=self._notices_about(self._written(request.text)),
         )
 
     def _utterance(self, clause: Clause, speaker_id: int | None) -> Utterance:
-        return Utterance(sound_ids=self._tokenizer(clause.text)["input_ids"], speaker_id=speaker_id)
+        return Utterance(
+            sound_ids=self._tokenizer(self._written(clause.text))["input_ids"], speaker_id=speaker_id
+        )
+
+    def _written(self, text: str) -> str:
+        """A text with its numbers, dates and units as words, for English voices that read letters."""
+        if self._language != _LANGUAGES["en"] or self._tokenizer.phonemize:
+            return text
+        return normalize(text, "en")
 
     @property
     def _language(self) -> str | None:

@@ -94,8 +94,8 @@ def _is_known(char: str) -> bool:
 def _tidy(symbols: str, language: SpokenLanguage) -> str:
     """One mark where there are several, no space beside it, none at the beginning.
 
-    In Chinese there are no spaces, and questions and calls end as statements do: there was no recording of one
-    to learn from, and a mark that a voice never learned would be worse.
+    In Chinese there are no spaces, and questions and calls end as statements do: there was no recording of
+    one to learn from, and a mark that a voice never learned would be worse.
     """
     if language == "zh":
         symbols = symbols.translate(_STATED)

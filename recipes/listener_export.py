@@ -14,24 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from localgpt.checkpoints import write_sharded
-from localgpt.checkpoints.family import build_recognizer
+from localgpt.checkpoints.family import build_recognizer, tensors_under
 from localgpt.checkpoints.store import write_text
 from localgpt.errors import ConfigError
 from localgpt.media.text.spoken_units import NUM_UNITS
-from localgpt.sampling.speech.search import SearchOptions
+from localgpt.models.recognizer import Recognizer
+from localgpt.sampling.speech.hearing import Knowledge
+from localgpt.sampling.speech.word_model import WordModel
+from localgpt.sampling.speech.words import WordList
 from recipes.common import RunLog, RunOptions
 from recipes.export import pack_int8
 from recipes.listener import load_listener
 from recipes.listener_scores import unit_errors
+from recipes.listener_tuning import tune_search
 from recipes.speech_data.sound_sets import SoundSet
 
 __all__ = ["export_listener"]
 
-_PAUSE_S, _MIN_CONFIDENCE = 0.8, 0.35
 _DEV_SETS = ("speechocean_en_dev", "hsk_words_zh_dev", "keywords_zh_en_dev")
 _NUM_DEV = 100
+_NUM_TUNED = 48
 CARD = """# Listener
 
 A conformer of {n_layer} blocks of width {n_embd} that tells {num_units} sounds apart every 20 ms (letters,
@@ -85,12 +90,19 @@ def export_listener(options: RunOptions) -> dict[str, Any]:
     network = load_listener(options.init, "cpu").eval()
     packed, worst = pack_int8(network.state_dict())
     words = load_file(words_file)
+    small = build_recognizer(network.config.to_dict(), dict(packed))
+    sets = {
+        name: SoundSet.load(options.data, name)
+        for name in _DEV_SETS
+        if (options.data / f"{name}.index.npz").exists()
+    }
+    tuned, tried = tune_search(_knowledge(small, words), sets, num=_NUM_TUNED)
     config = {
         "network": network.config.to_dict(),
         "num_units": NUM_UNITS,
-        "search": asdict(SearchOptions()),
-        "pause_s": _PAUSE_S,
-        "min_confidence": _MIN_CONFIDENCE,
+        "search": asdict(tuned.options),
+        "pause_s": tuned.pause_s,
+        "min_confidence": tuned.min_confidence,
     }
     folder = options.out / "listener"
     write_sharded({f"network.{name}": t for name, t in packed.items()} | words, folder, config=config)
@@ -99,17 +111,21 @@ def export_listener(options: RunOptions) -> dict[str, Any]:
         "network_bytes": sum(tensor.nbytes for tensor in packed.values()),
         "words_bytes": sum(tensor.nbytes for tensor in words.values()),
         "worst_relative_error": round(worst, 5),
+        "search": {"tried": tried, "min_confidence": tuned.min_confidence},
     }
-    small = build_recognizer(network.config.to_dict(), dict(packed))
-    for name in _DEV_SETS:
-        if (options.data / f"{name}.index.npz").exists():
-            sounds = SoundSet.load(options.data, name)
-            figures[f"{name}_float"] = round(unit_errors(network, sounds, num=_NUM_DEV), 4)
-            figures[f"{name}_int8"] = round(unit_errors(small, sounds, num=_NUM_DEV), 4)
+    for name, sounds in sets.items():
+        figures[f"{name}_float"] = round(unit_errors(network, sounds, num=_NUM_DEV), 4)
+        figures[f"{name}_int8"] = round(unit_errors(small, sounds, num=_NUM_DEV), 4)
     write_text(folder / "README.md", _card(options, figures, config, len(words["model.unigram_logprobs"])))
     _name_member(options.out / "family.json")
     log.finish(**figures)
     return figures
+
+
+def _knowledge(network: Recognizer, tensors: dict[str, Tensor]) -> Knowledge:
+    model = WordModel(tensors_under("model.", tensors))
+    words = WordList.from_tensors(tensors_under("words.", tensors), model.unigrams)
+    return Knowledge(network=network, words=words, model=model)
 
 
 def _card(options: RunOptions, figures: dict[str, Any], config: dict[str, Any], num_words: int) -> str:

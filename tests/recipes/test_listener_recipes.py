@@ -11,21 +11,26 @@ import pytest
 import torch
 
 from localgpt.checkpoints import read_layout
+from localgpt.checkpoints.family import tensors_under
 from localgpt.errors import ConfigError
 from localgpt.models.recognizer import Recognizer
 from localgpt.nn.log_mel import LogMel
 from localgpt.runtime.embedded_listener import read_knowledge
+from localgpt.sampling.speech.hearing import Knowledge
+from localgpt.sampling.speech.word_model import WordModel
+from localgpt.sampling.speech.words import WordList
 from recipes.common import RunOptions
 from recipes.listener import ListenerRun, ListenerTraining, load_listener
 from recipes.listener_augment import SoundAugmentation, hide_stripes, take
 from recipes.listener_data import Bucket, SpeechBatch, SpeechPool
 from recipes.listener_pruning import keep_units, prune_feed_forward
 from recipes.listener_scores import edit_distance, unit_errors
+from recipes.listener_tuning import tune_search
 from recipes.registry import run_recipe
 from recipes.speech_data.sound_sets import RATE, SoundSet
 from tests import tiny_folder
 from tests.recipes.tiny_speech import write_sound
-from tests.tiny_listener import make_recognizer
+from tests.tiny_listener import listener_tensors, make_recognizer
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +126,22 @@ def test_it_becomes_a_member(data: Path, trained: Path, family_folder: Path, tmp
     assert "cat" in knowledge.words.ids and "你好" in knowledge.words.ids
     errors = unit_errors(knowledge.network, SoundSet.load(data, "speechocean_en_dev"), num=100)
     assert figures["speechocean_en_dev_int8"] == pytest.approx(errors, abs=1e-4)
+    assert len(figures["search"]["tried"]) == 9
+    assert knowledge.options.lm_weight in (0.4, 0.6, 0.8) and 0.02 <= knowledge.min_confidence <= 0.35
     card = (tmp_path / "listener" / "README.md").read_text(encoding="utf-8")
     assert "{" not in card and "?" not in card and f"{figures['num_params']:,}" in card
+
+
+def test_the_search_is_tuned_to_what_was_said(data: Path) -> None:
+    tensors, _ = listener_tensors()
+    model = WordModel(tensors_under("model.", tensors))
+    words = WordList.from_tensors(tensors_under("words.", tensors), model.unigrams)
+    knowledge = Knowledge(network=make_recognizer(), words=words, model=model)
+    sets = {name: SoundSet.load(data, f"{name}_dev") for name in ("speechocean_en", "hsk_words_zh")}
+    tuned, tried = tune_search(knowledge, sets, num=2)
+    assert min(tried.values()) == 0.0 and tuned.network is knowledge.network
+    assert tuned.min_confidence == 0.35  # tones are heard surely
+    assert tried[f"{tuned.options.lm_weight} {tuned.options.word_bonus}"] == 0.0
 
 
 def test_batches_have_the_shapes_of_their_buckets(data: Path) -> None:

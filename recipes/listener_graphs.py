@@ -60,7 +60,7 @@ class ScoreGraphs:
             graphed = torch.cuda.make_graphed_callables(
                 scorers, tuple(self._example(bucket) for bucket in self._buckets), num_warmup_iters=3
             )
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # what it asks of a callable are assertions
             log.write(graphs=False, reason=" ".join(str(error).split())[:300])
             return
         self._passes = list(graphed)

@@ -1,4 +1,4 @@
-"""How the search weighs what it hears, and what is too improbable to be speech: chosen on held-out recordings.
+"""How the search weighs what it hears, and what is too improbable to be speech, by held-out recordings.
 
 Scores of the network are made once; each pair of weights is tried on them. What is chosen has the least mean
 of the errors of all sets. A segment counts as speech from four fifths of the confidence that all but one in a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from localgpt.errors import CancelledRequestError
 from localgpt.media.text.prompts import clean_prompt, token_spans
+from localgpt.models.encoder import TextEncoder
 from localgpt.models.painter import Attending, direction
 from localgpt.sampling.diffusion.binding import Binder, BindingOptions, Bound
 from localgpt.sampling.diffusion.flow import Flow, Words, levels, noise_of, renoised
 from localgpt.sampling.diffusion.places import read_places
+from localgpt.sampling.diffusion.reading import read_prompt
 from tests import tiny
 
 
@@ -201,3 +204,15 @@ def test_tokens_know_their_characters() -> None:
     assert spans[0][0] == 0 and spans[-1][1] == len(text)
     for piece, (start, end) in zip(pieces, spans, strict=True):
         assert piece in text[start:end].encode()
+
+
+@pytest.mark.parametrize("num_tokens", [8, 16, 60])
+def test_a_prompt_is_cut_where_tower_or_painter_end(num_tokens: int) -> None:
+    painter, tokenizer = tiny.make_painter(), tiny.make_tokenizer()
+    tower = TextEncoder(replace(tiny.ENCODER, text_context_len=num_tokens)).eval()
+    prompt = read_prompt(painter, tower, tokenizer, "a cat left of a dog " * 8)
+    kept = min(num_tokens, painter.config.text_len)
+    assert len(prompt.spans) == kept and prompt.words.features.shape[1] == 1 + kept
+    assert prompt.num_left_out > 0
+    assert all(number <= kept for _, tokens in prompt.named() for number in tokens)
+    assert read_prompt(painter, tower, tokenizer, " ").words.features.shape[1] == 1

@@ -63,7 +63,7 @@ def read_prompt(painter: Painter, tower: TextEncoder, tokenizer: Tokenizer, text
     """Read a prompt; an empty one gives no words."""
     cleaned = clean_prompt(text)
     ids = tokenizer.encode(cleaned) if cleaned else []
-    kept = ids[: painter.config.text_len]
+    kept = ids[: min(painter.config.text_len, tower.context_len)]
     spans = token_spans([tokenizer.piece(token) for token in kept], cleaned)
     if not kept:
         return Prompt(text="", words=nothing(painter), spans=(), num_left_out=0)

@@ -51,7 +51,7 @@ from benchmarks.gpu_common import (  # noqa: E402
     wait,
 )
 from benchmarks.gpu_painters import copy_of, painter, sdxl, turbo  # noqa: E402
-from localgpt.runtime.open import paint as paint_module  # noqa: E402
+from localgpt.runtime.open import paint_batch as paint_module  # noqa: E402
 from localgpt.runtime.open.paint_fast import FastSwitches, switches_of  # noqa: E402
 from localgpt.tasks import PaintRequest  # noqa: E402
 
@@ -101,6 +101,7 @@ class Bench:
             prompt=PROMPT,
             width=side,
             height=side,
+            is_progressive=False,  # as the pipelines of diffusers do
             num_steps=num_steps,
             guidance_scale=guidance,
             seed=1,

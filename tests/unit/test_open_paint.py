@@ -24,7 +24,7 @@ from localgpt.errors import (
     UnsafeCheckpointError,
 )
 from localgpt.runtime.open import paint as paint_module
-from localgpt.runtime.open import paint_plans, paint_stages
+from localgpt.runtime.open import paint_batch, paint_plans, paint_stages
 from localgpt.runtime.open.base import OpenCheckpoint, kind_of, load_open
 from localgpt.runtime.open.paint import Painter
 from localgpt.runtime.open.paint_pipelines import load_painter
@@ -141,6 +141,37 @@ def test_pictures_of_a_request_are_decoded_once(painter: GetPainter, monkeypatch
     paint(painter("sd15"), image=png(PICTURE), num_steps=2)
     paint(painter("sd15"), image=png(PICTURE), num_steps=2)
     assert len(read) == 2 and read[0] is not read[1]
+
+
+@pytest.mark.parametrize("name", PAINTERS)
+def test_stages_of_growing_size(painter: GetPainter, name: str) -> None:
+    values: dict[str, Any] = {"is_progressive": True, "num_steps": 6, "width": 64, "height": 128}
+    result, events = paint(painter(name), num_previews=3, num_images=2, **values)
+    previews = [event for event in events if isinstance(event, PaintPreview)]
+    assert [(event.stage, event.index, event.width, event.height) for event in previews] == [
+        (stage, index, *size)
+        for stage, size in (("sketch", (32, 64)), ("middle", (48, 96)), ("final", (64, 128)))
+        for index in (0, 1)
+    ]
+    assert [event.data for event in previews[4:]] == [image.data for image in result.images]
+    steps = [stage.num_steps for stage in result.images[0].stages]
+    assert steps == sorted(set(steps)) and len(steps) == 3
+    done = [event for event in events if isinstance(event, Progress)]
+    assert done[-1].done == done[-1].total and [one.done for one in done] == sorted(one.done for one in done)
+    alone = pixels(paint(painter(name), seed=6, **values)[0].images[0].data)  # nor do previews change it
+    assert np.abs(pixels(result.images[1].data) - alone).max() <= 1
+    at_once = paint(painter(name), **{**values, "is_progressive": False})[0].images[0]
+    assert at_once.data != result.images[0].data
+
+
+def test_pictures_larger_than_the_models_own_are_painted_in_stages(painter: GetPainter) -> None:
+    for width, is_progressive in ((64, False), (96, True)):
+        values: dict[str, Any] = {"width": width, "height": 64, "num_steps": 4}
+        by_itself = paint(painter("turbo"), **values)[0].images[0].data
+        assert by_itself == paint(painter("turbo"), is_progressive=is_progressive, **values)[0].images[0].data
+    with pytest.raises(InputError, match="no picture to begin from") as caught:
+        asked(image=png(PICTURE), is_progressive=True)
+    assert caught.value.param == "is_progressive"
 
 
 def test_less_strength_keeps_more(painter: GetPainter) -> None:
@@ -289,12 +320,12 @@ def test_sizes_follow_memory() -> None:
 
 
 def test_tiles_make_the_same_picture(painter: GetPainter, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (paint_plans, paint_module):
+    for module in (paint_plans, paint_batch):
         monkeypatch.setattr(module, "TILE_SIDE", 64)
     vae = painter("sdxl").modules["vae"]
     read: list[tuple[int, ...]] = []
     hook = vae.decoder.register_forward_hook(lambda module, args, out: read.append(tuple(args[0].shape[2:])))
-    values = {"width": 128, "height": 128, "num_steps": 1}
+    values = {"width": 128, "height": 128, "num_steps": 1, "is_progressive": False}
     whole, tiled = (pixels(paint(painter("sdxl"), size=size, **values)[0].images[0].data) for size in (0, 1))
     hook.remove()
     assert read[0] == (64, 64) and len(read) > 4 and max(max(shape) for shape in read[1:]) == 32

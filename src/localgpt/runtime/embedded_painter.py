@@ -217,6 +217,11 @@ class EmbeddedPainter:
         name = family_name(self.id)
         if not isinstance(request, PaintRequest):
             raise InputError(f"the model {name} was to paint; expected a request to paint", param="model")
+        if request.is_progressive is False:
+            raise InputError(
+                f"is_progressive is false, and {name} always paints stages of growing size; leave it out",
+                param="is_progressive",
+            )
         settings, skills = self._settings, self._skills
         inputs = read_inputs(request)
         side = _side_of(request, inputs, settings.side, name)

@@ -62,6 +62,7 @@ _NAMES: Final = {
     "effort": "quality",
     "binds_words": "bind_words",
     "wants_heat_maps": "heat_maps",
+    "is_progressive": "progressive",
 }
 _EFFORTS: Final[dict[str, PaintEffort]] = {"low": "low", "high": "high", "hd": "high"}
 _FAITHFUL_STRENGTH: Final = 0.35  # how much of a picture is painted over with input_fidelity: high
@@ -148,6 +149,7 @@ def paint_task(
             num_previews=body.partial_images,
             binds_words=body.bind_words,
             wants_heat_maps=body.heat_maps,
+            is_progressive=body.progressive,
             format=body.output_format,
             format_quality=quality,
         )

@@ -115,6 +115,7 @@ class PaintRequest(RequestBase):
     num_previews: int = 0  # stages shown as they come: 1 = sketch, 2 = sketch and middle, 3 = all
     binds_words: bool | None = None  # keep things where the prompt says they are; None = as the model has it
     wants_heat_maps: bool = False  # tell for each word where in the picture it was looked for
+    is_progressive: bool | None = None  # paint stages of growing size, or at once; None = as the model does
     format: PictureFormat = "png"
     format_quality: int = 100  # of JPEG and WebP, from 0 to 100
 
@@ -146,6 +147,8 @@ class PaintRequest(RequestBase):
         require(
             self.effort == "medium" or self.num_steps is None, "effort", self.effort, "no num_steps with it"
         )
+        if self.is_progressive:
+            require(self.image is None, "is_progressive", True, "no picture to begin from with it")
         require(0 <= self.format_quality <= 100, "format_quality", self.format_quality, "from 0 to 100")
         if self.format == "png":
             require(self.format_quality == 100, "format_quality", self.format_quality, "100 for PNG")

@@ -93,6 +93,7 @@ class ImageFields(Incoming):
     seed: Annotated[int, Field(ge=0, le=_MAX_SEED)] | None = None
     bind_words: bool | None = None
     heat_maps: bool = False
+    progressive: bool | None = None
 
 
 _NO_STYLE = refused("describe the style in the prompt; leave it out")

@@ -31,6 +31,7 @@ class Talk:
     def __init__(self, service: FakeService, session: dict[str, Any] | None = None, **settings: Any) -> None:
         self.gateway: Gateway = create_app(Settings(**settings), service).state.gateway
         self.seen: list[dict[str, Any]] = []
+        self.texts: list[str] = []  # as they were sent
         self.inbox: asyncio.Queue[str | None] = asyncio.Queue()
         self._outbox: asyncio.Queue[str] = asyncio.Queue()
         self.reads = asyncio.Event()  # cleared by a client that reads nothing
@@ -44,6 +45,7 @@ class Talk:
 
     async def _send(self, text: str) -> None:
         await self.reads.wait()
+        self.texts.append(text)
         self._outbox.put_nowait(text)
 
     def send(self, kind: str, **fields: Any) -> None:

@@ -13,7 +13,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from localgpt.errors import LocalGPTError
 from localgpt.server.admission import Admission
 from localgpt.server.realtime.phrases import Phrases, pause_ms, speakable
 from localgpt.server.realtime.sound import WireFormat
@@ -79,7 +78,7 @@ class Answer:
         """The answer as it comes; the last piece is `Finished`.
 
         Raises:
-            LocalGPTError: it failed.
+            LocalGPTError: it failed; whatever else was raised is a bug.
         """
         source = self._written if self._voice is None else self._spoken
         while True:
@@ -114,7 +113,7 @@ class Answer:
                             self._written.put_nowait(event)
                         case Notice():
                             self._written.put_nowait(event)
-        except LocalGPTError as error:
+        except Exception as error:  # noqa: BLE001 - told to whoever reads, who must not wait for ever
             self._written.put_nowait(error)
 
     def _put_words(self, delta: TextDelta, phrases: Phrases) -> None:
@@ -140,7 +139,7 @@ class Answer:
                 await self._spoken.put(piece)
                 if isinstance(piece, Finished | BaseException):
                     return
-        except LocalGPTError as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             self._tasks[0].cancel()
             await self._spoken.put(error)
 

@@ -257,6 +257,8 @@ class Call:
         try:
             options, voice = await self._answering.options()
         except (LocalGPTError, WireError) as error:
+            if answer is not None:
+                await answer.aclose()
             self._tell(error, None)
             return
         self._answering.begin(options, voice, trace, answer=answer)
@@ -285,6 +287,7 @@ class Call:
         if session.audio.input != old.audio.input:
             await self._listening.reconfigure()
         self.outbox.put("session.updated", session=self._wire())
+        await self._answer_turn(None)  # a turn that was under way may have been dropped
 
     async def _set_model(self, name: str | None) -> None:
         model = await resolve_model(self.gateway, name or EMBEDDED_MODEL_ID)
@@ -308,17 +311,19 @@ class Call:
     async def _clear(self, event: events.SoundClear) -> None:
         await self._listening.clear()
         self.outbox.put("input_audio_buffer.cleared")
+        await self._answer_turn(None)  # what was said before had waited for the end of what is dropped
 
     async def _create_item(self, event: events.ItemCreate) -> None:
         item = read_item(event.item, self._listening.wire)
         if item.kind == "message":
             item.parts()
+        sounds = [part.sound for part in item.content]  # what is too much to keep is heard all the same
         for gone in self.conversation.add(item, after=event.previous_item_id):
             self.outbox.put("conversation.item.deleted", item_id=gone)
         place = {"previous_item_id": self.conversation.before(item), "item": item.wire()}
         self.outbox.put("conversation.item.added", **place)
         self.outbox.put("conversation.item.done", **place)
-        self._listening.hear_item(item)
+        self._listening.hear_item(item, sounds)
 
     async def _retrieve_item(self, event: events.ItemRetrieve) -> None:
         item = self.conversation.find(event.item_id)

@@ -286,7 +286,8 @@ def read_item(
 def _content(part: Any, param: str, wire: WireFormat) -> Content:
     match part:
         case SoundPart():
-            return Content(kind="input_audio", sound=decode_sound(part.audio, wire, f"{param}.audio"))
+            sound = decode_sound(part.audio, wire, f"{param}.audio")
+            return Content(kind="input_audio", sound=sound, num_sound=len(sound))
         case PicturePart():
             image_part(part.image_url, f"{param}.image_url")
             return Content(kind="input_image", text=part.image_url)

@@ -7,7 +7,7 @@ the user goes on, that is cancelled; if not, the answer is there when the silenc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -175,14 +175,19 @@ class Listening:
         self._buffer.clear()
         self._configure()
 
-    def hear_item(self, item: ConversationItem) -> None:
-        """Write down the sound of an item that the client made."""
-        for part in item.content:
-            if part.kind == "input_audio" and part.text is None and part.sound:
+    def hear_item(self, item: ConversationItem, sounds: Sequence[bytes]) -> None:
+        """Write down the sound of an item that the client made.
+
+        Args:
+            item: is in the conversation, which may have had no room for its sound.
+            sounds: of each part, as they came.
+        """
+        for part, sound in zip(item.content, sounds, strict=True):
+            if part.kind == "input_audio" and part.text is None and sound:
                 turn = Turn(item_id=item.id, start_ms=0, is_found=False, item=item, part=part)
                 turn.trace.mark("committed")
                 self._open.append(turn)
-                self._hear(turn, part.sound)
+                self._hear(turn, sound)
 
     async def settled(self) -> None:
         """Wait until all that was said is written down."""
@@ -271,6 +276,7 @@ class Listening:
 
     async def _commit(self, turn: Turn, *, last_speech_ms: int, end_ms: int) -> None:
         call = self._call
+        self._open.append(turn)  # first, so that it is closed with the call whatever fails below
         turn.trace.mark("committed")
         sound = self._buffer.cut(turn.start_ms, end_ms)
         self._buffer.forget_until(end_ms)
@@ -292,7 +298,6 @@ class Listening:
         if turn.answer is not None and not is_same:
             await turn.answer.aclose()
             turn.answer = None
-        self._open.append(turn)
         if turn.hearing is None:
             self._hear(turn, sound)
         elif turn.said is not None or turn.error is not None:

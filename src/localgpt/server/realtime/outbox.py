@@ -95,6 +95,8 @@ class Outbox:
     def _add(self, kind: str, fields: dict[str, Any], response_id: str | None) -> None:
         event = {"type": kind, "event_id": new_id("event"), **fields}
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        if not _is_writable(text):
+            text = json.dumps(event, separators=(",", ":"))
         if self._num_bytes + len(text) > _MAX_BYTES:
             raise CapacityError("the client does not read what it is sent; the call is ended")
         self._letters.append(_Letter(text, response_id))
@@ -112,3 +114,12 @@ class Outbox:
                 event.set()
             else:
                 event.clear()
+
+
+def _is_writable(text: str) -> bool:
+    """Whether there is UTF-8 of it: what a client sent comes back to it, and may hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 
 from localgpt.server import create_app
-from localgpt.server.access import SESSION_COOKIE
+from localgpt.server.access import SESSION_COOKIE, Caller, identify_socket
+from localgpt.server.errors import WireError
+from localgpt.server.realtime.session import first_session
 from localgpt.server.store.opening import Store
 from localgpt.settings import Settings
 from tests.api.fake_service import FakeService
@@ -59,6 +62,28 @@ async def test_the_first_key_closes_the_server_and_signs_its_maker_in(app: FastA
     assert (await browser.get("/v1/models")).status_code == 200
     assert (await stranger.get("/api/conversations")).status_code == 401
     assert (await stranger.get("/api/session")).json()["signed_in"] is False
+
+
+async def test_a_client_secret_ends_with_the_key_that_made_it(app: FastAPI, store: Store) -> None:
+    gateway = app.state.gateway
+
+    def secret_of(caller: Caller) -> WebSocket:
+        secret, _ = gateway.secrets.make(caller, first_session(), 60)
+        headers = [(b"authorization", f"Bearer {secret}".encode())]
+        scope = {"type": "websocket", "headers": headers, "subprotocols": []}
+        return WebSocket(scope, receive=AsyncMock(), send=AsyncMock())
+
+    keyless = secret_of(Caller(owner="local", role="admin"))
+    assert (await identify_socket(keyless, gateway))[0].owner == "local"
+    await store.accounts.create("operator", "admin")
+    with pytest.raises(WireError, match="not one of this server's"):
+        await identify_socket(keyless, gateway)
+    entry, _ = await store.accounts.create("phone", "user")
+    phone = secret_of(Caller(owner=entry.owner, role="user", account=entry.id))
+    assert (await identify_socket(phone, gateway))[0].owner == entry.owner
+    await store.accounts.revoke(entry.id)
+    with pytest.raises(WireError, match="not one of this server's"):
+        await identify_socket(phone, gateway)
 
 
 async def test_signing_in_and_out(app: FastAPI, connect: Connect, store: Store) -> None:

@@ -214,12 +214,17 @@ async def _by_session(gateway: Gateway, token: str) -> Caller | None:
     if gateway.store is None:
         return None
     account = await gateway.store.accounts.session_account(token)
-    if account is None:
-        return None
+    return None if account is None else await _by_account(gateway, account)
+
+
+async def _by_account(gateway: Gateway, account: str) -> Caller | None:
+    """The caller of a key that was shown earlier; None where it has been revoked since."""
     for index in range(len(gateway.api_keys)):
         caller = _configured(gateway, index)
         if caller.account == account:
             return caller
+    if gateway.store is None:
+        return None
     entry = await gateway.store.accounts.entry(account)
     return None if entry is None else await _stored(gateway.store, entry)
 
@@ -238,7 +243,7 @@ async def identify_socket(socket: WebSocket, gateway: Gateway) -> tuple[Caller, 
     for protocol in socket.scope["subprotocols"]:
         if protocol.startswith(_KEY_PROTOCOL):
             key = protocol.removeprefix(_KEY_PROTOCOL)
-    if (found := gateway.secrets.find(key)) is not None:
+    if (found := gateway.secrets.find(key)) is not None and await _still_may(gateway, found[0]):
         return found
     if not await needs_key(gateway):
         return Caller(owner=LOCAL_OWNER, role="admin"), None
@@ -252,6 +257,13 @@ async def identify_socket(socket: WebSocket, gateway: Gateway) -> tuple[Caller, 
     if caller is None:
         raise unknown_key("this server needs a key: send the header 'Authorization: Bearer <key>'")
     return caller, None
+
+
+async def _still_may(gateway: Gateway, caller: Caller) -> bool:
+    """Whether who made a client secret could make one now: it dies with their key."""
+    if caller.account is None:  # made while there was no key at all
+        return not await needs_key(gateway)
+    return await _by_account(gateway, caller.account) is not None
 
 
 def unknown_key(message: str) -> WireError:

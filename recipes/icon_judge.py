@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +24,7 @@ from localgpt.training.schedule import set_lr, trapezoid
 from recipes.common import RunLog, RunOptions
 from recipes.judge_model import JudgeConfig, JudgeNetwork
 from recipes.paint_data.prepare import load_named
+from recipes.resuming import save_whole
 from recipes.scenes.icons import Level
 from recipes.scenes.vocabulary import COLOURS
 from recipes.vision_data.icons import NamedIcon
@@ -178,8 +178,9 @@ def train_judge(options: RunOptions) -> dict[str, Any]:
     network.eval()
     figures = {"steps": budget.step, "loss": round(float(loss.detach()), 4), "names": len(bank.names)}
     figures |= accuracy(network, bank, num_tests=run.num_tests)
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.out / "judge.safetensors")
     (options.out / "judge.json").write_text(json.dumps(config.to_dict()) + "\n", encoding="utf-8")
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_whole(state, options.out / "judge.safetensors")  # last: where it is, the judge is done
     log.finish(**figures)
     return figures
 

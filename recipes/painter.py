@@ -21,7 +21,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,7 +33,7 @@ from localgpt.training.schedule import set_lr, trapezoid
 from recipes.common import RunLog, RunOptions
 from recipes.paint_data.shards import Shards
 from recipes.painting import load_tower, write_sheet
-from recipes.resuming import load_run, save_run
+from recipes.resuming import load_run, save_run, save_whole
 
 __all__ = ["PainterRun", "PainterStep", "train_painter"]
 
@@ -130,7 +129,8 @@ class PainterStep:
     def leap_loss(self, *, is_sketch: bool) -> Tensor:
         """How far leaps are from where two smaller ones lead: half of them short, the others longer."""
         size = self.run.config.size // (2 if is_sketch else 1)
-        clean, words = self._draw(self.run.num_leaps, size, drop=0.0)
+        pictures, ids, lengths = self.shards.draw(self.run.num_leaps, self.generator)
+        clean, words = _pixels(pictures, size), read_ids(self.painter, self.tower, ids, lengths)
         half = self.run.num_leaps // 2
         sigma = self._random(self.run.num_leaps).clamp(min=0.05)
         sigma = torch.where(self._random(self.run.num_leaps) < 0.25, 1.0, sigma)  # all pictures begin there
@@ -140,9 +140,12 @@ class PainterStep:
         span = torch.minimum(torch.cat([short, longer]), sigma)
         noisy = self._noised(clean, sigma)
         with torch.no_grad():
+            taught = read_ids(
+                self.average, self.tower, ids, lengths
+            )  # the teacher reads with its own weights
             targets = []
             for rows, is_short in ((slice(0, half), True), (slice(half, None), False)):
-                start = _Start(noisy[rows], sigma[rows], span[rows], _rows(words, rows))
+                start = _Start(noisy[rows], sigma[rows], span[rows], _rows(taught, rows))
                 targets.append(self._two_steps(start, is_short=is_short))
             target = torch.cat(targets)
         expected = self.painter(noisy, sigma, span, words.features, words.is_there)
@@ -182,17 +185,17 @@ class PainterStep:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.painter.parameters()), share)
 
     def _flow_loss(self, num: int, size: int, mean: float) -> Tensor:
-        clean, words = self._draw(num, size, drop=self.run.word_drop)
+        pictures, ids, lengths = self.shards.draw(num, self.generator)
+        is_kept = self._random(num) >= self.run.word_drop
+        clean, words = (
+            _pixels(pictures, size),
+            read_ids(self.painter, self.tower, ids, lengths, is_kept=is_kept),
+        )
         draws = torch.randn(num, device=clean.device, generator=self.generator)
         sigma = torch.sigmoid(mean + self.run.sigma_std * draws)
         noisy = self._noised(clean, sigma)
         expected = self.painter(noisy, sigma, torch.zeros_like(sigma), words.features, words.is_there)
         return _velocity_error(expected, clean, sigma)
-
-    def _draw(self, num: int, size: int, *, drop: float) -> tuple[Tensor, Words]:
-        pictures, ids, lengths = self.shards.draw(num, self.generator)
-        is_kept = torch.rand(num, device=ids.device, generator=self.generator) >= drop
-        return _pixels(pictures, size), read_ids(self.painter, self.tower, ids, lengths, is_kept=is_kept)
 
     def _noised(self, clean: Tensor, sigma: Tensor) -> Tensor:
         noise = torch.randn(clean.shape, device=clean.device, generator=self.generator)
@@ -242,9 +245,9 @@ def train_painter(options: RunOptions) -> dict[str, Any]:
     figures |= {"steps": training.budget.step, "pictures": training.step.shards.num}
     average = training.step.average
     state = {name: tensor.contiguous() for name, tensor in average.state_dict().items()}
-    save_file(state, options.out / "painter.safetensors")
     told = {"painter": run.config.to_dict(), "text_tower": fingerprint}
     (options.out / "painter.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    save_whole(state, options.out / "painter.safetensors")  # last: where it is, the painter is done
     training.log.finish(**figures)
     return figures
 
@@ -262,10 +265,16 @@ class _Training:
         self.held_out = Shards(options.data, "val", options.device, capacity=2000)
         self.optimizers = build_optimizers(step.painter, run.optimizer)
         self.parts = {"painter": step.painter, "average": step.average}
+        step.shards.refresh()
         while step.shards.num < run.least_pictures:
-            if not step.shards.refresh(most=8):
-                self.log.write(waiting_for_pictures=step.shards.num)
-                time.sleep(2.0)
+            if options.until is not None and time.time() > options.until:
+                raise SystemExit(
+                    f"{options.data} holds {step.shards.num} pictures, and the time is over; expected "
+                    f"{run.least_pictures} or more; see whether `python -m recipes.paint_data` still writes"
+                )
+            self.log.write(waiting_for_pictures=step.shards.num)
+            time.sleep(2.0)
+            step.shards.refresh()
         self.held_out.refresh()
         _warm_up(step)
         done = load_run(options.out / "latest", self.parts, self.optimizers)
@@ -325,10 +334,14 @@ class _Training:
 
 def _warm_up(step: PainterStep) -> None:
     """Let every shape be compiled before the clock of the run starts."""
-    with step.autocast():
-        losses = list(step.flow_losses().values())
-        losses += [step.leap_loss(is_sketch=is_sketch) for is_sketch in (False, True)]
-        torch.stack(losses).sum().backward()
+    for lose in (
+        lambda: sum(step.flow_losses().values()),
+        lambda: step.leap_loss(is_sketch=False),
+        lambda: step.leap_loss(is_sketch=True),
+    ):  # one after the other, as a step does it: what all keep for their gradients together may not fit
+        with step.autocast():
+            loss = torch.as_tensor(lose())
+        loss.backward()  # type: ignore[no-untyped-call]
     step.painter.zero_grad(set_to_none=True)
 
 
@@ -344,4 +357,4 @@ def _velocity_error(expected: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _rows(words: Words, rows: slice) -> Words:
-    return Words(words.features[rows].detach(), words.is_there[rows])
+    return Words(words.features[rows], words.is_there[rows])

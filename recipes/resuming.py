@@ -1,4 +1,4 @@
-"""All of a run in two files, so that an interrupted one goes on: weights, optimizers, how far it was."""
+"""All of a run in one file, so that an interrupted one goes on: weights, optimizers, how far it was."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["load_run", "save_run"]
+__all__ = ["load_run", "save_run", "save_whole"]
 
 
 def save_run(
     path: Path, parts: Mapping[str, nn.Module], optimizers: Sequence[Optimizer], **told: float
 ) -> None:
-    """Write `path`.safetensors and `path`.json; the older ones stay until the new ones are whole."""
+    """Write `path`.safetensors; an older one stays until the new one is whole."""
     tensors = {
         f"{name}/{key}": tensor.contiguous()
         for name, part in parts.items()
@@ -28,10 +29,14 @@ def save_run(
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
                 tensors[f"optimizer/{number}/{index}/{key}"] = torch.as_tensor(value).contiguous()
+    save_whole(tensors, path.with_suffix(".safetensors"), told=json.dumps(told))
+
+
+def save_whole(tensors: Mapping[str, Tensor], path: Path, **metadata: str) -> None:
+    """Write tensors so that the file has its name only once all of it is there."""
     unfinished = path.with_suffix(".part")
-    save_file(tensors, unfinished, metadata={"told": json.dumps(told)})
-    unfinished.replace(path.with_suffix(".safetensors"))
-    path.with_suffix(".json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    save_file(dict(tensors), unfinished, metadata=metadata or None)
+    unfinished.replace(path)
 
 
 def load_run(path: Path, parts: Mapping[str, nn.Module], optimizers: Sequence[Optimizer]) -> dict[str, Any]:
@@ -55,7 +60,8 @@ def load_run(path: Path, parts: Mapping[str, nn.Module], optimizers: Sequence[Op
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["peak_lr"] = rate
-    told: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    with safe_open(file, framework="pt") as opened:  # how far it was is in the file of the weights: no other
+        told: dict[str, Any] = json.loads(opened.metadata()["told"])  # file can be older than they are
     return told
 
 

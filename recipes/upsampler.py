@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +21,7 @@ from localgpt.training.optimizer import step_all
 from localgpt.training.schedule import set_lr, trapezoid
 from recipes.common import RunLog, RunOptions
 from recipes.paint_data.shards import Shards
+from recipes.resuming import save_whole
 
 __all__ = ["UpsamplerRun", "compare_with_bicubic", "sharpness", "train_upsampler"]
 
@@ -86,9 +86,9 @@ def train_upsampler(options: RunOptions) -> dict[str, Any]:
         pictures = held_out.draw(min(200, held_out.num), torch.Generator(options.device).manual_seed(0))[0]
         figures |= compare_with_bicubic(upsampler, _pixels(pictures))
     state = {name: tensor.contiguous() for name, tensor in upsampler.state_dict().items()}
-    save_file(state, options.out / "upsampler.safetensors")
     told = {key: value for key, value in run.config.to_dict().items() if "upsampler" in key}
     (options.out / "upsampler.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    save_whole(state, options.out / "upsampler.safetensors")  # last: where it is, the upsampler is done
     log.finish(**figures)
     return figures
 

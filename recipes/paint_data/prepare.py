@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -108,7 +111,7 @@ def load_named(data: Path, *, workers: int = 1) -> list[NamedIcon]:
     chunks = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
     if workers == 1:
         return [icon for chunk in chunks for icon in load_icons(pack, chunk)]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+    with _pool(workers) as pool:
         return [icon for part in pool.map(partial(load_icons, pack), chunks) for icon in part]
 
 
@@ -130,13 +133,30 @@ def prepare_shards(options: PaintDataOptions) -> dict[str, Any]:
     if options.workers == 1:
         counts = list(map(make, work))
     else:
-        with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("fork")) as pool:
+        with _pool(options.workers) as pool:
             counts = list(pool.map(make, work))
     manifest = {"seed": options.seed, "photographs": list(options.photographs)}
     for split in ("val", "train"):
         manifest[split] = sum(num for (name, _), num in zip(work, counts, strict=True) if name == split)
     (options.out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that inherit what is shared, and that end with this one however it ends."""
+    context = multiprocessing.get_context("fork")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, which would leave it waiting for work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_shard(options: PaintDataOptions, work: tuple[str, int]) -> int:

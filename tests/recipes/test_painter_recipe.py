@@ -8,6 +8,10 @@ import lzma
 import random
 import re
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +33,8 @@ from recipes.paint_data.composing import KINDS, allowed_colours, compose
 from recipes.paint_data.prepare import PaintDataOptions, load_named, prepare_shards
 from recipes.paint_data.prompts import name_prompt, photo_prompts, prompts_of
 from recipes.paint_data.shards import Shards
+from recipes.painter import PainterRun, PainterStep
+from recipes.painting import load_tower
 from recipes.registry import run_recipe
 from recipes.resuming import load_run, save_run
 from recipes.scenes.stock import Stock, is_held_out_colour, is_held_out_relation
@@ -37,6 +43,7 @@ from recipes.upsampler import sharpness
 from recipes.vision_data.icons import NamedIcon
 from tests import tiny, tiny_folder
 
+ROOT = Path(__file__).resolve().parents[2]
 ICONS = {"red apple": "红苹果", "dog": "狗", "umbrella": "雨伞", "chair": "椅子", "virgo": "处女座"}
 
 
@@ -193,6 +200,46 @@ def test_painter_learns(shards: Path, family: Path, tmp_path: Path) -> None:
     assert told["painter"]["n_feature"] == 2 * tiny.ENCODER.n_text_embd and len(told["text_tower"]) == 64
 
 
+def test_who_teaches_leaps_reads_with_its_own_weights(shards: Path, family: Path, tmp_path: Path) -> None:
+    options = RunOptions(data=shards, out=tmp_path, steps=1, size="tiny", init=family, device="cpu", seed=3)
+    tower, _ = load_tower(family, "cpu")
+    run = PainterRun.of_size("tiny")
+    run = replace(run, config=replace(run.config, n_feature=2 * tiny.ENCODER.n_text_embd))
+
+    def heard(change: float) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        step, told = PainterStep(options, run, tower), []
+        step.shards.refresh()
+        step.painter.reader.rest.data.add_(change)
+        step.average.register_forward_pre_hook(lambda _, inputs: told.append(inputs[3].clone()))
+        step.leap_loss(is_sketch=True)
+        return told
+
+    for one, other in zip(heard(0.0), heard(1.0), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_painter_without_pictures_ends_with_its_time(family: Path, tmp_path: Path) -> None:
+    options = RunOptions(data=tmp_path, out=tmp_path, until=1.0, size="tiny", init=family, device="cpu")
+    with pytest.raises(SystemExit, match="holds 0 pictures, and the time is over; expected 1 or more"):
+        run_recipe("painter", options)
+
+
+def test_processes_that_render_end_with_the_one_that_started_them() -> None:
+    code = """
+import os, signal, time
+from recipes.paint_data.prepare import _pool
+pool = _pool(1)
+print(pool.submit(os.getpid).result(), flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    # Its output ends once nobody holds it any more, the worker included.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=120, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGTERM and int(done.stdout) > 0
+
+
 def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     def made(seed: int) -> tuple[Painter, list[Optimizer]]:
         painter = tiny.make_painter(seed).requires_grad_(True)
@@ -207,6 +254,7 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     painter, optimizers = made(1)
     learn(painter, optimizers)
     save_run(tmp_path / "latest", {"painter": painter}, optimizers, step=1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["latest.safetensors"]  # no two files to disagree
     other, others = made(2)
     assert load_run(tmp_path / "nothing", {"painter": other}, others) == {}
     assert load_run(tmp_path / "latest", {"painter": other}, others) == {"step": 1.0}

@@ -22,12 +22,17 @@ from typing import Any
 
 import torch
 
+from recipes.paint_data.shards import shard_path
+from recipes.painter import PainterRun
 from recipes.steps import StepFailedError, Steps
 
 ROOT = Path(__file__).resolve().parents[1]
 JUDGE_SHARE = 0.14  # of the time
 UPSAMPLER_SHARE = 0.06
 FIGURES_SHARE = 0.16  # for export, figures and contact sheets
+_RENDERING = (
+    "paint_data",
+)  # once there are enough pictures, its failure costs no more than the rest of them
 
 
 class PainterFamily:
@@ -73,11 +78,23 @@ class PainterFamily:
         shards = self.out / "shards"
         if not (self.out / "painter" / "painter.safetensors").exists():
             until = self.at(UPSAMPLER_SHARE + FIGURES_SHARE)
+            self.steps.wait_for(self.enough())
             self.recipe("painter", "painter", data=shards, init=self.args.family, until=until)
-            self.steps.finish("painter")
+            self.steps.finish("painter", bearing=_RENDERING)
         if not (self.out / "upsampler" / "upsampler.safetensors").exists():
             self.recipe("upsampler", "upsampler", data=shards, until=self.at(FIGURES_SHARE))
-            self.steps.finish("upsampler")
+            self.steps.finish("upsampler", bearing=_RENDERING)
+        if self.steps.has_failed("paint_data"):
+            self.summary["problems"].append(
+                f"not all pictures were rendered (see {self.out / 'paint_data.log'})"
+            )
+
+    def enough(self) -> Path:
+        """The shard with which there are enough pictures to begin; later ones only add to them."""
+        num = -(-PainterRun.of_size(self.args.size).least_pictures // self.args.per_shard)
+        return shard_path(
+            self.out / "shards", "train", min(num, -(-self.args.pictures // self.args.per_shard)) - 1
+        )
 
     def export(self) -> None:
         """A copy of the family with the member."""
@@ -91,7 +108,7 @@ class PainterFamily:
         command = [sys.executable, "-m", "recipes.run", "painter_export", "--data", str(self.out / "shards")]
         command += ["--init", str(self.out / "painter"), "--out", str(family)]
         self.steps.start("painter_export", command, out=self.out / "painter_export.json")
-        self.steps.finish("painter_export")
+        self.steps.finish("painter_export", bearing=_RENDERING)
 
     def measure(self) -> None:
         """The figures of the benchmark; what is not over in time is told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ class Pretends:
 
     fails: ClassVar[str | None] = None
     started: ClassVar[list[str]] = []
+    awaited: ClassVar[list[str]] = []
 
     def __init__(self, out: Path, **variables: str) -> None:
         self.out = out
@@ -41,9 +43,16 @@ class Pretends:
         if out is not None:
             out.write_text('{"objects_en": {"right": 1.0}}', encoding="utf-8")
 
-    def finish(self, name: str) -> None:
-        if name == self.fails:
-            raise StepFailedError(f"{name} ended with status 1")
+    def finish(self, name: str, *, bearing: Collection[str] = ()) -> None:
+        for failed in {name, "paint_data"} - set(bearing):
+            if failed == self.fails:
+                raise StepFailedError(f"{failed} ended with status 1")
+
+    def wait_for(self, path: Path) -> None:
+        self.awaited.append(path.name)
+
+    def has_failed(self, name: str) -> bool:
+        return name == self.fails
 
     def settle(self, *names: str, until: float) -> dict[str, str]:
         return {}
@@ -67,6 +76,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         told = json.loads((out / "summary.json").read_text(encoding="utf-8"))
         return int(str(ended.value.code)), list(Pretends.started), told
 
+    started.out = tmp_path / "out"  # type: ignore[attr-defined]
     return started
 
 
@@ -85,3 +95,15 @@ def test_a_step_that_fails_is_told(run: Any) -> None:
     assert told["problems"] == ["painter ended with status 1"]
     Pretends.fails = None
     assert run()[1][:2] == ["paint_data", "painter"]
+
+
+def test_pictures_that_are_not_rendered_any_more_cost_no_run(run: Any) -> None:
+    run()
+    for left in ("painter", "upsampler"):
+        (run.out / left / f"{left}.safetensors").unlink()
+    Pretends.fails = "paint_data"
+    Pretends.awaited.clear()
+    status, steps, told = run()
+    assert Pretends.awaited == ["train-00007.safetensors"]  # with it there are 8000
+    assert status == 1 and steps[-1] == "quality_paint" and "quality_paint" in told
+    assert [problem.partition(" (")[0] for problem in told["problems"]] == ["not all pictures were rendered"]

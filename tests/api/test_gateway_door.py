@@ -20,6 +20,8 @@ MODEL_WORK = (
     "/v1/embeddings",
     "/v1/vision/describe",
     "/v1/vision/ask",
+    "/v1/images/generations",
+    "/v1/audio/speech",
     "/api/conversations/1/answer",
 )
 
@@ -36,7 +38,7 @@ async def test_a_full_queue_refuses_model_work_unread_and_nothing_else(service: 
             assert int(reply.headers["retry-after"]) >= 1
         refused = (await client.get("/metrics")).text
         assert f'localgpt_admissions_refused_total{{reason="queue_full"}} {len(MODEL_WORK)}.0' in refused
-        assert (await client.post("/v1/images/generations", json={"prompt": "a cat"})).status_code == 501
+        assert (await client.post("/v1/vision/detect", json={})).status_code == 501
         assert (await client.get("/v1/models")).status_code == 200
     await leave(*wires)
 

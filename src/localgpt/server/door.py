@@ -21,7 +21,7 @@ __all__ = ["Door"]
 
 _MODEL_WORK = re.compile(
     r"/v1/((chat/)?completions|responses|embeddings|vision/(describe|ask)"
-    r"|audio/(transcriptions|translations|speech))|/api/conversations/[^/]+/answer"
+    r"|images/(generations|edits|variations)|audio/(transcriptions|translations|speech))|/api/conversations/[^/]+/answer"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import signal
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -258,6 +259,25 @@ async def test_a_full_disk_is_said(client: httpx.AsyncClient, monkeypatch: pytes
     monkeypatch.setattr("localgpt.server.uploads.tempfile.mkstemp", full)
     reply = await client.post(PATH, files={"file": bytes(2 * MIB)})
     assert (reply.status_code, reply.json()["error"]["code"]) == (507, "disk_full")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="no limit of a file's size")
+async def test_a_disk_that_fills_up_on_the_way_ends_the_request_whole(
+    client: httpx.AsyncClient, home: Path
+) -> None:
+    """What is left in the file's buffer fails once more when it is closed, where nothing may come of it."""
+    import resource
+
+    num_bytes = 3 * MIB // 2 + 100
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes - 50, before[1]))
+    try:
+        reply = await client.post(PATH, files={"file": bytes(num_bytes)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (reply.status_code, "cannot be written" in reply.text) == (503, True)
+    assert list((home / "uploads").iterdir()) == []
 
 
 async def test_what_a_crash_left_goes_with_the_next_start(home: Path, voices: FakeVoices) -> None:

@@ -240,7 +240,7 @@ class _Reading:
         upload.path = Path(name)
         self._ending.callback(_remove, upload.path)
         sink = self._sinks[id(upload)] = os.fdopen(number, "w+b")
-        self._ending.callback(sink.close)
+        self._ending.callback(_shut, sink)
         return sink
 
     def _take_room(self, num_bytes: int) -> None:
@@ -283,6 +283,12 @@ def _failed(error: OSError) -> DiskFullError | StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError("the disk has no room for the recording; free some, or send a smaller one")
     return StoreError(f"the upload cannot be written into the data folder: {error.strerror or error}")
+
+
+def _shut(sink: BufferedRandom) -> None:
+    """Close a file; what a full disk did not take is tried once more then, and no longer wanted."""
+    with contextlib.suppress(OSError):
+        sink.close()
 
 
 def _remove(path: Path) -> None:

@@ -109,7 +109,7 @@ class FakePainter(FakeService):
                         event.answer,
                         paints=self.paints,
                         images=painted.result.images,
-                        painter=EMBEDDED_MODEL_ID,
+                        painter=wish.model or EMBEDDED_MODEL_ID,
                     )
                     yield Finished(result=answer)
                 else:

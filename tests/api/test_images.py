@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -179,7 +181,10 @@ async def test_edits_as_json(http: httpx.AsyncClient, service: FakePainter) -> N
 async def test_variations_are_described_first(openai: AsyncOpenAI, service: FakePainter) -> None:
     service.deltas = ("a grey", " cat")
     with pytest.deprecated_call():  # by the client's makers; clients in the field ask it all the same
-        reply = await openai.images.create_variation(image=PICTURE, n=2, size="256x256", model="dall-e-2")
+        reply = await openai.images.create_variation(
+            image=PICTURE, n=2, size="256x256", model="dall-e-2", user="anna"
+        )
+    assert reply.safety_identifier == "anna"
     look, asked = service.requests
     assert isinstance(look, DescribeRequest) and look.image.data == PICTURE
     assert service.paint is asked and (service.paint.prompt, service.paint.width) == ("a grey cat", 256)
@@ -261,6 +266,20 @@ async def test_a_large_upload_is_refused(http: httpx.AsyncClient, service: FakeP
     declared = {**kind, "content-length": str(200 << 20)}
     response = await http.post("/v1/images/edits", content=head, headers=declared)
     assert "large" in error_of(response, 413)["message"] and not service.requests
+
+
+async def test_pictures_on_the_disk_go_with_their_request(
+    connect: Callable[..., httpx.AsyncClient], service: FakePainter, tmp_path: Path
+) -> None:
+    client = connect(create_app(Settings(data_dir=tmp_path), service))
+    large = PICTURE + bytes(2 << 20)  # beyond what stays in memory while it comes
+    for error in (None, InputError("no", param="prompt")):
+        service.paint_error = error
+        files = {"image": ("a.png", large)}
+        response = await client.post("/v1/images/edits", data={"prompt": "a hat"}, files=files)
+        assert response.status_code == (200 if error is None else 400)
+        assert service.paint.image is not None and service.paint.image.data == large
+        assert not list((tmp_path / "uploads").iterdir())
 
 
 async def test_errors_of_the_painter(

@@ -88,3 +88,11 @@ def test_calls_of_the_tool_are_taken_out() -> None:
     ]
     assert painting.split(calls) == ((calls[1],), "a fox")
     assert painting.split(calls[1:]) == ((calls[1],), None)
+
+
+@pytest.mark.parametrize("arguments", ['{"prompt": ', "[1]", '{"prompt": 5}', "{}", ""])
+def test_a_call_of_the_tool_without_a_prompt_paints_nothing(arguments: str) -> None:
+    call = ToolCall(id="a", name="paint_picture", arguments=arguments)
+    assert PaintCalls.split([call]) == ((), None)
+    good = ToolCall(id="b", name="paint_picture", arguments='{"prompt": " a fox "}')
+    assert PaintCalls.split([call, good]) == ((), "a fox")

@@ -144,3 +144,13 @@ async def test_a_picture_that_is_demanded_asks_no_model() -> None:
     assert easel.asked[0].prompt == "Draw a fox"
     events = await answered(chat, Easel(CapacityError("full")), (FAMILY,), is_wanted=True)
     assert isinstance(events[0], TextDelta) and "no painter is installed" in events[0].text
+
+
+async def test_a_picture_of_no_words_is_refused() -> None:
+    async def found() -> tuple[ModelStatus, ...]:
+        return (MODEL,)
+
+    request = ChatRequest(id="1", messages=(Message.of("user", "  "),), painting=Painting(is_wanted=True))
+    service: Any = Chat()
+    with pytest.raises(InputError, match="say what to paint"):
+        await anext(PaintedAnswers(found, Easel().paint).answer(service, request))

@@ -119,6 +119,10 @@ async def test_filters_see_prompts_and_pictures() -> None:
         ("a kidney and a sextant", True),  # words, not their letters
         ("幼女 裸体", False),
         ("孩子和风筝", True),
+        ("two naked toddlers", False),
+        ("naked teenagers, babies", False),
+        ("ｎａｋｅｄ child", False),
+        ("na\u200bked child", False),
     ],
 )
 def test_the_words_that_are_refused(prompt: str, passes: bool) -> None:

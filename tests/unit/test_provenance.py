@@ -79,6 +79,16 @@ def test_a_changed_picture_and_a_moved_label_are_told(kind: str, options: dict[s
         assert old in packet
         forged = write_xmp(labelled, packet.replace(old, new))
         assert read_label(forged, own_key=public_text(KEY)).state == "changed"
+    for old, new in (
+        (b'"Label": "1"', b'"Label": "3"'),
+        (b"<Example>".replace(b"<", b"&lt;").replace(b">", b"&gt;"), b"Another"),
+        (b'"ProduceID": "', b'"ProduceID": "0'),
+        (b"trainedAlgorithmicMedia</Iptc", b"digitalCapture</Iptc"),
+    ):  # what other programs read of a label is as good as what is signed
+        assert packet.count(old) >= 1
+        head, _, tail = packet.partition(old)
+        forged = write_xmp(labelled, head + new + tail)
+        assert read_label(forged, own_key=public_text(KEY)).state == "changed"
     twice = LABELLER.label(labelled, model="n")  # the newer one alone stays
     found = read_label(twice).claim
     assert found is not None and found["model"] == "n" and twice.count(b"TC260:AIGC>") == 2

@@ -61,7 +61,15 @@ class PaintCalls:
     def split(calls: Sequence[ToolCall]) -> tuple[tuple[ToolCall, ...], str | None]:
         """The other calls, and what the first one of the tool wants painted."""
         others = tuple(call for call in calls if call.name != _NAME)
-        prompts = [
-            json.loads(call.arguments).get("prompt", "").strip() for call in calls if call.name == _NAME
-        ]
+        prompts = [_prompt_of(call.arguments) for call in calls if call.name == _NAME]
         return others, next(filter(None, prompts), None)
+
+
+def _prompt_of(arguments: str) -> str:
+    """The prompt of a call; empty where the model wrote something else, as some do without a grammar."""
+    try:
+        found = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return ""
+    prompt = found.get("prompt") if isinstance(found, dict) else None
+    return prompt.strip() if isinstance(prompt, str) else ""

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final, cast
 
-from localgpt.errors import CancelledRequestError, LocalGPTError
+from localgpt.errors import CancelledRequestError, InputError, LocalGPTError
 from localgpt.runtime.conversation import language_of, text_of
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
@@ -70,7 +70,7 @@ class PaintedAnswers:
         """The events of an answer by a service, and of the pictures in it.
 
         Raises:
-            LocalGPTError: the answer failed, or somebody cancelled it.
+            LocalGPTError: the answer failed, or somebody cancelled it, or a picture is wanted of no words.
         """
         assert request.painting is not None
         clock = asyncio.get_running_loop().time
@@ -143,13 +143,19 @@ class PaintedAnswers:
 def _wanted(request: ChatRequest, painter: str | None) -> ChatResult:
     """The answer where a picture is wanted in any case: no words, if somebody can paint it."""
     said = [text_of(message) for message in request.messages if message.role == "user"]
+    wish = said[-1].strip() if said else ""
+    if not wish:
+        raise InputError(
+            "a picture is wanted, and the last message of the user has no words; say what to paint",
+            param="messages",
+        )
     text = "" if painter is not None else _NO_PAINTER[_language_of(request)]
     return ChatResult(
         text=text,
         finish_reason="stop",
         usage=Usage(prompt_tokens=0, completion_tokens=0),
         model=request.model,
-        paints=(said[-1].strip() or None) if said else None,
+        paints=wish,
     )
 
 

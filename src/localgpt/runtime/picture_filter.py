@@ -14,6 +14,7 @@ it. Which one is in force is the operator's choice alone (setting `picture_filte
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -24,8 +25,8 @@ from localgpt.errors import ConfigError
 __all__ = ["NoFilter", "PictureFilter", "WordFilter", "make_filter"]
 
 _CHILDREN: Final = (
-    "child", "children", "kid", "kids", "minor", "minors", "underage", "preteen", "toddler", "baby", "infant",
-    "little girl", "little boy", "schoolgirl", "schoolboy", "loli", "shota",
+    "child", "children", "kid", "minor", "underage", "preteen", "pre-teen", "teen", "teenage",
+    "teenager", "toddler", "baby", "babies", "infant", "little girl", "little boy", "schoolgirl", "schoolboy", "loli", "shota",
     "儿童", "小孩", "孩子", "幼女", "幼童", "女童", "男童", "萝莉", "正太", "未成年", "小学生", "初中生",
 )  # fmt: skip
 _SEXUAL: Final = (
@@ -71,7 +72,7 @@ class WordFilter(NoFilter):
 
     def refuse_prompt(self, prompt: str) -> str | None:
         """Where it sexualises children, or holds one of the operator's words."""
-        text = " ".join(prompt.casefold().split())
+        text = _plain(prompt)
         if self._children.search(text) and self._sexual.search(text):
             return "sexual pictures of children are not painted"
         found = None if self._more is None else self._more.search(text)
@@ -112,13 +113,19 @@ def make_filter(name: str, words_file: Path | None = None) -> PictureFilter:
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:
-    """Matches any of them, as whole words where they are written with letters that have word ends."""
+    """Matches any of them and their plurals, as whole words where they are written with Latin letters."""
     parts = []
     for word in words:
-        text = re.escape(" ".join(word.casefold().split()))
+        text = re.escape(_plain(word))
         is_latin = word.isascii()
-        parts.append(rf"(?<![a-z0-9]){text}(?![a-z0-9])" if is_latin else text)
+        parts.append(rf"(?<![a-z0-9]){text}(?:e?s)?(?![a-z0-9])" if is_latin else text)
     return re.compile("|".join(parts))
+
+
+def _plain(text: str) -> str:
+    """A text as it is compared: one form of each letter, no marks that are not seen, single spaces."""
+    seen = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+    return " ".join(seen.casefold().split())
 
 
 def _read_words(path: Path) -> list[str]:

@@ -281,7 +281,7 @@ def _write(sink: BufferedRandom, data: bytes) -> None:
 
 def _failed(error: OSError) -> DiskFullError | StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError("the disk has no room for the recording; free some, or send a smaller one")
+        return DiskFullError("the disk has no room for the upload; free some, or send a smaller one")
     return StoreError(f"the upload cannot be written into the data folder: {error.strerror or error}")
 
 

@@ -12,9 +12,9 @@ How we differ from C2PA (2.2): the manifest is JSON in XMP instead of CBOR in JU
 computer's own instead of one with a certificate, and what is hashed is the picture rather than the bytes of
 the whole file, so that tools may add metadata of their own. Readers of C2PA do not show it.
 
-Covered: a picture or a claim changed by a bit; a label moved to another picture; a claim signed by another
-key. Not covered: a label that is cut out altogether (what is missing cannot be shown), and pictures that are
-decoded and saved again. No prompt and no name of a user is in it.
+Covered: a picture or one of the three statements changed by a bit; a label moved to another picture; a claim
+signed by another key. Not covered: a label that is cut out altogether (what is missing cannot be shown), and
+pictures that are decoded and saved again. No prompt and no name of a user is in it.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ class Labeller:
             "format": media_type_of(data),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": model,
+            "producer": self._producer,
             "actions": [{"action": "c2pa.created", "digitalSourceType": _SOURCE}],
             "content_sha256": content_hash(data),
         }
@@ -162,6 +163,8 @@ def read_label(data: bytes, *, own_key: str | None = None) -> Label:
         _is_signed(text, key, signature)
         and claim is not None
         and claim.get("content_sha256") == content_hash(data)
+        and fields.get(f"{{{_IPTC}}}DigitalSourceType") == _SOURCE
+        and _agrees(aigc, claim, signature)
     )
     state = "changed" if not is_whole else "own" if key == own_key else "foreign"
     return Label(state=state, claim=claim, aigc=aigc, key=key)
@@ -227,6 +230,18 @@ def _is_signed(text: str, key: str, signature: str) -> bool:
     except (binascii.Error, ValueError, InvalidSignature):
         return False
     return True
+
+
+def _agrees(aigc: Mapping[str, Any] | None, claim: Mapping[str, Any], signature: str) -> bool:
+    """Whether the field of GB 45438-2025, which is not signed itself, says what the signed claim does."""
+    if aigc is None:
+        return False
+    said = tuple(aigc.get(name) for name in ("Label", "ContentProducer", "ReservedCode1"))
+    return said == (
+        "1",
+        claim.get("producer"),
+        signature,
+    ) and f"urn:uuid:{aigc.get('ProduceID')}" == claim.get("instance_id")
 
 
 def _fields_of(packet: bytes | None) -> dict[str, str]:

@@ -133,7 +133,13 @@ async def vary_image(request: Request, gateway: GatewayDep, owner: Owner) -> Res
         )
     plain = plain.model_copy(update={"prompt": prompt})
     task = paint_task(plain, owner=owner, model=model_id, image=image, strength=fields.strength)
-    writer = PictureWriter(task=task, kind="image_edit", revised_prompt=prompt, notices=notices)
+    writer = PictureWriter(
+        task=task,
+        kind="image_edit",
+        safety_identifier=_label_of(plain),
+        revised_prompt=prompt,
+        notices=notices,
+    )
     return await _answer(writer, request, gateway, is_stream=False)
 
 

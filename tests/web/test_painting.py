@@ -79,7 +79,10 @@ def test_the_brush_paints_with_a_seed_and_tells_where_words_went(visit: Visit, l
     word.press("Space")
     expect(word).to_have_attribute("aria-pressed", "true")
     is_loaded(page, ".painted img.heat")
+    page.get_by_label("Size").select_option("auto")
     page.get_by_role("button", name="Remix").click()
+    expect(page.get_by_label("Painter")).to_have_value("maker/painter")
+    expect(page.get_by_label("Size")).to_have_value("512x512")  # of which the seed alone would make another
     expect(page.locator(BOX)).to_have_value("a red fox")
     expect(page.get_by_label("Seed")).to_have_value("41")
     expect(page.get_by_role("link", name="Download")).to_have_attribute("download", "41.png")
@@ -115,6 +118,12 @@ def test_what_cannot_be_painted_is_told(visit: Visit, live: LiveServer) -> None:
     page.get_by_role("button", name=BRUSH).click()
     say(page, "a cat")
     expect(page.get_by_role("alert")).to_contain_text("does not pass")
+    service.paint_error = None
+    page.get_by_role("button", name=BRUSH).click()  # off: what is tried again is painted all the same
+    page.get_by_role("button", name="Try again").click()
+    is_loaded(page, ".painted .picture img")
+    wish = service.chat.painting
+    assert wish is not None and wish.is_wanted
     service.has_painter = False
     page.reload()
     page.get_by_role("button", name=BRUSH).click()

@@ -15,7 +15,7 @@ import { current, forget, open, send, stop } from "./state/chat";
 import { useChosen } from "./state/choice";
 import { clearDraft, composer, openDraft, write } from "./state/composer";
 import { cancelDictation } from "./state/dictation";
-import { brush, takeWish } from "./state/paint";
+import { brush, takeWish, wishFor } from "./state/paint";
 import { stopReading } from "./state/reading";
 import { changeSettings, server, session, settings } from "./state/session";
 import { useSelected, useStore } from "./state/store";
@@ -119,7 +119,7 @@ export function App() {
   const onView = useCallback((attachment: Attachment) => setOver({ kind: "picture", attachment }), []);
   const onRemix = useCallback((picture: PaintedPicture) => {
     setOver(null);
-    brush.set({ isOn: true, seed: picture.seed });
+    brush.set({ isOn: true, ...wishFor(picture) });
     write(picture.prompt);
     input.current?.focus();
   }, []);

@@ -122,10 +122,13 @@ export async function send(text: string, attachments: Attachment[], untitled: st
   await say(thread, storedAtOrAbove(thread.value.messages, thread.value.leaf), text, attachments, paint);
 }
 
+/** Messages of this visit that were sent to be painted, and how: trying again paints, too. */
+const wishes = new Map<string, PaintWish>();
+
 /** Say something else instead of `id`: a branch beside it. */
 export async function edit(thread: ThreadStore, id: string, text: string): Promise<void> {
   const before = thread.value.messages.get(id);
-  if (before) await say(thread, before.parent_id, text, before.attachments);
+  if (before) await say(thread, before.parent_id, text, before.attachments, wishes.get(id));
 }
 
 /** Do work in a conversation that `stop` can end; one at a time. */
@@ -156,6 +159,7 @@ async function say(
   paint?: PaintWish,
 ): Promise<void> {
   const entry: Entry = { ...asked({ id: newId(), parent_id: parentId, text, attachments }), state: "saving" };
+  if (paint) wishes.set(entry.id, paint);
   putEntry(thread, entry, { leaf: entry.id });
   putUnsent({
     conversation: thread.value.id,
@@ -279,18 +283,20 @@ export async function again(thread: ThreadStore, id: string): Promise<void> {
     // Its conversation was deleted meanwhile; what was written begins another one.
     discard(thread, id);
     open(null);
-    return send(entry.text, entry.attachments, thread.value.title);
+    return send(entry.text, entry.attachments, thread.value.title, wishes.get(id));
   }
-  if (entry.role === "user" && entry.state) return storeAndAnswer(thread, entry);
+  if (entry.role === "user" && entry.state) return storeAndAnswer(thread, entry, wishes.get(id));
   const parentId = entry.role === "user" ? id : entry.parent_id;
   if (parentId === null) return;
   if (entry.state === "failed" && !entry.text) dropEntry(thread, id);
-  await busily(thread, (signal) => answer(thread, parentId, signal, wishOf(entry)));
+  await busily(thread, (signal) => answer(thread, parentId, signal, wishOf(entry) ?? wishes.get(parentId)));
 }
 
 /** A picture that is made again is a picture again. */
 function wishOf({ pictures: [painted] }: Entry): PaintWish | undefined {
-  return painted && { wanted: true, model: painted.model, heat_maps: painted.heat_maps.length > 0 };
+  if (!painted) return undefined;
+  const { model, width, height, heat_maps: maps } = painted;
+  return { wanted: true, model, size: `${width}x${height}`, heat_maps: maps.length > 0 };
 }
 
 /** Take back a message that could not be sent. */

@@ -1,6 +1,6 @@
 // What the next picture is to be like, and which models can paint it.
 
-import type { PaintWish, ServedModel } from "../api/types";
+import type { PaintedPicture, PaintWish, ServedModel } from "../api/types";
 import { server } from "./session";
 import { Store, useSelected } from "./store";
 
@@ -27,4 +27,11 @@ export function takeWish(): PaintWish | undefined {
   if (!isOn) return undefined;
   brush.set({ seed: null });
   return { wanted: true, size, heat_maps: heatMaps, ...(seed === null ? {} : { seed }), ...(model ? { model } : {}) };
+}
+
+/** What paints a picture again but for its prompt, as far as it can be chosen here. */
+export function wishFor({ width, height, seed, model }: PaintedPicture): Partial<Brush> {
+  const size = `${width}x${height}`;
+  const isHere = server.value.status?.models.some((one) => canPaint(one) && one.id === model);
+  return { seed, size: SIZES.includes(size) ? size : "auto", model: isHere ? model : null };
 }

@@ -25,8 +25,9 @@ from localgpt.errors import ConfigError
 __all__ = ["NoFilter", "PictureFilter", "WordFilter", "make_filter"]
 
 _CHILDREN: Final = (
-    "child", "children", "kid", "minor", "underage", "preteen", "pre-teen", "teen", "teenage",
-    "teenager", "toddler", "baby", "babies", "infant", "little girl", "little boy", "schoolgirl", "schoolboy", "loli", "shota",
+    "child", "children", "kid", "minor", "underage", "preteen", "pre-teen", "teen", "teenage", "teenager",
+    "toddler", "baby", "babies", "infant", "little girl", "little boy", "schoolgirl", "schoolboy",
+    "loli", "shota",
     "儿童", "小孩", "孩子", "幼女", "幼童", "女童", "男童", "萝莉", "正太", "未成年", "小学生", "初中生",
 )  # fmt: skip
 _SEXUAL: Final = (

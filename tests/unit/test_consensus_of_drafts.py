@@ -12,7 +12,7 @@ from localgpt.runtime import drafting
 from localgpt.runtime.drafting import NUM_DRAFTS, draft_options
 from localgpt.runtime.local import LocalService
 from localgpt.sampling.consensus import agreement, most_agreed
-from localgpt.tasks import DescribeRequest, Finished, ImagePart, SamplingOptions
+from localgpt.tasks import ChatResult, DescribeRequest, Finished, ImagePart, SamplingOptions
 from tests import tiny
 
 
@@ -54,8 +54,8 @@ def test_seeds_are_fixed_at_temperature_zero_and_follow_the_requests_otherwise()
     seeded = draft_options(SamplingOptions(temperature=0.9, seed=7))
     assert [options.seed for options in seeded] == list(range(7, 7 + NUM_DRAFTS))
     assert {options.temperature for options in seeded} == {0.9}
-    fresh = SamplingOptions(temperature=0.3)
-    assert draft_options(fresh)[0].seed != draft_options(fresh)[0].seed
+    fresh = draft_options(SamplingOptions(temperature=0.3))
+    assert [options.seed for options in fresh] == [None] * NUM_DRAFTS  # each is drawn anew
 
 
 def _request(**options: Any) -> DescribeRequest:
@@ -105,3 +105,28 @@ async def test_a_draft_that_fails_fails_the_description_with_its_own_words() -> 
     generation = GenerationRequest(token_ids=[1], options=SamplingOptions(), max_tokens=4)
     with pytest.raises(LocalGPTError, match="too late"):
         await drafting.make_drafts(Broken(), generation, lambda: None)  # type: ignore[arg-type, return-value]
+
+
+async def test_what_the_first_draft_read_is_not_told_as_known_before() -> None:
+    service = LocalService(tiny.make_family(), max_batch_size=2)
+    first = await service.run(_request())
+    await service.close()
+    assert isinstance(first, ChatResult)
+    assert first.usage.cached_tokens == 0
+
+
+async def test_no_memory_is_held_while_the_look_at_the_picture_waits_for_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = LocalService(tiny.make_family())
+    held: list[int] = []
+    best_of = LocalService._best_of
+
+    async def watched(self: LocalService, *args: Any) -> drafting.Draft:
+        held.append(len(self.ledger.state().held))
+        return await best_of(self, *args)
+
+    monkeypatch.setattr(LocalService, "_best_of", watched)
+    await service.run(_request())
+    await service.close()
+    assert held == [0]

@@ -8,14 +8,13 @@ Rules told to the caller:
 
 * Drafts are drawn at the request's temperature, or at 0.6 where that is lower. At temperature 0 their seeds
   are fixed, so that one picture is always described in the same words; otherwise they follow from the
-  request's seed.
+  request's seed, and without one each draft is drawn anew.
 * The description comes in one piece, and its tokens are those that are counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -45,9 +44,10 @@ class Draft:
 def draft_options(options: SamplingOptions) -> list[SamplingOptions]:
     """The options of each draft, of which only the seeds differ."""
     seed = options.seed
-    if seed is None:
-        seed = 0 if options.temperature == 0 else secrets.randbits(48)
     temperature = max(options.temperature, _LEAST_TEMPERATURE)
+    if seed is None and options.temperature > 0:  # no seeds that never come again: answers are kept by them
+        return [replace(options, temperature=temperature)] * NUM_DRAFTS
+    seed = seed or 0
     return [replace(options, temperature=temperature, seed=seed + number) for number in range(NUM_DRAFTS)]
 
 

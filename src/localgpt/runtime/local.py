@@ -235,21 +235,26 @@ class LocalService:
                 yield Notice(text=text)
             if isinstance(request, DescribeRequest):
                 drafts = await make_drafts(self._engine, job.generation, job.new_writer, deadline=deadline)
-                draft = await within(deadline, self._best_of(drafts, request.image))
-                assert draft.last is not None
-                writer, output = draft.writer, draft.last
-                for event in draft.events:
-                    yield event
             else:
                 outputs = self._engine.generate(job.generation, deadline=deadline)
                 async for output in await stack.enter_async_context(aclosing(outputs)):
                     for event in writer.take(output):
                         yield event
+                num_reused = output.sequence.num_reused
+        if isinstance(
+            request, DescribeRequest
+        ):  # nothing is held while it waits for room to look
+            draft = await within(deadline, self._best_of(drafts, request.image))
+            assert draft.last is not None and drafts[0].last is not None
+            writer, output = draft.writer, draft.last
+            num_reused = drafts[0].last.sequence.num_reused  # the others find what the first one read
+            for event in draft.events:
+                yield event
         assert output.finish_reason is not None
         usage = Usage(
             prompt_tokens=len(job.generation.token_ids),
             completion_tokens=writer.num_tokens,
-            cached_tokens=output.sequence.num_reused,
+            cached_tokens=num_reused,
         )
         result = ChatResult(
             text=writer.text,

@@ -46,6 +46,24 @@ from recipes.letters import align, learn_rules, read_dictionary
         ("比分3:2，第2个，1/3的人，2小时", "比分三比二, 第二个, 三分之一的人, 两小时"),
         ("我买了3个iPhone 15", "我买了三个iPhone 十五"),
         ("10~20个，10305元，2万", "十到二十个, 一万零三百零五元, 两万"),
+        ("$5M, -$5, $0.99, $5-$10, $20/month", "five million dollars, minus five dollars, ninety nine cents, "
+         "five to ten dollars, twenty dollars per month"),
+        ("1½ cups, 2 3/4, 5/8 in", "one and a half cups, two and three quarters, five eighths inch"),
+        ("There were 5 in total, 6 ft 2 in", "There were five in total, six feet two inches"),
+        ("10%-15%, 10:30-11:45, 1939–1945", "ten to fifteen percent, ten thirty to eleven forty five, "
+         "nineteen thirty nine to nineteen forty five"),
+        ("5 - 3 = 2, 10² and 9.8 m/s²", "five minus three equals two, ten squared and nine point eight "
+         "meters per second squared"),
+        ("(555) 123-4567, 555-1234", "five five five, one two three, four five six seven, five five five, "
+         "one two three four"),
+        ("I may 5 times go, the 80s", "I may five times go, the eighties"),
+        ("**bold** 2*3, x <= 5, 0x1", "bold two times three, x is at most five, zero x one"),
+        ("see https://example.com.", "see example dot com."),
+        ("验证码是123456，拨打110，985大学", "验证码是一二三四五六, 拨打幺幺零, 九八五大学"),
+        ("2020-2021年，5000年历史，公元618年", "二零二零到二零二一年, 五千年历史, 公元六一八年"),
+        ("10%-20%，2-3个，$100万，100元/月", "百分之十到百分之二十, 两到三个, 一百万美元, 一百元每月"),
+        ("202万人，2人，2年级，80后，第Ⅱ章", "二百零二万人, 两人, 二年级, 八零后, 第二章"),
+        ("东风-5和长征-5号，5-3=2", "东风 五和长征 五号, 五减三等于二"),
         ("The word 你好 has 2 characters", "The word 你好 has two characters"),
     ],
 )  # fmt: skip

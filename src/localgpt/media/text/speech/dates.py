@@ -43,7 +43,9 @@ def _date(year: int, month: int, day: int, language: SpokenLanguage) -> str | No
 
 
 def _month_day(match: Match[str], language: SpokenLanguage) -> str | None:
-    """May 1, 2024 and May 1st."""
+    """May 1, 2024 and May 1st; "may 5" and "march 5" may be verbs."""
+    if match[1] in ("may", "march", "mar"):
+        return None
     month, day, year = _month(match[1]), int(match[2]), match[3]
     if not 1 <= day <= _MOST_DAYS:
         return None
@@ -69,8 +71,12 @@ def _month(name: str) -> str:
 
 
 def _chinese_year(match: Match[str], language: SpokenLanguage) -> str:
-    """2024年: digit by digit."""
-    return f"{zh.digits(match[1])}年"
+    """2024年: digit by digit; 1000年 and 1500年前 are so many years."""
+    value = int(match[2])
+    is_long = value % 100 == 0 and bool(match[3])
+    if not match[1] and (not 1000 < value < 2100 or is_long):
+        return f"{zh.counting(value)}年{match[3] or ''}"
+    return f"{match[1] or ''}{zh.digits(match[2])}年{match[3] or ''}"
 
 
 def _clock(match: Match[str], language: SpokenLanguage) -> str | None:
@@ -83,15 +89,15 @@ def _clock(match: Match[str], language: SpokenLanguage) -> str | None:
     if language == "zh":
         half_day = {"AM": "上午", "PM": "下午"}.get(half, "")
         said = f"{half_day}{zh.counting(hour)}点"
-        if minute or second is not None:
+        if minute or second:
             said += f"{'零' if 0 < minute < 10 else ''}{zh.cardinal(minute)}分"
-        return said if second is None else f"{said}{zh.cardinal(second)}秒"
+        return f"{said}{zh.cardinal(second)}秒" if second else said
     said = en.cardinal(hour)
     if minute:
         said += f" {'oh ' if minute < 10 else ''}{en.cardinal(minute)}"
     elif not half:
         said += " hundred hours" if hour > 12 else " o'clock"
-    if second is not None:
+    if second:
         said += f" and {en.cardinal(second)} seconds"
     return f"{said} {half}" if half else said
 
@@ -106,8 +112,28 @@ def _hour(match: Match[str], language: SpokenLanguage) -> str | None:
     return f"{en.cardinal(hour)} {half}"
 
 
+def _european(match: Match[str], language: SpokenLanguage) -> str | None:
+    """15.03.2025."""
+    return _date(int(match[3]), int(match[2]), int(match[1]), language)
+
+
+def _dotted(match: Match[str], language: SpokenLanguage) -> str | None:
+    """2024.5.1 in Chinese; in English it is a version."""
+    return _date(int(match[1]), int(match[2]), int(match[3]), language) if language == "zh" else None
+
+
+def _year_month(match: Match[str], language: SpokenLanguage) -> str | None:
+    """2024-05; 2010-12 is a range of years."""
+    year, month = int(match[1]), int(match[2])
+    if not 1 <= month <= 12 or (month > 9 and month > year % 100):
+        return None
+    if language == "zh":
+        return f"{zh.digits(match[1])}年{zh.cardinal(month)}月"
+    return f"{MONTHS[month - 1]} {en.year(year)}"
+
+
 def _decade(match: Match[str], language: SpokenLanguage) -> str:
-    """1990s."""
+    """1990s, and the 80s."""
     words = en.year(int(match[1]))
     return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
 
@@ -125,7 +151,13 @@ def _telephone(match: Match[str], language: SpokenLanguage) -> str:
 DATES: Final = (
     (re.compile(rf"{_NOT_IN_NUMBER}(\d{{4}})([-/])(\d{{1,2}})\2(\d{{1,2}})(?!\d)"), _numeric),
     (re.compile(rf"{_NOT_IN_NUMBER}(\d{{1,2}})/(\d{{1,2}})/(\d{{4}})(?!\d)"), _american),
-    (re.compile(r"(?<!\d)(\d{4})年"), _chinese_year),
+    (re.compile(rf"{_NOT_IN_NUMBER}(\d{{1,2}})\.(\d{{1,2}})\.((?:19|20)\d\d)(?!\d|\.\d)"), _european),
+    (re.compile(rf"{_NOT_IN_NUMBER}((?:19|20)\d\d)\.(\d{{1,2}})\.(\d{{1,2}})(?!\d|\.\d)"), _dotted),
+    (re.compile(rf"{_NOT_IN_NUMBER}(?<![\d-])((?:19|20)\d\d)-([01]\d)(?![\d-])"), _year_month),
+    (
+        re.compile(r"(公元前?)?(?<![\d.,])(?:(?<=元)|(?<=前)|(?=\d{4}))(\d{1,4})年(前|来|的?历史|间)?"),
+        _chinese_year,
+    ),
     (
         re.compile(rf"\b({_MONTH})\s+(\d{{1,2}}){_ORDINAL}(?!\d)(?:,?\s+(\d{{4}})\b)?", re.IGNORECASE),
         _month_day,
@@ -144,5 +176,13 @@ DATES: Final = (
     ),
     (re.compile(rf"{_NOT_IN_NUMBER}(\d{{1,2}})\s*([ap]\.m\.|[ap]m\b)", re.IGNORECASE), _hour),
     (re.compile(r"\b(\d{3}0)s\b"), _decade),
+    (
+        re.compile(
+            r"(?:'|(?<=\bthe )|(?<=\bhis )|(?<=\bher )|(?<=\bmy )|(?<=\btheir )|(?<=\bearly )|(?<=\blate )"
+            r"|(?<=\bmid[- ]))([2-9]0)s\b",
+            re.IGNORECASE,
+        ),
+        _decade,
+    ),
     (re.compile(rf"{_NOT_IN_NUMBER}{_ABROAD}(?:{_GROUPS})(?!\d|\.\d)"), _telephone),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 __all__ = ["cardinal", "counting", "digits", "number"]
@@ -31,12 +32,7 @@ def counting(value: int) -> str:
     words = cardinal(value)
     if words == "二":
         return "两"
-    return (
-        words.replace("二千", "两千")
-        .replace("二万", "两万")
-        .replace("二亿", "两亿")
-        .replace("十两万", "十二万")
-    )
+    return re.sub("(?<![十零])二(?=[千万亿])", "两", words)
 
 
 def number(text: str, *, counts: bool = False) -> str:

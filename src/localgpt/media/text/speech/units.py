@@ -11,6 +11,9 @@ CURRENCIES: Final[dict[str, tuple[str, str, str, str]]] = {
     "$": ("dollar", "dollars", "cent", "美元"),
     "US$": ("dollar", "dollars", "cent", "美元"),
     "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "港元"),
+    "A$": ("Australian dollar", "Australian dollars", "cent", "澳元"),
+    "C$": ("Canadian dollar", "Canadian dollars", "cent", "加元"),
+    "NT$": ("Taiwan dollar", "Taiwan dollars", "cent", "新台币"),
     "€": ("euro", "euros", "cent", "欧元"),
     "£": ("pound", "pounds", "penny", "英镑"),
     "¥": ("yuan", "yuan", "fen", "元"),
@@ -54,6 +57,9 @@ UNITS: Final[dict[str, tuple[str, str, str]]] = {
     "km/h": ("kilometer per hour", "kilometers per hour", "公里每小时"),
     "kmh": ("kilometer per hour", "kilometers per hour", "公里每小时"),
     "mph": ("mile per hour", "miles per hour", "英里每小时"),
+    "m/s2": ("meter per second squared", "meters per second squared", "米每二次方秒"),
+    "MB/s": ("megabyte per second", "megabytes per second", "兆字节每秒"),
+    "GB/s": ("gigabyte per second", "gigabytes per second", "吉字节每秒"),
     "m/s": ("meter per second", "meters per second", "米每秒"),
     "km²": ("square kilometer", "square kilometers", "平方公里"),
     "km2": ("square kilometer", "square kilometers", "平方公里"),
@@ -85,12 +91,15 @@ UNITS: Final[dict[str, tuple[str, str, str]]] = {
     "MiB": ("mebibyte", "mebibytes", "兆字节"),
     "GiB": ("gibibyte", "gibibytes", "吉字节"),
     "Mbps": ("megabit per second", "megabits per second", "兆比特每秒"),
+    "Gbps": ("gigabit per second", "gigabits per second", "吉比特每秒"),
+    "Ω": ("ohm", "ohms", "欧姆"),
+    "kΩ": ("kilohm", "kilohms", "千欧"),
     "dB": ("decibel", "decibels", "分贝"),
     "px": ("pixel", "pixels", "像素"),
     "kcal": ("kilocalorie", "kilocalories", "千卡"),
     "kPa": ("kilopascal", "kilopascals", "千帕"),
     "%": ("percent", "percent", ""),  # Chinese says it before the number
-    "‰": ("per mille", "per mille", ""),
+    "‰": ("per thousand", "per thousand", ""),
 }
 MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
@@ -110,7 +119,8 @@ ABBREVIATIONS: Final = {
 SIGNS: Final[dict[str, tuple[str, str]]] = {
     "&": ("and", "和"), "+": ("plus", "加"), "=": ("equals", "等于"), "×": ("times", "乘"),
     "÷": ("divided by", "除以"), "<": ("is less than", "小于"), ">": ("is greater than", "大于"),
-    "≤": ("is at most", "小于等于"), "≥": ("is at least", "大于等于"), "≈": ("is about", "约等于"),
+    "≤": ("is at most", "小于等于"), "≥": ("is at least", "大于等于"), "≠": ("is not equal to", "不等于"),
+    "≈": ("is about", "约等于"),
     "±": ("plus or minus", "正负"), "@": ("at", "艾特"), "#": ("number", "井号"), "*": ("times", "乘"),
     "√": ("square root of", "根号"), "π": ("pi", "派"), "∞": ("infinity", "无穷大"), "→": ("to", "到"),
 }  # fmt: skip

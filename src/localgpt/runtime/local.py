@@ -241,9 +241,7 @@ class LocalService:
                     for event in writer.take(output):
                         yield event
                 num_reused = output.sequence.num_reused
-        if isinstance(
-            request, DescribeRequest
-        ):  # nothing is held while it waits for room to look
+        if isinstance(request, DescribeRequest):  # nothing is held while it waits for room to look
             draft = await within(deadline, self._best_of(drafts, request.image))
             assert draft.last is not None and drafts[0].last is not None
             writer, output = draft.writer, draft.last

@@ -10,7 +10,7 @@ Rules told to the caller:
 * A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
 * The id `local/multimodal-base` always names the family this service runs; any other id must be the
   family's own.
-* A description is the one of sixteen drafts that the others and the picture agree with (see `drafting`).
+* A description is the one of several drafts that the others and the picture agree with (see `drafting`).
 * An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are averaged
   by length; one of more than 32,768 tokens, or 262,144 characters, is refused.
 """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import wave
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Playwright, expect
+from playwright.sync_api import Browser, Playwright, WebSocketRoute, expect
 
 from localgpt.tasks import TextPart
 from tests.realtime.speech import said
@@ -89,6 +91,42 @@ def test_the_button_interrupts(serve: Callable[..., LiveServer], caller: Callabl
     expect(page.get_by_role("dialog").get_by_role("status")).not_to_contain_text("Speaking")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_what_is_on_its_way_is_not_played_after_an_interruption(
+    serve: Callable[..., LiveServer], caller: Callable[..., Visit]
+) -> None:
+    """Sound that left the server before it learnt of the interruption."""
+    page = caller(serve(service=VoiceService()).url).page
+    sound = base64.b64encode(bytes(2 * 24_000 * 60)).decode()
+
+    def answer(socket: WebSocketRoute) -> None:
+        def send(kind: str, **fields: Any) -> None:
+            socket.send(json.dumps({"type": kind, **fields}))
+
+        def take(text: str | bytes) -> None:
+            kind = json.loads(text)["type"]
+            if kind == "session.update":
+                send("session.updated")
+            if kind in ("session.update", "response.cancel"):
+                send("response.output_audio_transcript.delta", item_id="item_1", delta=f"After {kind}.")
+                send("response.output_audio.delta", item_id="item_1", delta=sound)
+            if kind == "response.cancel":
+                said = {"item_id": "item_2", "transcript": "Enough."}
+                send("conversation.item.input_audio_transcription.completed", **said)
+
+        socket.on_message(take)
+        send("session.created")
+
+    page.route_web_socket("**/v1/realtime*", answer)
+    page.reload()
+    page.get_by_role("button", name=OPEN).click()
+    dialog = page.get_by_role("dialog", name="Voice")
+    expect(dialog.locator(".is-assistant")).to_contain_text("After session.update.")
+    page.get_by_role("button", name="Interrupt").click()
+    expect(dialog.locator(".is-user")).to_contain_text("Enough.")
+    expect(dialog.get_by_role("status")).to_contain_text("Listening")
+    expect(dialog.locator(".is-assistant")).to_have_count(1)
 
 
 def test_what_is_missing_is_told(serve: Callable[..., LiveServer], caller: Callable[..., Visit]) -> None:

@@ -42,6 +42,7 @@ export class VoiceCall {
   #context: AudioContext | null = null;
   #player: Player | null = null;
   #words = ""; // whose sound has not come yet
+  #interrupted: string | null = null; // the item of which more may be on its way
   #frame = 0;
 
   constructor(readonly model: string) {}
@@ -55,15 +56,19 @@ export class VoiceCall {
     } catch {
       return this.#end("callNoMicrophone");
     }
-    const context = new AudioContext();
     if (this.#isOver) return this.hangUp(); // the dialog was closed meanwhile
+    const context = new AudioContext();
     this.#context = context;
     this.#player = new Player(
       context,
       (item, words) => this.#say(item, "assistant", words),
       () => this.#settle(),
     );
-    await context.audioWorklet.addModule(captureUrl);
+    try {
+      await context.audioWorklet.addModule(captureUrl);
+    } catch {
+      return this.#end("callOffline"); // or the dialog was closed, with the context
+    }
     if (this.#isOver) return;
     this.#connect();
     this.#draw();
@@ -113,9 +118,11 @@ export class VoiceCall {
         else this.#show("listening"); // a noise
         return;
       case "response.output_audio_transcript.delta":
+        if (event.item_id === this.#interrupted) return;
         this.#words += event.delta!;
         return;
       case "response.output_audio.delta":
+        if (event.item_id === this.#interrupted) return;
         this.#player!.play(event.item_id!, event.delta!, this.#words);
         this.#words = "";
         return this.#show("speaking");
@@ -158,6 +165,8 @@ export class VoiceCall {
   #fallSilent(): void {
     const stopped = this.#player!.stop();
     if (!stopped) return;
+    this.#words = "";
+    this.#interrupted = stopped.item;
     this.#send({
       type: "conversation.item.truncate",
       item_id: stopped.item,

@@ -36,7 +36,7 @@ from localgpt.media.text.vocabulary import (
 )
 from localgpt.nn.alibi import alibi_bias
 from localgpt.runtime.answers import TokenRules
-from localgpt.runtime.drafting import VOTERS, draft_options
+from localgpt.runtime.drafting import NUM_DRAFTS, VOTERS, draft_options
 from localgpt.sampling.consensus import most_agreed
 from localgpt.sampling.tokens import Choice, new_generator, sample_token
 from localgpt.tasks import SamplingOptions
@@ -249,17 +249,32 @@ class Answerer:
         # Alike questions together, so that little is padded and rows end at about the same time.
         encoded = {place: question_ids(self.family, asks[place].text) for _, place in places}
         places = sorted(places, key=lambda p: (asks[p[1]].max_tokens, len(encoded[p[1]]), p[1]))
+        told: dict[int, list[str]] = {}
+        for is_description in (False, True):
+            mine = [(row, place) for row, place in places if asks[place].is_description is is_description]
+            self._make(prefix, mine, asks, encoded, told)
+        return told
+
+    def _make(
+        self,
+        prefix: Keys,
+        places: list[tuple[int, int]],
+        asks: Sequence[Ask],
+        encoded: Mapping[int, list[int]],
+        told: dict[int, list[str]],
+    ) -> None:
+        """Add the drafts of asks of one kind to `told`, all drafts of an ask in one batch."""
         answers = [
             _Answer(row, place, encoded[place], asks[place].max_tokens, options)
             for row, place in places
             for options in (_DRAFTS if asks[place].is_description else (None,))
         ]
-        told: dict[int, list[str]] = {}
-        for at in range(0, len(answers), self.batch):
-            part = answers[at : at + self.batch]
+        is_description = len(answers) > len(places)
+        size = NUM_DRAFTS * max(4, self.batch // NUM_DRAFTS) if is_description else self.batch
+        for at in range(0, len(answers), size):
+            part = answers[at : at + size]
             for answer, reply in zip(part, self._continue(prefix, part), strict=True):
                 told.setdefault(answer.place, []).append(self.family.tokenizer.decode(reply))
-        return told
 
     def _read_prefix(self, tokens: Tensor) -> Keys:
         num_rows, num_image = tokens.shape[:2]

@@ -36,7 +36,7 @@ from localgpt.media.text.vocabulary import (
 )
 from localgpt.nn.alibi import alibi_bias
 from localgpt.runtime.answers import TokenRules
-from localgpt.runtime.drafting import NUM_DRAFTS, VOTERS, draft_options
+from localgpt.runtime.drafting import NUM_DRAFTS, draft_options
 from localgpt.sampling.consensus import most_agreed
 from localgpt.sampling.tokens import Choice, new_generator, sample_token
 from localgpt.tasks import SamplingOptions
@@ -239,7 +239,7 @@ class Answerer:
     def _best_of(self, drafts: list[str], vector: Tensor) -> str:
         if len(drafts) == 1:
             return drafts[0]
-        return drafts[most_agreed(drafts, (embed_texts(self.family, drafts) @ vector).tolist(), VOTERS)]
+        return drafts[most_agreed(drafts, (embed_texts(self.family, drafts) @ vector).tolist())]
 
     def _answer_chunk(
         self, tokens: Tensor, places: list[tuple[int, int]], asks: Sequence[Ask]

@@ -41,12 +41,6 @@ def test_the_draft_that_the_others_share_most_with_is_taken() -> None:
     assert most_agreed(["alone"]) == 0
 
 
-def test_voters_alone_decide_what_is_agreed_on() -> None:
-    drafts = ["a cat sits", "a cat sits", "a dog runs", "a dog runs on grass"]
-    assert most_agreed(drafts) == 0
-    assert most_agreed(drafts, voters=(2, 3)) in (2, 3)
-
-
 def test_likeness_decides_where_drafts_agree_on_what_is_not_there() -> None:
     drafts = ["a dog runs", "a dog runs", "a cat runs"]
     assert most_agreed(drafts, [0.1, 0.1, 0.1]) == 0
@@ -56,7 +50,7 @@ def test_likeness_decides_where_drafts_agree_on_what_is_not_there() -> None:
 def test_seeds_are_fixed_at_temperature_zero_and_follow_the_requests_otherwise() -> None:
     greedy = draft_options(SamplingOptions(temperature=0.0))
     assert [options.seed for options in greedy] == list(range(NUM_DRAFTS))
-    assert [options.temperature for options in greedy] == [0.5] * 12 + [0.9] * 12
+    assert [options.temperature for options in greedy] == [0.5] * 12 + [0.7] * 12
     seeded = draft_options(SamplingOptions(temperature=0.9, seed=7))
     assert [options.seed for options in seeded] == list(range(7, 7 + NUM_DRAFTS))
     assert {options.temperature for options in seeded} == {0.9}

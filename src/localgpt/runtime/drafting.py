@@ -6,9 +6,8 @@ card). The drafts share the picture's place in the prefix cache, so they cost so
 
 Rules told to the caller:
 
-* Half of the drafts are drawn at 0.5 and half at 0.9, or at the request's temperature where that is higher.
-  All may be told, but the warm half alone decides what is agreed on: cool drafts are nearly one draft. At
-  temperature 0 their seeds are fixed, so that one picture is always described in the same words; otherwise
+* Half of the drafts are drawn at 0.5 and half at 0.7, or at the request's temperature where that is higher.
+  At temperature 0 their seeds are fixed, so that one picture is always described in the same words; otherwise
   they follow from the request's seed, and without one each draft is drawn anew.
 * The description comes in one piece, and its tokens are those that are counted.
 """
@@ -27,11 +26,10 @@ from localgpt.runtime.answers import AnswerWriter
 from localgpt.sampling.consensus import most_agreed
 from localgpt.tasks import Event, SamplingOptions
 
-__all__ = ["NUM_DRAFTS", "VOTERS", "Draft", "draft_options", "make_drafts", "most_told"]
+__all__ = ["NUM_DRAFTS", "Draft", "draft_options", "make_drafts", "most_told"]
 
 NUM_DRAFTS: Final = 24
-VOTERS: Final = range(NUM_DRAFTS // 2, NUM_DRAFTS)  # the warm half
-_COOL, _WARM = 0.5, 0.9
+_LEAST_TEMPERATURES: Final = (0.5, 0.7)
 
 
 @dataclass(slots=True)
@@ -45,7 +43,11 @@ class Draft:
 
 def draft_options(options: SamplingOptions) -> list[SamplingOptions]:
     """The options of each draft, of which only temperatures and seeds differ."""
-    temperatures = [max(options.temperature, _WARM if n in VOTERS else _COOL) for n in range(NUM_DRAFTS)]
+    temperatures = [
+        max(options.temperature, least)
+        for least in _LEAST_TEMPERATURES
+        for _ in range(NUM_DRAFTS // len(_LEAST_TEMPERATURES))
+    ]
     if options.seed is None and options.temperature > 0:  # no seeds of ours: answers are kept by them
         return [replace(options, temperature=temperature) for temperature in temperatures]
     seed = options.seed or 0
@@ -93,4 +95,4 @@ async def make_drafts(
 def most_told(drafts: Sequence[Draft], likeness: Mapping[str, float]) -> Draft:
     """The draft that is told; `likeness` is that of each text to the picture."""
     texts = [draft.writer.text for draft in drafts]
-    return drafts[most_agreed(texts, [likeness[text] for text in texts], VOTERS)]
+    return drafts[most_agreed(texts, [likeness[text] for text in texts])]

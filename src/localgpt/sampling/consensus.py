@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 __all__ = ["agreement", "most_agreed"]
 
 _MOST_WORDS: Final = 4  # of an n-gram
-_LIKENESS_WEIGHT: Final = 2.0  # agreements of drafts lie some 0.3 apart, cosines some 0.2
+_LIKENESS_WEIGHT: Final = 1.5  # agreements of drafts lie some 0.3 apart, cosines some 0.2
 _SIGMA: Final = 6.0  # words by which lengths may differ
 # A Chinese character, or a word of any script that has spaces.
 _WORD: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3400-\u9fff\uf900-\ufaff]+")
@@ -26,25 +26,22 @@ _WORD: Final = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3400-\u9fff\uf90
 Grams = tuple[Counter[tuple[str, ...]], ...]
 
 
-def most_agreed(
-    drafts: Sequence[str], likeness: Sequence[float] = (), voters: Collection[int] | None = None
-) -> int:
+def most_agreed(drafts: Sequence[str], likeness: Sequence[float] = ()) -> int:
     """The place of the best draft; the first of equals.
 
     Args:
         drafts: at least one text.
         likeness: of each draft to what it tells of, a cosine; empty where nothing can tell.
-        voters: places of the drafts whose agreement counts; None = all.
 
     Returns:
-        Where the mean agreement with the other voters, and twice the likeness, add up to the most.
+        Where the mean agreement with the other drafts, and 1.5 times the likeness, add up to the most.
     """
     grams = [_grams(draft) for draft in drafts]
-    votes = range(len(drafts)) if voters is None else voters
-    scores = []
-    for place, mine in enumerate(grams):
-        others = [_agreement(mine, grams[n]) for n in votes if n != place]
-        scores.append(sum(others) / max(1, len(others)))
+    num_others = max(1, len(drafts) - 1)
+    scores = [
+        sum(_agreement(mine, other) for n, other in enumerate(grams) if n != place) / num_others
+        for place, mine in enumerate(grams)
+    ]
     for place, value in enumerate(likeness):
         scores[place] += _LIKENESS_WEIGHT * value
     return max(range(len(drafts)), key=lambda place: scores[place])

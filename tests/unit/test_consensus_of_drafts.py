@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
+from localgpt.engine.sequence import Sequence
 from localgpt.errors import DeadlineError, LocalGPTError
 from localgpt.runtime import drafting
 from localgpt.runtime.drafting import NUM_DRAFTS, draft_options
 from localgpt.runtime.local import LocalService
 from localgpt.sampling.consensus import agreement, most_agreed
-from localgpt.tasks import ChatResult, DescribeRequest, Finished, ImagePart, SamplingOptions
+from localgpt.tasks import (
+    ChatRequest,
+    ChatResult,
+    DescribeRequest,
+    Finished,
+    ImagePart,
+    Message,
+    SamplingOptions,
+)
 from tests import tiny
 
 
@@ -91,6 +100,8 @@ async def test_what_is_told_is_one_of_the_drafts_and_always_the_same(monkeypatch
 
 async def test_a_draft_that_fails_fails_the_description_with_its_own_words() -> None:
     class Broken:
+        num_slots = 4
+
         def __init__(self) -> None:
             self.num = 0
 
@@ -107,6 +118,32 @@ async def test_a_draft_that_fails_fails_the_description_with_its_own_words() -> 
     generation = GenerationRequest(token_ids=[1], options=SamplingOptions(), max_tokens=4)
     with pytest.raises(LocalGPTError, match="too late"):
         await drafting.make_drafts(Broken(), generation, lambda: None)  # type: ignore[arg-type, return-value]
+
+
+async def test_a_chat_that_comes_meanwhile_does_not_wait_behind_all_drafts() -> None:
+    service = LocalService(tiny.make_family(), max_batch_size=2)
+    scheduler = service._engine._engine.scheduler
+    add, loop, drafts_are_made = scheduler.add, asyncio.get_running_loop(), asyncio.Event()
+    is_draft: list[bool] = []
+    num_waiting: list[int] = []
+
+    def watched(sequence: Sequence) -> None:
+        is_draft.append(sequence.request.image_tokens is not None)
+        add(sequence)
+        num_waiting.append(scheduler.num_waiting)
+        if len(is_draft) == 3:  # the first one, which is alone, and one for each slot
+            loop.call_soon_threadsafe(drafts_are_made.set)
+
+    scheduler.add = watched  # type: ignore[method-assign]
+    describing = asyncio.create_task(service.run(_request()))
+    await drafts_are_made.wait()
+    options = SamplingOptions(max_tokens=1)
+    await service.run(ChatRequest(id="2", messages=(Message.of("user", "Hi"),), options=options))
+    await describing
+    await service.close()
+    assert sorted(is_draft) == [False] + [True] * NUM_DRAFTS
+    assert is_draft.index(False) < NUM_DRAFTS
+    assert max(num_waiting) <= 2 + 1  # one for each slot, and the chat
 
 
 async def test_what_the_first_draft_read_is_not_told_as_known_before() -> None:

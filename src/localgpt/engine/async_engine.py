@@ -54,6 +54,11 @@ class AsyncEngine:
         self._end: LocalGPTError | None = None  # why nothing is accepted any more
 
     @property
+    def num_slots(self) -> int:
+        """Answers that run at once."""
+        return self._engine.runner.cache.num_slots
+
+    @property
     def num_running(self) -> int:
         """Answers that hold a cache slot."""
         return self._engine.scheduler.num_running

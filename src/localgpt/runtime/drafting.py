@@ -64,7 +64,8 @@ async def make_drafts(
     """Make the drafts of one description.
 
     Args:
-        engine: makes them, as many at once as it has slots.
+        engine: makes them, as many at once as it has slots; the rest do not stand in its queue, where
+            whoever asks meanwhile would come behind them all.
         generation: the description's prompt and options.
         new_writer: of each draft's events.
         deadline: time of the running event loop after which to give up; None = never.
@@ -72,11 +73,12 @@ async def make_drafts(
     Raises:
         LocalGPTError: a draft failed, or the deadline passed.
     """
+    free = asyncio.Semaphore(engine.num_slots)
 
     async def draft(options: SamplingOptions) -> Draft:
         made = Draft(new_writer())
         outputs = engine.generate(replace(generation, options=options), deadline=deadline)
-        async with aclosing(outputs):
+        async with free, aclosing(outputs):
             async for output in outputs:
                 made.events += made.writer.take(output)
                 made.last = output

@@ -22,6 +22,7 @@ from localgpt.runtime.loading import LoadOptions, load_service
 from localgpt.runtime.members import load_member
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.switchboard import Switchboard
+from localgpt.sampling.diffusion.reading import read_prompt
 from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     ChatRequest,
@@ -84,6 +85,21 @@ def paint(painter: EmbeddedPainter, *, size: int = 0, **values: Any) -> tuple[Pa
     result = painter.answer(request, events.append, lambda: False, painter.sizes(request)[size])
     assert isinstance(result, PaintResult)
     return result, events
+
+
+def test_a_request_is_read_once(painter: EmbeddedPainter, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def watched(*args: Any) -> Any:
+        read.append(args[-1])
+        return read_prompt(*args)
+
+    monkeypatch.setattr("localgpt.runtime.embedded_painter.read_prompt", watched)
+    first, _ = paint(painter)
+    assert read == ["a red cat"]
+    again, _ = paint(painter)
+    assert read == ["a red cat"] * 2
+    assert first.images[0].data == again.images[0].data
 
 
 async def test_it_paints_under_the_familys_name(service: Switchboard) -> None:

@@ -27,6 +27,7 @@ from localgpt.runtime.footprint import measure
 from localgpt.runtime.members import family_name
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.paint_inputs import PaintInputs, read_inputs
+from localgpt.runtime.open.prepared import Prepared
 from localgpt.sampling.diffusion.binding import BindingOptions
 from localgpt.sampling.diffusion.reading import read_prompt
 from localgpt.tasks import ModelStatus, Notice, PaintedImage, PaintRequest, PaintResult, Request, Result
@@ -42,6 +43,7 @@ _MAX_FRESH_SEED: Final = 2**32
 _ALIVE: Final = 30  # of a layer, alive at once, in widths
 _ALIVE_FOR_GRADIENTS: Final = 44  # the same for every layer at once
 _TILE_BYTES: Final = 192 * MIB  # of enlarging one
+_NUM_PREPARED: Final = 8  # requests that wait with their pictures decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ class EmbeddedPainter:
         self.id = checkpoint.id
         self._checkpoint, self._skills, self._settings = checkpoint, skills, settings
         self._footprint = measure(*self.modules.values())
+        self._ready = Prepared(self._settle, num_kept=_NUM_PREPARED)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -156,7 +159,7 @@ class EmbeddedPainter:
         Raises:
             InputError: the request cannot be painted.
         """
-        job, _ = self._settle(request)
+        job, _ = self._ready.look(request)
         sides = [(job.side, "")]
         if job.request.width is None and job.inputs.picture is None:
             native = self._skills.painter.config.size
@@ -178,7 +181,7 @@ class EmbeddedPainter:
             InputError: the request cannot be painted.
         """
         began = time.perf_counter()
-        job, told = self._settle(request)
+        job, told = self._ready.take(request)
         area, _, batch = size.shape.partition(" x")
         job = job.at(int(area.partition("x")[0]))
         notices = tuple(filter(None, (*told, size.notice)))
@@ -206,6 +209,7 @@ class EmbeddedPainter:
 
     def release(self) -> None:
         """Let go of the networks."""
+        self._ready.clear()
         del self._skills
 
     def _settle(self, request: Request) -> tuple[PaintJob, tuple[str, ...]]:

@@ -29,6 +29,7 @@ from localgpt.runtime.open.listen_decoding import Decoded, align, decode_window,
 from localgpt.runtime.open.listen_tokens import ListenTokens, split_words
 from localgpt.runtime.open.listen_windows import Piece, Windows, is_silent, pieces_of, repetition
 from localgpt.runtime.open.network_model import NetworkModel
+from localgpt.runtime.open.prepared import Prepared
 from localgpt.runtime.open.weights import LoadedNetwork, load_config, load_network, load_tokenizer, reading
 from localgpt.tasks import (
     ListenRequest,
@@ -118,6 +119,7 @@ class Listener(NetworkModel):
         self.window_s: float = config.max_source_positions * self.step_s
         self.context_len = config.max_target_positions
         self.max_tokens: int = config.max_target_positions // 2  # of a window, and of what to expect
+        self._ready = Prepared(self._settle)
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What a window takes; recordings of any length take that.
@@ -125,7 +127,7 @@ class Listener(NetworkModel):
         Raises:
             InputError: it is no recording, or its language is not known.
         """
-        self._settle(request)
+        self._ready.look(request)
         config = self.network.config
         positions, itemsize = config.max_source_positions, self._compute_dtype.itemsize
         scores = positions**2 * config.encoder_attention_heads * 4
@@ -143,7 +145,7 @@ class Listener(NetworkModel):
             AudioFormatError: the recording is damaged, or longer than a day.
             CancelledRequestError: nobody waits any more.
         """
-        settled = self._settle(request)
+        settled = self._ready.take(request)
         notices = (*self.notices, *settled.notices)
         for text in notices:
             emit(Notice(text=text))
@@ -190,6 +192,11 @@ class Listener(NetworkModel):
             return most
         seconds: float = max(_LEAST_WINDOW_S, num_samples / self.sample_rate + _PAD_S)
         return min(most, math.ceil(seconds / self.step_s))
+
+    def release(self) -> None:
+        """Let go of the network."""
+        self._ready.clear()
+        super().release()
 
     def _settle(self, request: Request) -> _Settled:
         if not isinstance(request, ListenRequest):

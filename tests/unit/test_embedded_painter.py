@@ -18,8 +18,9 @@ from PIL import Image
 from localgpt.checkpoints import export_family
 from localgpt.errors import CancelledRequestError, CheckpointError, InputError
 from localgpt.runtime.embedded_painter import EmbeddedPainter
+from localgpt.runtime.footprint import measure
 from localgpt.runtime.loading import LoadOptions, load_service
-from localgpt.runtime.members import load_member
+from localgpt.runtime.members import MemberModel, load_member
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.switchboard import Switchboard
 from localgpt.sampling.diffusion.reading import read_prompt
@@ -85,6 +86,21 @@ def paint(painter: EmbeddedPainter, *, size: int = 0, **values: Any) -> tuple[Pa
     result = painter.answer(request, events.append, lambda: False, painter.sizes(request)[size])
     assert isinstance(result, PaintResult)
     return result, events
+
+
+@pytest.mark.parametrize("judge_weight", [0.0, 0.5])
+def test_room_is_made_for_what_it_borrows_of_the_encoder(
+    judge_weight: float, family_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(family_folder, folder)
+    write_member(folder, binding={"judge_weight": judge_weight})
+    tiny_folder.write_description(folder, members=["decoder", "encoder", "painter"])
+    model = MemberModel(id="local/tiny#painter", folder=folder, member="painter")
+    loaded = load_member(OpenCheckpoint(folder=folder, id=model.id, kind="paint"))
+    takes = measure(*loaded.modules.values()).weight_bytes
+    told = model.weight_bytes(device="cpu", fp16=False, quantize="none")
+    assert takes <= told < 1.15 * takes  # scales of int8 matrices, large in a tiny model, are counted too
 
 
 def test_a_request_is_read_once(painter: EmbeddedPainter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ and is cancelled like any other. Callers know the family's name alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from localgpt.compute.memory import Ledger
 from localgpt.runtime.open.base import OpenCheckpoint, OpenKind, OpenModel
 from localgpt.runtime.open.service import OpenOptions, OpenService
 from localgpt.runtime.open.shelf import TASKS, Shelf, ShelfModel
+from localgpt.sampling.diffusion.binding import BindingOptions
 from localgpt.tasks import ModelStatus, Request
 
 __all__ = ["MEMBERS", "MemberModel", "Members", "family_name", "load_member", "member_kinds"]
@@ -60,8 +62,21 @@ class MemberModel(ShelfModel):
     def weight_bytes(self, *, device: str, fp16: bool, quantize: str) -> int:
         """As kept on a CPU; int8 is spread to half precision elsewhere, and always to paint and to speak."""
         if self.kind in ("paint", "speak"):
-            return self.num_params * (2 if fp16 and device.startswith("cuda") else 4)
+            itemsize = 2 if fp16 and device.startswith("cuda") else 4
+            borrowed = self._borrowed_bytes(itemsize) if self.kind == "paint" else 0
+            return self.num_params * itemsize + borrowed
         return self.stored_bytes if device == "cpu" else 2 * self.stored_bytes
+
+    def _borrowed_bytes(self, itemsize: int) -> int:
+        """Of the family's encoder, what a painter loads: the text tower, and the judge in float32."""
+        layout = read_layout(self.folder)
+        shapes = layout.read_shapes().get("encoder", {})
+        tower, judge = (
+            sum(math.prod(shape.shape) for name, shape in shapes.items() if name.startswith(prefix))
+            for prefix in ("encoder.text.", "encoder.")
+        )
+        binding = BindingOptions.from_dict(layout.configs[self.member].get("binding", {}))
+        return tower * itemsize + (judge * 4 if binding.judge_weight > 0 else 0)
 
 
 class Members(OpenService):

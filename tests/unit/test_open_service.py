@@ -315,6 +315,9 @@ def test_a_card_has_one_thread_for_all_models() -> None:
         may_end.set()
         closing.join(60)
         assert begun.result() and not closing.is_alive()
+        for name in ("a", "new"):
+            with pytest.raises(CancelledRequestError):
+                lanes.of(name)
 
 
 async def test_a_model_that_is_removed_or_pulled_anew_is_let_go(folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+from localgpt.errors import CancelledRequestError
+
 __all__ = ["Lanes"]
 
 _ALL = ""
@@ -25,10 +27,17 @@ class Lanes:
         self._is_shared = is_shared
         self._lanes: dict[str, ThreadPoolExecutor] = {}
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def of(self, name: str) -> Executor:
-        """The thread of a model: what is handed to it is done one after the other."""
+        """The thread of a model: what is handed to it is done one after the other.
+
+        Raises:
+            CancelledRequestError: this was closed.
+        """
         with self._lock:
+            if self._is_closed:
+                raise CancelledRequestError("LocalGPT is closing; the request was not answered")
             key = _ALL if self._is_shared else name
             if key not in self._lanes:
                 self._lanes[key] = ThreadPoolExecutor(1, thread_name_prefix="localgpt-open")
@@ -37,6 +46,7 @@ class Lanes:
     def close(self) -> None:
         """Give up what has not begun, and wait for the rest; nothing is handed over afterwards."""
         with self._lock:
+            self._is_closed = True
             lanes = list(self._lanes.values())
         for lane in lanes:
             lane.shutdown(wait=True, cancel_futures=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from localgpt.checkpoints.family import build_recognizer, tensors_under
 from localgpt.checkpoints.layout import FamilyLayout
@@ -13,9 +13,10 @@ from localgpt.compute.memory.state import Size
 from localgpt.errors import CancelledRequestError, CheckpointError, InputError
 from localgpt.media.audio import read_audio, told_duration
 from localgpt.media.text.spoken_units import NUM_UNITS
-from localgpt.runtime.footprint import measure
 from localgpt.runtime.members import family_name
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
+from localgpt.runtime.open.network_model import NetworkModel
+from localgpt.runtime.open.weights import LoadedNetwork
 from localgpt.sampling.speech.hearing import (
     SAMPLE_RATE,
     HeardSegment,
@@ -32,7 +33,6 @@ from localgpt.sampling.speech.words import WordList
 from localgpt.tasks import (
     ListenRequest,
     ListenResult,
-    ModelStatus,
     Progress,
     Request,
     Result,
@@ -40,9 +40,6 @@ from localgpt.tasks import (
     SpokenWord,
     TextDelta,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["EmbeddedListener", "load", "read_knowledge"]
 
@@ -96,7 +93,7 @@ def read_knowledge(layout: FamilyLayout, *, device: str = "cpu") -> Knowledge:
         raise CheckpointError(f"{layout.path}: the listener does not fit its config ({reason})") from None
 
 
-class EmbeddedListener:
+class EmbeddedListener(NetworkModel):
     """One loaded recogniser; implements `OpenModel`.
 
     Args:
@@ -105,37 +102,11 @@ class EmbeddedListener:
     """
 
     tasks: tuple[str, ...] = ("listen",)
-    notices: tuple[str, ...] = ()
-    cache_bytes = 0
 
     def __init__(self, checkpoint: OpenCheckpoint, knowledge: Knowledge) -> None:
-        self.id = checkpoint.id
-        self._checkpoint = checkpoint
+        network = knowledge.network
+        super().__init__(checkpoint, LoadedNetwork(network=network, dtype=network.dtype, notices=()))
         self._knowledge: Knowledge | None = knowledge
-        self._footprint = measure(knowledge.network)
-
-    @property
-    def modules(self) -> Mapping[str, nn.Module]:
-        """The network."""
-        return {"network": self._known.network}
-
-    @property
-    def dtype(self) -> str:
-        """Of most weights."""
-        return self._footprint.dtype
-
-    def status(self) -> ModelStatus:
-        """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=0,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What a window takes; recordings of any length take that.
@@ -192,11 +163,9 @@ class EmbeddedListener:
         words = self._known.words.texts
         return SpeechStream(self._known, language=_language(language), expected=expected_words(prompt, words))
 
-    def drop_caches(self) -> None:
-        """It remembers nothing."""
-
     def release(self) -> None:
         """Let go of the network and the words."""
+        super().release()
         self._knowledge = None
 
     @property

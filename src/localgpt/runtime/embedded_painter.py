@@ -142,16 +142,8 @@ class EmbeddedPainter:
     def status(self) -> ModelStatus:
         """What it is."""
         own = measure(self._skills.painter, self._skills.upsampler)
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=own.num_params,
-            weight_bytes=own.weight_bytes,
-            context_len=self._skills.painter.config.text_len,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
+        context_len = self._skills.painter.config.text_len
+        return self._checkpoint.status(self.tasks, own, context_len=context_len)
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What painting takes: at once, one picture after the other, and smaller where the size is open.

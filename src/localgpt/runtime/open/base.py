@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a server that keeps models reads `LOADERS` without torch
     from torch import nn
 
     from localgpt.compute.memory.state import Size
+    from localgpt.runtime.footprint import Footprint
 
 __all__ = [
     "LOADERS",
@@ -97,6 +98,21 @@ class OpenCheckpoint:
     fast: Fast = "auto"
     keeps_prompts: bool = True  # for the next one that begins the same
     resident_bytes: int | None = None  # of a denoiser on the device; None: all of it
+
+    def status(
+        self, tasks: tuple[str, ...], size: Footprint, *, context_len: int = 0, num_image_tokens: int = 0
+    ) -> ModelStatus:
+        """What it is once it is loaded; see `ModelStatus`."""
+        return ModelStatus(
+            id=self.id,
+            tasks=tasks,
+            num_params=size.num_params,
+            weight_bytes=size.weight_bytes,
+            context_len=context_len,
+            num_image_tokens=num_image_tokens,
+            created=self.created,
+            licence=self.licence,
+        )
 
 
 class OpenModel(Protocol):

@@ -135,15 +135,11 @@ class LanguageModel(WordModel):
 
     def status(self) -> ModelStatus:
         """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
+        return self._checkpoint.status(
+            self.tasks,
+            self._footprint,
             context_len=self.context_len,
             num_image_tokens=self.num_image_tokens,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
         )
 
     def _new_asking(self) -> Asking:

@@ -1,4 +1,4 @@
-"""What open models share that are one network of transformers and keep nothing between requests."""
+"""What models share that are one network and keep nothing between requests."""
 
 from __future__ import annotations
 
@@ -48,16 +48,7 @@ class NetworkModel:
 
     def status(self) -> ModelStatus:
         """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=self.context_len,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
+        return self._checkpoint.status(self.tasks, self._footprint, context_len=self.context_len)
 
     def drop_caches(self) -> None:
         """It remembers nothing."""

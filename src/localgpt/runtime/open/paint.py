@@ -101,16 +101,8 @@ class Painter:
 
     def status(self) -> ModelStatus:
         """What it is."""
-        return ModelStatus(
-            id=self.id,
-            tasks=self.tasks,
-            num_params=self._footprint.num_params,
-            weight_bytes=self._footprint.weight_bytes,
-            context_len=self._loaded.from_text.tokenizer.model_max_length,
-            num_image_tokens=0,
-            created=self._checkpoint.created,
-            licence=self._checkpoint.licence,
-        )
+        context_len = self._loaded.from_text.tokenizer.model_max_length
+        return self._checkpoint.status(self.tasks, self._footprint, context_len=context_len)
 
     def sizes(self, request: Request) -> tuple[Size, ...]:
         """What painting takes: at once, tile by tile, one picture after the other, smaller.

@@ -50,19 +50,44 @@ class ConnectionLimits:
     write_timeout_s: float  # during which a client reads nothing at all
 
 
-class GuardedProtocol(H11Protocol):
-    """One connection.
+class _Watched(asyncio.Protocol):
+    """A connection that ends when its client leaves what is written unread.
 
     Args:
         limits: see `ConnectionLimits`.
         options: those of uvicorn.
     """
 
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+
     def __init__(self, *, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(**options)
         self._limits = limits
-        self._head_timer = _Timer(self.loop)
         self._write_timer = _Timer(self.loop)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._write_timer.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """More is written than the client reads: it has so long to read something."""
+        super().pause_writing()
+        self._write_timer.start(self._limits.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        self._write_timer.stop()
+        super().resume_writing()
+
+
+class GuardedProtocol(_Watched, H11Protocol):
+    """One connection; the arguments are those of `_Watched`."""
+
+    def __init__(self, *, limits: ConnectionLimits, **options: Any) -> None:
+        super().__init__(limits=limits, **options)
+        self._head_timer = _Timer(self.loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
@@ -79,23 +104,12 @@ class GuardedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._head_timer.stop()
-        self._write_timer.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Read on; headers that are not whole yet are on the clock from their first byte."""
         super().data_received(data)
         self._watch_head()
-
-    def pause_writing(self) -> None:
-        """More is written than the client reads: it has so long to read something."""
-        super().pause_writing()
-        self._write_timer.start(self._limits.write_timeout_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The client reads."""
-        self._write_timer.stop()
-        super().resume_writing()
 
     def shutdown(self) -> None:
         """The server stops: let an answer end, but do not wait for a request that is not whole yet."""
@@ -148,33 +162,8 @@ class GuardedProtocol(H11Protocol):
         self.transport.close()
 
 
-class GuardedSocket(WebSocketsSansIOProtocol):
-    """A connection that has become a WebSocket.
-
-    Args:
-        limits: see `ConnectionLimits`.
-        options: those of uvicorn.
-    """
-
-    def __init__(self, *, limits: ConnectionLimits, **options: Any) -> None:
-        super().__init__(**options)
-        self._limits = limits
-        self._write_timer = _Timer(self.loop)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
-        self._write_timer.stop()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """More is written than the client reads: it has so long to read something."""
-        super().pause_writing()
-        self._write_timer.start(self._limits.write_timeout_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The client reads."""
-        self._write_timer.stop()
-        super().resume_writing()
+class GuardedSocket(_Watched, WebSocketsSansIOProtocol):
+    """A connection that has become a WebSocket."""
 
 
 class _Timer:

@@ -103,6 +103,7 @@ def test_a_language_that_is_told(service: Switchboard) -> None:
     parts = (said("你好"), said("the"))
     assert listen(service, asked(*parts, language="English")).text == "the"
     assert listen(service, asked(*parts, language="zh")).text == "你好"
+    assert listen(service, asked(*parts, language="zh-CN")).text == "你好"  # as the voice takes it
     assert listen(service, asked(*parts)).text == "你好 the"
 
 

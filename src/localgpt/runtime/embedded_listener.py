@@ -17,6 +17,7 @@ from localgpt.runtime.members import family_name
 from localgpt.runtime.open.base import Emit, OpenCheckpoint
 from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.weights import LoadedNetwork
+from localgpt.runtime.spoken_languages import spoken_language
 from localgpt.sampling.speech.hearing import (
     SAMPLE_RATE,
     HeardSegment,
@@ -31,6 +32,7 @@ from localgpt.sampling.speech.search import SearchOptions, expected_words
 from localgpt.sampling.speech.word_model import WordModel
 from localgpt.sampling.speech.words import WordList
 from localgpt.tasks import (
+    Language,
     ListenRequest,
     ListenResult,
     Progress,
@@ -45,9 +47,6 @@ __all__ = ["EmbeddedListener", "load", "read_knowledge"]
 
 _MAX_SECONDS: Final = 24 * 3600.0
 _WINDOW_FRAMES: Final = 500  # of 20 ms
-_LANGUAGES: Final = {
-    "en": "en", "english": "en", "zh": "zh", "chinese": "zh", "mandarin": "zh", "cmn": "zh",
-}  # fmt: skip
 
 
 def load(checkpoint: OpenCheckpoint, layout: FamilyLayout) -> EmbeddedListener:
@@ -195,16 +194,8 @@ def _checked(request: Request, name: str) -> ListenRequest:
     return request
 
 
-def _language(told: str | None) -> str | None:
-    if told is None:
-        return None
-    code = _LANGUAGES.get(told.strip().lower())
-    if code is None:
-        raise InputError(
-            f"language is {told!r}; the embedded listener knows en and zh; pull a model that knows others",
-            param="language",
-        )
-    return code
+def _language(told: str | None) -> Language | None:
+    return spoken_language(told, "the embedded listener knows")
 
 
 def _text_of(segments: list[HeardSegment]) -> str:

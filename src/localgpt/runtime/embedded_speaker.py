@@ -26,6 +26,7 @@ from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.open.network_model import NetworkModel
 from localgpt.runtime.open.speaking import Settled, Speaking, Utterance, settle_rate
 from localgpt.runtime.open.weights import LoadedNetwork, reading
+from localgpt.runtime.spoken_languages import spoken_language
 from localgpt.tasks import SpeakRequest
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ __all__ = ["EmbeddedSpeaker", "Voice", "build_voice", "load"]
 
 _MEMBER: Final = "speaker"
 _TRAINING_ONLY: Final = "posterior_encoder"
-_CODES: Final[Mapping[str, SpokenLanguage]] = {
-    "en": "en", "english": "en", "zh": "zh", "chinese": "zh", "mandarin": "zh", "cmn": "zh",
-}  # fmt: skip
 _NAMES: Final[Mapping[SpokenLanguage, str]] = {"en": "English", "zh": "Chinese"}
 
 
@@ -204,16 +202,7 @@ class EmbeddedSpeaker(Speaking, NetworkModel):
 
 
 def _language(request: SpeakRequest) -> SpokenLanguage | None:
-    if request.language is None:
-        return None
-    found = _CODES.get(request.language.strip().lower().partition("-")[0])
-    if found is None:
-        raise InputError(
-            f"language is {request.language!r}; the embedded voice speaks en and zh; pull a model that "
-            "speaks others",
-            param="language",
-        )
-    return found
+    return spoken_language(request.language, "the embedded voice speaks")
 
 
 def _left_out(text: str) -> tuple[str, ...]:

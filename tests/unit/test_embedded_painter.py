@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from localgpt.checkpoints import export_family
 from localgpt.errors import CancelledRequestError, CheckpointError, InputError
@@ -28,7 +25,6 @@ from localgpt.tasks import (
     EMBEDDED_MODEL_ID,
     ChatRequest,
     Event,
-    ImagePart,
     Notice,
     PaintPreview,
     PaintRequest,
@@ -36,21 +32,12 @@ from localgpt.tasks import (
     Progress,
 )
 from tests import tiny_folder
+from tests.pictures import pixels, png
 from tests.tiny_painter import write_member
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
 KEPT = np.zeros((96, 96), dtype=np.uint8)
 KEPT[20:60, 30:70] = 255  # is painted over
-
-
-def png(image: NDArray[np.uint8]) -> ImagePart:
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG")
-    return ImagePart(data=sink.getvalue())
-
-
-def pixels(data: bytes) -> NDArray[np.int16]:
-    return np.asarray(Image.open(io.BytesIO(data))).astype(np.int16)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -11,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
 from localgpt.errors import (
     CancelledRequestError,
@@ -38,6 +35,7 @@ from localgpt.tasks import (
     PaintResult,
     Progress,
 )
+from tests.pictures import pixels, png
 from tests.tiny_media import PAINTERS, write_painter
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
@@ -45,16 +43,6 @@ GetPainter = Callable[[str], Painter]
 PICTURE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
 KEPT = np.zeros((64, 64), dtype=np.uint8)
 KEPT[16:40, 8:50] = 255  # is painted over
-
-
-def png(image: NDArray[np.uint8]) -> ImagePart:
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG")
-    return ImagePart(data=sink.getvalue())
-
-
-def pixels(data: bytes) -> NDArray[np.int16]:
-    return np.asarray(Image.open(io.BytesIO(data))).astype(np.int16)
 
 
 @pytest.fixture(scope="module")

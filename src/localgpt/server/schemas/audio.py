@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from localgpt.server.schemas.common import Body, Extension, Incoming, Reply, refused
@@ -136,12 +136,19 @@ class VoiceName(Body):
     id: Annotated[str, Field(min_length=1, max_length=256)]
 
 
+_Voice = Annotated[
+    Annotated[str, Field(min_length=1, max_length=256), Tag("tag:string")]
+    | Annotated[VoiceName, Tag("tag:voice")],
+    Discriminator(lambda value: "tag:voice" if isinstance(value, dict | VoiceName) else "tag:string"),
+]
+
+
 class SpeechBody(Body):
     """A text to say."""
 
     model: str | None = None
     input: Annotated[str, Field(max_length=50_000)]
-    voice: Annotated[str, Field(min_length=1, max_length=256)] | VoiceName | None = None
+    voice: _Voice | None = None
     instructions: Annotated[None, refused("how a voice sounds cannot be described; leave it out")] = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: Annotated[float, Field(ge=0.25, le=4.0, allow_inf_nan=False)] = 1.0

@@ -205,13 +205,14 @@ def test_what_is_lacking_or_wrong_is_one_line(
 def test_subtitles() -> None:
     segments = tuple(
         SpeechSegment(start_s=start, end_s=start + 1.5, text=text, avg_logprob=0.0, no_speech_prob=0.0)
-        for start, text in ((0.0, "Hello --> you"), (3661.0625, "再见\n"))
+        for start, text in ((0.0, "Hello --> you & <b>"), (3661.0625, "再见\n"))
     )
     result = ListenResult(text="", language="en", duration_s=1.0, segments=segments, model="m")
     assert as_srt(result) == (
-        "1\n00:00:00,000 --> 00:00:01,500\nHello -> you\n\n2\n01:01:01,062 --> 01:01:02,562\n再见\n"
+        "1\n00:00:00,000 --> 00:00:01,500\nHello -> you & <b>\n\n2\n01:01:01,062 --> 01:01:02,562\n再见\n"
     )
-    assert as_vtt(result).startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nHello -> you\n\n01:01:01.062")
+    first = "00:00:00.000 --> 00:00:01.500\nHello -> you &amp; &lt;b>"
+    assert as_vtt(result).startswith(f"WEBVTT\n\n{first}\n\n01:01:01.062")
 
 
 def test_a_whole_process_says_nothing_but_the_answer(models: Path, tmp_path: Path) -> None:

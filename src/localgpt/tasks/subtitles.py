@@ -18,7 +18,7 @@ def as_srt(result: ListenResult) -> str:
 def as_vtt(result: ListenResult) -> str:
     """WebVTT."""
     cues = [
-        f"{_time(segment.start_s, '.')} --> {_time(segment.end_s, '.')}\n{_line(segment.text)}\n"
+        f"{_time(segment.start_s, '.')} --> {_time(segment.end_s, '.')}\n{_cue(segment.text)}\n"
         for segment in result.segments
     ]
     return "\n".join(["WEBVTT\n", *cues])
@@ -34,3 +34,8 @@ def _time(seconds: float, point: str) -> str:
 def _line(text: str) -> str:
     """A text that neither ends its cue nor looks like a cue's times."""
     return " ".join(text.split()).replace("-->", "->")
+
+
+def _cue(text: str) -> str:
+    """The same for WebVTT, where `<` and `&` begin tags and escapes."""
+    return _line(text).replace("&", "&amp;").replace("<", "&lt;")

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from localgpt.cli.sound_programs import record, recorder
+from localgpt.errors import InputError
 from localgpt.media.audio_files import encode_audio
 from tests.cli.conftest import Run
 from tests.tiny_media import write_listener, write_voice
@@ -92,14 +93,35 @@ def test_the_enter_key_ends_a_recording(
     told = f"sys.stdout.buffer.write(bytes(8000))\nsys.stdout.flush()\nopen({str(said)!r}, 'w').close()"
     program(programs, "parecord", f"{told}\nimport time\ntime.sleep(60)")
 
-    class Keyboard:
-        def readline(self) -> str:
-            return said.read_text()  # waits until the program has said something
-
-    monkeypatch.setattr(sys, "stdin", Keyboard())
-    with wave.open(io.BytesIO(record(recorder(), None))) as file:
+    # ready once the program has said something
+    with open(os.open(said, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8") as keyboard:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        recorded = record(recorder(), None)
+    with wave.open(io.BytesIO(recorded)) as file:
         assert (file.getframerate(), file.getnframes()) == (16_000, 4000)
     assert "the Enter key ends" in capsys.readouterr().err
+
+
+def test_a_damaged_recording_takes_nothing_from_those_before_it(
+    run: Run, models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.wav").write_bytes(encode_audio(NOISE, RATE, "wav"))
+    (tmp_path / "b.wav").write_bytes(b"RIFF of nothing")
+    asked = ("transcribe", "a.wav", "b.wav", "--model", str(models / "listen"), "--language", "en")
+    told = run(*asked, "--json")
+    assert told.status == 2 and "b.wav" in told.err
+    assert [answer["audio"] for answer in told.json] == ["a.wav"]
+
+
+def test_a_recorder_that_dies_waits_for_no_key(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(programs, "parecord", "sys.exit('no such device')")
+    read, write = os.pipe()
+    with open(read, encoding="utf-8") as keyboard, open(write, "w"):  # noqa: PTH123 - nobody types
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        with pytest.raises(InputError, match="could not record: no such device"):
+            record(recorder(), None)
 
 
 def test_speaking_aloud(run: Run, models: Path, programs: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import select
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ __all__ = ["MAX_RECORD_S", "play", "player", "record", "recorder"]
 RATE: Final = 16_000  # Hz; 16 bits, one channel
 MAX_RECORD_S: Final = 3600.0
 _STOP_S: Final = 5.0
+_LOOK_S: Final = 0.2  # between two looks at whether the program still records
 _FILE: Final = "FILE"
 
 # Each writes bare samples to its standard output until it is ended.
@@ -71,17 +73,18 @@ def record(command: tuple[str, ...], seconds: float | None) -> bytes:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None and process.stderr is not None
+    over = threading.Event()
     with process, process.stdout, process.stderr:
-        reading = threading.Thread(target=_read, args=(process.stdout, samples, limit), daemon=True)
+        reading = threading.Thread(target=_read, args=(process.stdout, samples, limit, over), daemon=True)
         reading.start()
         try:
             if seconds is None:
                 note("Speak; the Enter key ends.")
-                sys.stdin.readline()
+                _wait_for_enter(over)
             else:
-                reading.join()
+                over.wait()
         finally:
-            process.terminate()
+            _end(process)
         reading.join(_STOP_S)
         said = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
     if not samples:
@@ -122,6 +125,24 @@ def _first(commands: tuple[tuple[str, ...], ...], need: str, param: str, example
     raise InputError(f"{need}, and none of {names} is here; install one, such as {example}", param=param)
 
 
-def _read(source: IO[bytes], samples: bytearray, limit: int) -> None:
+def _read(source: IO[bytes], samples: bytearray, limit: int, over: threading.Event) -> None:
     while len(samples) < limit and (data := source.read1(min(4096, limit - len(samples)))):  # type: ignore[attr-defined]
         samples += data
+    over.set()
+
+
+def _wait_for_enter(over: threading.Event) -> None:
+    """The sound may end first: after an hour, or when the program does."""
+    while sys.platform != "win32" and not over.is_set():  # Windows cannot wait for a key and for more
+        if select.select([sys.stdin], [], [], _LOOK_S)[0]:
+            break
+    if not over.is_set():
+        sys.stdin.readline()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -94,31 +94,33 @@ def transcribe(
     targets = _targets(paths, out, format)
     settings = media_settings("listen", model=model, device=device, fp16=fp16, data_dir=data_dir)
     answers: list[dict[str, Any]] = []
-    with Session(settings) as session:
-        for path, target in zip(paths, targets, strict=True):
-            recording = AudioPart(data=record(command, seconds)) if microphone else read_recording(path)
-            request = ListenRequest(
-                id=new_id(),
-                audio=recording,
-                language=language,
-                translate=translate,
-                timestamps=timestamps,
-                prompt=prompt,
-            )
-            with bar(f"Listening to {path.name}") as watch:
-                result: ListenResult = session.run(request, on_event=watch, source=str(path))
-            answer = transcript_of(result, with_words=timestamps == "word")
-            if target is not None:
-                write_file(target, _written(result, format, answer).encode())
-                write_text(str(target))
-            elif format == "json":
-                answers.append({"audio": str(path), **answer} if len(paths) > 1 else answer)
-            elif format == "text":
-                write_text(f"{path}: {result.text}" if len(paths) > 1 else result.text)
-            else:
-                write_text(_written(result, format, answer), end="")
-    if format == "json" and out is None:
-        print_json(answers if len(paths) > 1 else answers[0])
+    try:
+        with Session(settings) as session:
+            for path, target in zip(paths, targets, strict=True):
+                recording = AudioPart(data=record(command, seconds)) if microphone else read_recording(path)
+                request = ListenRequest(
+                    id=new_id(),
+                    audio=recording,
+                    language=language,
+                    translate=translate,
+                    timestamps=timestamps,
+                    prompt=prompt,
+                )
+                with bar(f"Listening to {path.name}") as watch:
+                    result: ListenResult = session.run(request, on_event=watch, source=str(path))
+                answer = transcript_of(result, with_words=timestamps == "word")
+                if target is not None:
+                    write_file(target, _written(result, format, answer).encode())
+                    write_text(str(target))
+                elif format == "json":
+                    answers.append({"audio": str(path), **answer} if len(paths) > 1 else answer)
+                elif format == "text":
+                    write_text(f"{path}: {result.text}" if len(paths) > 1 else result.text)
+                else:
+                    write_text(_written(result, format, answer), end="")
+    finally:  # a recording that cannot be read takes nothing away from those before it
+        if answers:
+            print_json(answers if len(paths) > 1 else answers[0])
 
 
 def _targets(paths: Sequence[Path], out: Path | None, format: _Format) -> list[Path | None]:

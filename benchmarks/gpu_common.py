@@ -8,9 +8,11 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ __all__ = [
     "CAP_BYTES",
     "GIB",
     "Rounds",
+    "TimeUpError",
     "cap_memory",
     "copy_bytes_per_s",
     "free_all",
@@ -31,6 +34,7 @@ __all__ = [
     "new_parser",
     "peak_of",
     "psnr",
+    "stopped_at",
     "tell",
     "wait",
 ]
@@ -39,6 +43,37 @@ GIB: Final = 2**30
 CAP_BYTES: Final = 8 * GIB
 _LIBRARIES: Final = ("torch", "transformers", "diffusers", "triton")
 _COPY_BYTES: Final = 1 << 30
+_COPIES: Final = 8  # in one timing
+
+
+class TimeUpError(BaseException):
+    """The time of a benchmark is over; no `Exception`, so that what a compiler catches does not hold it."""
+
+
+@contextmanager
+def stopped_at(until: float) -> Iterator[None]:
+    """Stop what runs in it, in the main thread, once that time of `time.perf_counter` has come.
+
+    Raises:
+        TimeUpError: it has.
+    """
+    left = until - time.perf_counter()
+    if left <= 0:
+        raise TimeUpError
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TimeUpError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, left)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def new_parser(text: str) -> argparse.ArgumentParser:
@@ -46,7 +81,9 @@ def new_parser(text: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--rounds", type=int, default=3, help="after a first one that is not counted")
-    parser.add_argument("--seconds", type=float, default=600.0, help="begin nothing new after so long")
+    parser.add_argument(
+        "--seconds", type=float, default=600.0, help="stop after so long, and tell what there is"
+    )
     parser.add_argument("--tiny", action="store_true", help="the true classes in tiny shapes, to see it run")
     parser.add_argument("--json", action="store_true")
     return parser
@@ -64,6 +101,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         found["name"] = torch.cuda.get_device_name(device)
+        found["cuda"] = torch.version.cuda or torch.version.hip
         found["memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / GIB, 1)
     for name in _LIBRARIES:
         try:
@@ -124,9 +162,10 @@ def copy_bytes_per_s(device: torch.device, nbytes: int = _COPY_BYTES) -> float:
     for _ in range(5):
         wait(device)
         start = time.perf_counter()
-        target.copy_(source)
+        for _ in range(_COPIES):
+            target.copy_(source)
         wait(device)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, (time.perf_counter() - start) / _COPIES)
     return 2 * nbytes / best
 
 
@@ -143,7 +182,7 @@ class Rounds:
     Args:
         device: waited for around each run.
         rounds: counted; one before is not.
-        until: of `time.perf_counter`; no round begins after it, the first counted one excepted.
+        until: of `time.perf_counter`; whatever runs then is stopped, and nothing is begun after it.
     """
 
     device: torch.device
@@ -158,10 +197,10 @@ class Rounds:
         """Run all of them; what each gave last is kept."""
         names = list(sides)
         for number in range(self.rounds + 1):
-            if number > 1 and time.perf_counter() > self.until:
-                return
             for step in range(len(names)):
                 name = names[(number + step) % len(names)]
+                if time.perf_counter() > self.until:
+                    return
                 if name not in self.failed:
                     self._once(name, sides[name], is_counted=number > 0)
 
@@ -169,14 +208,22 @@ class Rounds:
         wait(self.device)
         start = time.perf_counter()
         try:
-            self.last[name] = side()
-            wait(self.device)
+            with stopped_at(self.until):
+                self.last[name] = side()
+                wait(self.device)
+        except TimeUpError:
+            print(f"{name}: stopped after {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
         except Exception as error:  # noqa: BLE001 - told, and the other sides go on
-            self.failed[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:400]}"
-            print(f"FAILED {name}: {self.failed[name]}", file=sys.stderr)
-            free_all(self.device)
+            line = (str(error).strip().splitlines() or [""])[0]
+            self.failed[name] = f"{type(error).__name__}: {line[:400]}"
+            traceback.print_exc()
+            print(f"FAILED {name}: {self.failed[name]}", file=sys.stderr, flush=True)
+        else:
+            self._count(name, time.perf_counter() - start, is_counted=is_counted)
             return
-        seconds = time.perf_counter() - start
+        free_all(self.device)  # after the error, which holds what its frames held
+
+    def _count(self, name: str, seconds: float, *, is_counted: bool) -> None:
         print(f"{name}: {seconds:.3f} s", file=sys.stderr, flush=True)  # is there if it is stopped
         if is_counted:
             self.times.setdefault(name, []).append(seconds)
@@ -192,7 +239,9 @@ class Rounds:
         if name in self.failed:
             return {"failed": self.failed[name]}
         if not self.times.get(name):
-            return {"failed": "there was no time left to measure it"}
+            return {"failed": "there was no time left to measure it"} | (
+                {"first_seconds": round(self.first[name], 2)} if name in self.first else {}
+            )
         return {
             "seconds": round(statistics.median(self.times[name]), 4),
             "least": round(min(self.times[name]), 4),

@@ -7,12 +7,13 @@ Ours, each through the engine as an answer is made (greedy, with the bans of a c
 by kernel over the slots that are busy; `fixed` does the same in fixed shapes; `graph` replays a whole token
 as one CUDA graph, which is what the server does on CUDA and ROCm; `graph, compiled` captures what
 torch.compile made of the step (`--compile`); `graph, 8 rows` is what `--use-cache` runs. `device` is the
-graph alone, without the engine. transformers has a Llama of the same depth, width, heads, vocabulary and
-about the same bytes, with random weights: `generate` with its dynamic cache, and with its static cache, which
-it compiles on a card by itself.
+graph alone, without the engine, and `device, compiled` the same of the compiled step. transformers has a
+Llama of the same depth, width, heads, vocabulary and about the same bytes, with random weights: `generate`
+with its dynamic cache, and with its static cache, which it compiles on a card by itself.
 
-All are interleaved in one run, the first round is not counted, medians. Beside each: the weights' bytes times
-its tokens a second, as a share of what a copy on this device moves.
+All are interleaved in one run, those that are compiled after the others; the first round is not counted;
+medians. Beside each: the weights' bytes times its tokens a second, as a share of what a copy on this device
+moves.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu_common import copy_bytes_per_s, wait  # noqa: E402
+from benchmarks.gpu_common import Rounds, copy_bytes_per_s, machine  # noqa: E402
 from localgpt.compute import resolve_device  # noqa: E402
 from localgpt.engine.runner import ModelRunner  # noqa: E402
 from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits  # noqa: E402
 from localgpt.models.decoder import Decoder, DecoderConfig  # noqa: E402
+from localgpt.nn.kv_cache import KVCache  # noqa: E402
 from localgpt.runtime.footprint import measure  # noqa: E402
 from localgpt.runtime.loading import LoadOptions, load_models, plan_load  # noqa: E402
 from localgpt.runtime.speed import Generate, through_engine  # noqa: E402
@@ -53,13 +55,12 @@ class Side:
 
     generate: Generate
     weight_bytes: int
+    is_compiled: bool = False  # before it first runs, for a minute
 
 
-def on_the_device(decoder: Decoder) -> Generate:
+def on_the_device(decoder: Decoder, steps: StaticSteps | None = None) -> Generate:
     """Steps in fixed shapes, one after another, and nothing else."""
-    dtype = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device)).dtype
-    cache = decoder.new_cache(1, dtype=dtype, device=decoder.device, num_spare=DRAFT_TOKENS)
-    steps = StaticSteps(decoder, cache)
+    steps = steps or StaticSteps(decoder, _one_slot(decoder))
 
     def generate(prompt: Sequence[int], num_tokens: int) -> int:
         token_id = prompt[-1]
@@ -71,16 +72,26 @@ def on_the_device(decoder: Decoder) -> Generate:
     return generate
 
 
-def compiled_runner(decoder: Decoder) -> ModelRunner:
-    """A runner whose steps are compiled before they are captured."""
-    runner = ModelRunner(decoder, num_slots=1, is_static=True)
+def _one_slot(decoder: Decoder) -> KVCache:
+    dtype = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device)).dtype
+    return decoder.new_cache(1, dtype=dtype, device=decoder.device, num_spare=DRAFT_TOKENS)
+
+
+def compiled_steps(decoder: Decoder, cache: KVCache | None = None) -> StaticSteps:
+    """Steps that are compiled before they are captured."""
     compiled = torch.compile(static_logits, dynamic=False)
 
     def logits(*arguments: Any) -> Tensor:
         made: Tensor = compiled(*arguments)
         return made
 
-    runner._steps = StaticSteps(decoder, runner.cache, logits=logits)  # type: ignore[arg-type]
+    return StaticSteps(decoder, cache or _one_slot(decoder), logits=logits)
+
+
+def compiled_runner(decoder: Decoder) -> ModelRunner:
+    """A runner of such steps."""
+    runner = ModelRunner(decoder, num_slots=1, is_static=True)
+    runner._steps = compiled_steps(decoder, runner.cache)  # type: ignore[arg-type]
     return runner
 
 
@@ -93,11 +104,14 @@ def our_sides(decoder: Decoder, *, compiles: bool) -> dict[str, Side]:
     if is_cuda:
         runners["graph"] = ModelRunner(decoder, num_slots=1, is_static=True)
         runners["graph, 8 rows"] = ModelRunner(decoder, num_slots=1, is_static=True, checks_drafts=True)
-    if compiles:
-        runners["graph, compiled"] = compiled_runner(decoder)
     weight_bytes = measure(decoder).weight_bytes
     sides = {f"ours, {name}": Side(through_engine(runner), weight_bytes) for name, runner in runners.items()}
-    return sides | {"ours, device": Side(on_the_device(decoder), weight_bytes)}
+    sides["ours, device"] = Side(on_the_device(decoder), weight_bytes)
+    if compiles:
+        runner, steps = compiled_runner(decoder), compiled_steps(decoder)
+        sides["ours, graph, compiled"] = Side(through_engine(runner), weight_bytes, is_compiled=True)
+        sides["ours, device, compiled"] = Side(on_the_device(decoder, steps), weight_bytes, is_compiled=True)
+    return sides
 
 
 def peer_sides(config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> dict[str, Side]:
@@ -142,26 +156,41 @@ def peer_sides(config: DecoderConfig, dtype: torch.dtype, device: torch.device) 
 
     return {
         "transformers, eager": Side(generate_with(None), weight_bytes),
-        "transformers, static cache": Side(generate_with("static"), weight_bytes),
+        "transformers, static cache": Side(
+            generate_with("static"), weight_bytes, is_compiled=device.type == "cuda"
+        ),
     }
 
 
-def rates_of(
-    sides: dict[str, Side], prompt: Sequence[int], num_tokens: int, rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Tokens a second of each side in each round, in turning order; what is compiled is so before."""
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    names = list(sides)
-    for number in range(rounds + 1):
-        for step in range(len(names)):
-            name = names[(number + step) % len(names)]
-            wait(device)
-            start = time.perf_counter()
-            made = sides[name].generate(prompt, num_tokens)
-            wait(device)
-            if number:
-                rates[name].append(made / (time.perf_counter() - start))
-    return rates
+def run_rounds(sides: dict[str, Side], prompt: Sequence[int], num_tokens: int, found: Rounds) -> None:
+    """Measure each side, in turning order; those that a compiler makes come last, where time is short."""
+
+    def run(side: Side) -> int:
+        made = side.generate(prompt, num_tokens)
+        if made != num_tokens:
+            raise RuntimeError(f"{made} tokens were made instead of {num_tokens}")
+        return made
+
+    for is_compiled in (False, True):
+        found.run(
+            {name: partial(run, side) for name, side in sides.items() if side.is_compiled == is_compiled}
+        )
+
+
+def side_row(rounds: Rounds, name: str, num_tokens: int, side: Side, bandwidth: float) -> dict[str, Any]:
+    """What is told of a side."""
+    row = rounds.row(name)
+    if "failed" in row:
+        return row
+    rate = num_tokens / row["seconds"]
+    return {
+        "tokens_per_s": round(rate, 1),
+        "least": round(num_tokens / row["most"], 1),
+        "most": round(num_tokens / row["least"], 1),
+        "rounds": row["rounds"],
+        "first_seconds": row["first_seconds"],
+        "share_of_copy": round(rate * side.weight_bytes / bandwidth, 3),
+    }
 
 
 def load_decoder(args: argparse.Namespace) -> tuple[Decoder, str]:
@@ -184,24 +213,18 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     config, device = decoder.config, decoder.device
     num_tokens = min(args.tokens, 24) if args.dry else args.tokens
     dtype = next(decoder.parameters()).dtype
+    rounds = Rounds(device, 1 if args.dry else args.rounds, time.perf_counter() + args.seconds)
     sides = our_sides(decoder, compiles=args.compile) | peer_sides(config, dtype, device)
     prompt = [1 + number % 200 for number in range(64)]
-    rates = rates_of(sides, prompt, num_tokens, 1 if args.dry else args.rounds, device)
+    run_rounds(sides, prompt, num_tokens, rounds)
     bandwidth = copy_bytes_per_s(device, 1 << 24) if args.dry else copy_bytes_per_s(device)
-    found = {
-        name: {
-            "tokens_per_s": round(statistics.median(values), 1),
-            "least": round(min(values), 1),
-            "most": round(max(values), 1),
-            "share_of_copy": round(statistics.median(values) * sides[name].weight_bytes / bandwidth, 3),
-        }
-        for name, values in rates.items()
-    }
+    found = {name: side_row(rounds, name, num_tokens, side, bandwidth) for name, side in sides.items()}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
     return {
         "sides": found,
         "device": place,
         "name": name,
+        "machine": machine(device) | {"weights": "ours are the model's, those of transformers random"},
         "dtype": str(dtype).removeprefix("torch."),
         "tokens": num_tokens,
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
@@ -218,6 +241,7 @@ def main() -> None:
     parser.add_argument("--fp16", action="store_true", help="instead of bfloat16")
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=600.0, help="stop after so long, tell what there is")
     parser.add_argument("--compile", action="store_true", help="one more way: the step through torch.compile")
     parser.add_argument("--model", help="family folder; absent means the embedded one")
     parser.add_argument("--dry", action="store_true", help="tiny random models and one round")
@@ -230,6 +254,9 @@ def main() -> None:
         print(json.dumps(found))
     else:
         for name, side in found["sides"].items():
+            if "failed" in side:
+                print(f"{name:28} {side['failed']}")
+                continue
             print(
                 f"{name:28} {side['tokens_per_s']:9.1f} tokens/s  ({side['least']} to {side['most']})  "
                 f"{side['share_of_copy']:.0%} of copy"
@@ -238,6 +265,8 @@ def main() -> None:
             f"{found['tokens']} tokens after 64, {found['dtype']}, {found['device']} ({found['name']}), copy "
             f"{found['copy_gb_per_s']} GB/s, torch {found['torch']}, transformers {found['transformers']}"
         )
+    if failed := [name for name, side in found["sides"].items() if "failed" in side]:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@
 Ours goes through the open model as an answer is made (greedy): `int4` replays each token as a CUDA graph,
 the level `--fast exact`; `int4, compiled` captures what torch.compile made of it (`--fast compiled`);
 `int4, plain` launches kernel by kernel (`--fast off`). First they answer alone under a cap of torch's
-allocator, which proves that they fit; then the cap is lifted, since the peers need 16 GB, and all are
-measured in turn: transformers' `generate` in bfloat16 with its growing cache, and with its static cache,
-which it compiles by itself.
+allocator, which proves that they fit; then the cap is lifted, since the peers need 16 GB, and `int4`,
+`int4, plain` and transformers' `generate` in bfloat16 with its growing cache are measured in turn. What a
+compiler has to make first comes after them, so that it takes nothing from them where time is short: ours
+under the cap again, and transformers with its static cache, which it compiles by itself.
 
 A rate counts a whole answer, with the reading of its prompt of 64 tokens. Beside each: the bytes of the
 weights that a token reads (without the table of embeddings) times its rate, as a share of what a copy on
@@ -102,75 +103,109 @@ def read_bytes(network: Any) -> int:
     return total if tied else total - table.nbytes
 
 
-def new_sides(
-    args: argparse.Namespace, device: torch.device, parts: set[str], num_tokens: int
-) -> dict[str, Any]:
-    """Our models by side; they share one network."""
-    shape = "tiny" if args.tiny else args.shape
-    wanted = ["int4", *(["int4, plain"] if "plain" in parts else [])]
-    if "compiled" in parts and not args.tiny:  # a compiler takes minutes for nothing there
-        wanted.append("int4, compiled")
-    models: dict[str, Any] = {}
-    network = None
-    for name in wanted:
+class Bench:
+    """Sides, their rounds and what is found.
+
+    Args:
+        args: of the command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.device = args, torch.device(args.device)
+        self.shape = "tiny" if args.tiny else args.shape
+        self.num_tokens = 8 if args.tiny else args.tokens
+        self.until = time.perf_counter() + args.seconds
+        self.rounds = Rounds(self.device, 1 if args.tiny else args.rounds, self.until)
+        self.reads: dict[str, int] = {}
+        self.found: dict[str, Any] = {"machine": machine(self.device), "shape": self.shape}
+        self.network: Any = None  # ours
+
+    def ours(self, name: str) -> Callable[[], int]:
+        """One of our sides; all share one network."""
         fast: Any = OURS[name]
-        model = language_model(shape, device, quantize="int4", fast=fast, network=network)
-        network = model.network
-        models[name] = model
-    return models
+        model = language_model(self.shape, self.device, quantize="int4", fast=fast, network=self.network)
+        self.network = model.network
+        self.reads[name] = read_bytes(self.network)
+        self.found.setdefault("weights_gib", {})["int4"] = round(model.status().weight_bytes / GIB, 3)
+        return answering(model, self.num_tokens)
+
+    def peer(self) -> Any:
+        """The network of transformers."""
+        network = random_network(llama_config(self.shape), self.device, torch.bfloat16)
+        nbytes = sum(one.nbytes for one in network.parameters())
+        self.found["weights_gib"]["bfloat16"] = round(nbytes / GIB, 3)
+        return network
+
+    def under_cap(self, sides: dict[str, Callable[[], int]]) -> None:
+        """Each of ours once, alone in 8 GB: the peak, which has to stay below."""
+        found = self.found.setdefault("under_the_cap", {})
+        for name, side in sides.items():
+            with peak_of(self.device) as peak:
+                rounds = Rounds(self.device, 0, self.until)
+                rounds.run({name: side})
+            row = {"first_seconds": round(rounds.first[name], 2)} if rounds.first else rounds.row(name)
+            found[name] = peak | row
+            if (peak["reserved_gib"] or 0) > CAP_BYTES / GIB:
+                found[name] = {"failed": f"{peak['reserved_gib']} GiB were reserved, more than the cap"}
 
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure everything."""
-    device, began = torch.device(args.device), time.perf_counter()
+    """Measure everything; what a compiler has to make first comes last."""
     parts = set(args.parts.split(","))
     if unknown := parts - set(PARTS):
         sys.exit(f"--parts has {', '.join(sorted(unknown))}; expected some of {', '.join(PARTS)}")
-    num_tokens = 8 if args.tiny else args.tokens
-    found: dict[str, Any] = {"machine": machine(device), "shape": "tiny" if args.tiny else args.shape}
+    bench = Bench(args)
+    found, device = bench.found, bench.device
     found["cap"] = cap_memory(device)
     with peak_of(device) as making:
-        models = new_sides(args, device, parts, num_tokens)
+        sides = {name: bench.ours(name) for name in ("int4", *(["int4, plain"] if "plain" in parts else []))}
     found["making_int4"] = making
-    found["weights_gib"] = {"int4": round(models["int4"].status().weight_bytes / GIB, 3)}
-    sides = {name: answering(model, num_tokens) for name, model in models.items()}
     if "cap" in parts:
-        found["under_the_cap"] = under_cap(sides, device, args)
+        bench.under_cap(sides)
     lift_cap(device)
-    reads = {name: read_bytes(model.network) for name, model in models.items()}
     if "peers" in parts:
-        network = random_network(llama_config(found["shape"]), device, torch.bfloat16)
-        found["weights_gib"]["bfloat16"] = round(sum(one.nbytes for one in network.parameters()) / GIB, 3)
-        sides["transformers bf16, eager"] = generating(network, num_tokens, None)
-        if not args.tiny:
-            sides["transformers bf16, static cache"] = generating(network, num_tokens, "static")
-        reads |= {name: read_bytes(network) for name in sides if name.startswith("transformers")}
-    rounds = Rounds(device, 1 if args.tiny else args.rounds, began + args.seconds)
-    rounds.run(sides)
+        network = bench.peer()
+        bench.reads["transformers bf16, eager"] = read_bytes(network)
+        sides["transformers bf16, eager"] = generating(network, bench.num_tokens, None)
+        del network
+    bench.rounds.run(sides)
+    names = list(sides)
+    sides.clear()
+    free_all(device)
+    if not args.tiny:  # a compiler takes minutes for nothing there
+        names += compiled_sides(bench, parts)
+    free_all(device)
     bandwidth = copy_bytes_per_s(device, *([1 << 22] if args.tiny else []))
     found |= {
-        "tokens": num_tokens,
+        "tokens": bench.num_tokens,
         "prompt_tokens": PROMPT_TOKENS,
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
     }
-    found["sides"] = {name: side_row(rounds, name, num_tokens, reads[name], bandwidth) for name in sides}
-    free_all(device)
+    found["sides"] = {
+        name: side_row(bench.rounds, name, bench.num_tokens, bench.reads[name], bandwidth) for name in names
+    }
     return found
 
 
-def under_cap(
-    sides: dict[str, Callable[[], int]], device: torch.device, args: argparse.Namespace
-) -> dict[str, Any]:
-    """Each of ours once, alone in 8 GB: the peak, which has to stay below."""
-    found: dict[str, Any] = {}
-    for name, side in sides.items():
-        with peak_of(device) as peak:
-            rounds = Rounds(device, 0, 0.0)
-            rounds.run({name: side})
-        found[name] = {"failed": rounds.failed[name]} if rounds.failed else peak
-        if (peak["reserved_gib"] or 0) > CAP_BYTES / GIB:
-            found[name] = {"failed": f"{peak['reserved_gib']} GiB were reserved, more than the cap"}
-    return found
+def compiled_sides(bench: Bench, parts: set[str]) -> list[str]:
+    """Ours under the cap, alone, then the peer; their names."""
+    names = []
+    if "compiled" in parts:
+        names.append(name := "int4, compiled")
+        cap_memory(bench.device)
+        side = bench.ours(name)
+        if "cap" in parts:
+            bench.under_cap({name: side})
+        bench.rounds.run({name: side})
+        lift_cap(bench.device)
+        del side
+        free_all(bench.device)
+    if "peers" in parts:
+        names.append(name := "transformers bf16, static cache")
+        network = bench.peer()
+        bench.reads[name] = read_bytes(network)
+        bench.rounds.run({name: generating(network, bench.num_tokens, "static")})
+    return names
 
 
 def side_row(rounds: Rounds, name: str, num_tokens: int, nbytes: int, bandwidth: float) -> dict[str, Any]:

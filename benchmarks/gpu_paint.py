@@ -1,16 +1,18 @@
 """Seconds a picture of Stable Diffusion XL's shape, ours beside diffusers, and what each switch does.
 
-    python benchmarks/gpu_paint.py [--parts cap,turbo,steps,flops,switches] [--steps 30] [--rounds 3] [--json]
+    python benchmarks/gpu_paint.py [--parts cap,turbo,steps,flops,switches,compiled] [--steps 30] [--json]
     python benchmarks/gpu_paint.py --tiny --device cpu
 
 * `cap`: ours alone under 8 GB of torch's allocator: seconds, and the most that was reserved.
 * `turbo`: SD-Turbo's shape at 512, one step, 1, 2 and 4 pictures at once, under the same cap: pictures a
   second.
 * `steps`: 1024 x 1024, float16, guidance, equal steps, the autoencoder's decoder included: diffusers as it
-  is, diffusers at its fastest (channels last, fused projections, torch.compile of the U-Net), ours `exact`
-  and ours `compiled`, in turn. No step cache.
+  is and ours `exact`, in turn. No step cache.
 * `switches`: each switch of `--fast` alone against the plain path in turn, and together, with what it does
-  to the picture in decibels; for switches that keep the mathematics that is rounding.
+  to the picture in decibels; for switches that keep the mathematics that is rounding. Beside them what is no
+  switch: fewer steps, and matrices multiplied in 8 bits of floating point (`Float8Linear`).
+* `compiled`: diffusers at its fastest (channels last, fused projections, torch.compile of the U-Net) and ours
+  `compiled`, in turn after both were made, which takes minutes; that is why it comes last.
 * `flops`: counted by torch, as a share of what a matrix product reaches here, and from that a PROJECTION of
   an RTX 3060's time. Nothing was measured on such a card.
 
@@ -25,6 +27,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,12 +53,12 @@ from benchmarks.gpu_common import (  # noqa: E402
     tell,
     wait,
 )
-from benchmarks.gpu_painters import copy_of, painter, sdxl, turbo  # noqa: E402
+from benchmarks.gpu_painters import copy_of, painter, sdxl, to_float8, turbo  # noqa: E402
 from localgpt.runtime.open import paint_batch as paint_module  # noqa: E402
 from localgpt.runtime.open.paint_fast import FastSwitches, switches_of  # noqa: E402
 from localgpt.tasks import PaintRequest  # noqa: E402
 
-PARTS = ("cap", "turbo", "steps", "flops", "switches")
+PARTS = ("cap", "turbo", "steps", "flops", "switches", "compiled")
 PROMPT = "a lighthouse on a cliff above the sea in the evening"
 SWITCHES: dict[str, dict[str, Any]] = {
     "channels last": {"channels_last": True},
@@ -87,6 +90,16 @@ class Bench:
         self.side = 64 if args.tiny else 1024
         self.steps = 4 if args.tiny else args.steps
         self.rounds = 1 if args.tiny else args.rounds
+        self.eager: tuple[float | None, Picture | None] = None, None  # diffusers' seconds and picture
+
+    def beside_eager(self, rounds: Rounds, name: str) -> dict[str, Any]:
+        """What is told of a side, beside diffusers as it is."""
+        row, (seconds, picture) = rounds.row(name), self.eager
+        if "seconds" in row and seconds:
+            row["times_eager"] = round(seconds / row["seconds"], 3)
+        if "seconds" in row and picture is not None:
+            row["psnr_to_eager_db"] = psnr(rounds.last[name], picture)
+        return row
 
     def new_rounds(self, rounds: int | None = None) -> Rounds:
         """A clock for sides in turn."""
@@ -166,13 +179,15 @@ def cap_part(bench: Bench) -> dict[str, Any]:
             free_all(bench.device)
             with peak_of(bench.device) as peak:
                 rounds.run({"ours": bench.ours(model, request, plan)})
-            if "OutOfMemory" in rounds.failed.get("ours", ""):
+            failed = rounds.failed.get("ours", "")
+            if "OutOfMemory" in failed or "out of memory" in failed:
                 found["too_large"].append(f"{name}, {size.shape}")
                 model.drop_caches()
                 continue
             found |= {"switches": name, "plan": size.shape, "making": making, "peak": peak} | rounds.row(
                 "ours"
             )
+            found["told"] = list(model.notices)
             if (peak["reserved_gib"] or 0) > CAP_BYTES / GIB:
                 found["failed"] = "more was reserved than the cap allows"
             return found
@@ -205,25 +220,43 @@ def steps_part(bench: Bench) -> dict[str, Any]:
     request = bench.request(bench.steps, side=bench.side)
     exact = painter(copy_of(base), bench.device, bench.switches("exact"))
     sides = {"diffusers, eager": bench.theirs(base, request), "ours, exact": bench.ours(exact, request)}
-    if not bench.args.tiny and not bench.args.no_compile:  # a compiler takes minutes for nothing there
-        peer = copy_of(base)
-        peer.unet.to(memory_format=torch.channels_last)
-        peer.vae.to(memory_format=torch.channels_last)
-        peer.fuse_qkv_projections(vae=False)
-        peer.unet.compile(fullgraph=True, dynamic=False)
-        sides["diffusers, compiled"] = bench.theirs(peer, request)
-        compiled = painter(copy_of(base), bench.device, bench.switches("compiled"))
-        sides["ours, compiled"] = bench.ours(compiled, request)
     rounds = bench.new_rounds()
     rounds.run(sides)
+    bench.eager = rounds.seconds("diffusers, eager"), rounds.last.get("diffusers, eager")
     found: dict[str, Any] = {"steps": bench.steps, "side": bench.side, "guidance": 5.0}
-    eager = rounds.seconds("diffusers, eager")
-    for name in sides:
-        row = rounds.row(name)
-        if "seconds" in row and eager:
-            row["times_eager"] = round(eager / row["seconds"], 3)
-            row["psnr_to_eager_db"] = psnr(rounds.last[name], rounds.last["diffusers, eager"])
-        found[name] = row
+    found |= {name: bench.beside_eager(rounds, name) for name in sides}
+    found["told"] = list(exact.notices)
+    return found
+
+
+def compiled_part(bench: Bench) -> dict[str, Any]:
+    """The same through a compiler, one side after the other, then in turn."""
+    if bench.args.tiny or bench.args.no_compile:
+        return {"left_out": "a compiler takes minutes for nothing here"}
+    request = bench.request(bench.steps, side=bench.side)
+    ours = painter(
+        sdxl(bench.device, bench.dtype, tiny=False),
+        bench.device,
+        bench.switches("compiled"),
+        "random/painter",
+    )
+    peer = sdxl(bench.device, bench.dtype, tiny=False)
+    peer.unet.to(memory_format=torch.channels_last)
+    peer.vae.to(memory_format=torch.channels_last)
+    peer.fuse_qkv_projections(vae=False)
+    peer.unet.compile(fullgraph=True, dynamic=False)
+    sides = {"ours, compiled": bench.ours(ours, request), "diffusers, compiled": bench.theirs(peer, request)}
+    found: dict[str, Any] = {"steps": bench.steps, "side": bench.side, "guidance": 5.0}
+    rounds = bench.new_rounds()
+    for name, side in sides.items():  # made, and measured once, before the other one is waited for
+        first = bench.new_rounds(1)
+        first.run({name: side})
+        found[name] = bench.beside_eager(first, name)
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+    rounds.run({name: side for name, side in sides.items() if "failed" not in found[name]})
+    for name in rounds.times:
+        found[name] = bench.beside_eager(rounds, name) | {"first_seconds": found[name]["first_seconds"]}
+    found["told"] = list(ours.notices)
     return found
 
 
@@ -238,23 +271,31 @@ def switches_part(bench: Bench) -> dict[str, Any]:
     more = {"half_autoencoder": True, "guided_part": 0.75, "full_every": 2}
     sets = SWITCHES | {"exact, together": together, "all but compiled, together": together | more}
     found: dict[str, Any] = {"steps": num_steps, "side": bench.side}
-    for name, on in sets.items():
-        if not bench.is_cuda:
-            on = on | {key: False for key in ("graphs", "rests_encoders", "tuned_convolutions") if key in on}
-        if time.perf_counter() > bench.until:
-            found[name] = {"failed": "there was no time left to measure it"}
-            continue
-        model = painter(copy_of(base), bench.device, FastSwitches(**on))
+
+    def measure(name: str, model: Any, other: PaintRequest) -> None:
         rounds = bench.new_rounds(1 if bench.args.tiny else bench.args.switch_rounds)
-        rounds.run({"plain": plain, name: bench.ours(model, request)})
+        rounds.run({"plain": plain, name: bench.ours(model, other)})
         row = rounds.row(name)
         if "seconds" in row and (before := rounds.seconds("plain")):
             row["times_plain"] = round(before / row["seconds"], 3)
             row["psnr_to_plain_db"] = psnr(rounds.last[name], rounds.last["plain"])
             row["told"] = list(model.notices)
         found[name] = row
-        del model
+
+    for name, on in sets.items():
+        if not bench.is_cuda:
+            on = on | {key: False for key in ("graphs", "rests_encoders", "tuned_convolutions") if key in on}
+        if time.perf_counter() > bench.until:
+            found[name] = {"failed": "there was no time left to measure it"}
+            continue
+        measure(name, painter(copy_of(base), bench.device, FastSwitches(**on)), request)
         free_all(bench.device)
+    fewer = replace(request, num_steps=num_steps // 2)
+    measure("half as many steps", painter(copy_of(base), bench.device, FastSwitches()), fewer)
+    if bench.is_cuda and torch.cuda.get_device_capability(bench.device) >= (8, 9):
+        eighth = copy_of(base)
+        found["float8"] = {"layers": to_float8(eighth.unet)}
+        measure("float8 matrices", painter(eighth, bench.device, FastSwitches()), request)
     return found
 
 
@@ -327,6 +368,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "steps": lambda: steps_part(bench),
         "flops": lambda: flops_part(bench, found.get("steps", {}).get("ours, exact", {}).get("seconds")),
         "switches": lambda: switches_part(bench),
+        "compiled": lambda: compiled_part(bench),
     }
     for name, run in runs.items():
         if name not in parts:
@@ -339,6 +381,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         try:
             found[name] = run()
         except Exception as error:  # noqa: BLE001 - told, and the other parts go on
+            traceback.print_exc()
             found[name] = {"failed": f"{type(error).__name__}: {str(error).strip()[:400]}"}
         free_all(bench.device)
         print(f"{name}: {found[name]}", file=sys.stderr, flush=True)  # is there if the next one never ends

@@ -22,7 +22,7 @@ from localgpt.runtime.open.paint import Painter  # noqa: E402
 from localgpt.runtime.open.paint_fast import FastSwitches  # noqa: E402
 from localgpt.runtime.open.paint_pipelines import painter_of  # noqa: E402
 
-__all__ = ["copy_of", "painter", "sdxl", "turbo"]
+__all__ = ["Float8Linear", "copy_of", "painter", "sdxl", "to_float8", "turbo"]
 
 
 def sdxl(device: torch.device, dtype: torch.dtype, *, tiny: bool) -> Any:
@@ -138,6 +138,49 @@ def painter(
     pipeline.set_progress_bar_config(disable=True)
     pipeline.vae.enable_slicing()
     return Painter(checkpoint, painter_of(checkpoint, pipeline, switches=switches))
+
+
+class Float8Linear(torch.nn.Module):
+    """A linear layer whose product is of 8-bit floating point: weights and inputs, a scale for each tensor.
+
+    Args:
+        layer: to take the place of; both sides are multiples of 16.
+    """
+
+    def __init__(self, layer: torch.nn.Linear) -> None:
+        super().__init__()
+        weight, self.scale = _float8(layer.weight.detach())
+        self.weight, self.bias = weight, layer.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply to (..., K)."""
+        rows, scale = _float8(x.reshape(-1, x.shape[-1]))
+        out = torch._scaled_mm(
+            rows, self.weight.t(), scale_a=scale, scale_b=self.scale, out_dtype=x.dtype, use_fast_accum=True
+        )
+        out = out if self.bias is None else out + self.bias
+        return out.view(*x.shape[:-1], -1)
+
+
+def _float8(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rounded to 8 bits, and what it is to be multiplied by: a float32 scalar on its device."""
+    kind = torch.float8_e4m3fn
+    scale = tensor.abs().amax().float().clamp(min=1e-4) / torch.finfo(kind).max
+    return (tensor * scale.reciprocal().to(tensor.dtype)).to(kind).contiguous(), scale
+
+
+def to_float8(unet: torch.nn.Module) -> int:
+    """Have the linear layers of a U-Net's transformers multiply in 8 bits; how many."""
+    layers = [
+        (name, layer)
+        for name, layer in unet.named_modules()
+        if isinstance(layer, torch.nn.Linear)
+        and "transformer_blocks" in name
+        and not (layer.in_features % 16 or layer.out_features % 16)
+    ]
+    for name, layer in layers:
+        unet.set_submodule(name, Float8Linear(layer))
+    return len(layers)
 
 
 def _unet_shape(channels: tuple[int, ...], downs: tuple[str, ...], heads: Any, width: int) -> dict[str, Any]:

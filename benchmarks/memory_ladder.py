@@ -82,7 +82,9 @@ def rung(config: Any, device: torch.device, name: str) -> Any:
     if name in ("int8", "int4"):
         return random_quantized(config, device, name, _same_tensors(config, device))
     network = random_network(config, device, torch.float32)
-    return network.to(getattr(torch, name))
+    for parameter in network.parameters():  # not what turns positions into angles, as transformers loads it
+        parameter.data = parameter.data.to(getattr(torch, name))
+    return network
 
 
 def _same_tensors(config: Any, device: torch.device) -> Iterator[tuple[str, Tensor]]:

@@ -26,6 +26,7 @@ import asyncio
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -223,6 +224,9 @@ class Stage:
         for actor in self.actors.values():
             actor.home.let_go()
             self.ledger.let_go(actor.home.name)
+        clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+        if self.device.type == "cuda" and clear is not None:
+            clear()  # 32 MiB for each stream that ever multiplied: the library's, and no model's
         free_all(self.device)
 
 
@@ -248,12 +252,15 @@ async def play(stage: Stage, turns: int, until: float) -> dict[str, Any]:
             try:
                 await stage.ask(name)
             except Exception as error:  # noqa: BLE001 - told below; one failure is one too many
+                traceback.print_exc()
                 failed = f"turn {done + 1}, {name}: {type(error).__name__}: {str(error).strip()[:300]}"
                 break
         if failed:
             break
         done += 1
         used.append(await stage.cleared_bytes())
+        spent = {name: round(actor.ready_s[-1] + actor.work_s[-1], 2) for name, actor in stage.actors.items()}
+        print(f"turn {done}: {used[-1] / GIB:.3f} GiB, {spent}", file=sys.stderr, flush=True)
     table = {name: row_of(actor) for name, actor in stage.actors.items()}
     pair = await both_ways(stage) if not failed else {}
     stage.let_all_go()

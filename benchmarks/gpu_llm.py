@@ -1,6 +1,6 @@
 """Tokens a second of an open language model of 8B shape in int4 under 8 GB, beside transformers in bfloat16.
 
-    python benchmarks/gpu_llm.py [--tokens 128] [--rounds 3] [--parts cap,plain,compiled,peers] [--json]
+    python benchmarks/gpu_llm.py [--tokens 128] [--rounds 3] [--parts cap,plain,kernels,compiled,peers]
     python benchmarks/gpu_llm.py --tiny --device cpu        # tiny random models, to see that it all runs
 
 Ours goes through the open model as an answer is made (greedy): `int4` replays each token as a CUDA graph,
@@ -10,6 +10,9 @@ allocator, which proves that they fit; then the cap is lifted, since the peers n
 `int4, plain` and transformers' `generate` in bfloat16 with its growing cache are measured in turn. What a
 compiler has to make first comes after them, so that it takes nothing from them where time is short: ours
 under the cap again, and transformers with its static cache, which it compiles by itself.
+
+`kernels` are single products of one row with a matrix of the widest layer, of each kind of weights by
+torch's kernel and by the plain path, as graphs over more matrices than fit into a card's cache.
 
 A rate counts a whole answer, with the reading of its prompt of 64 tokens. Beside each: the bytes of the
 weights that a token reads (without the table of embeddings) times its rate, as a share of what a copy on
@@ -44,10 +47,19 @@ from benchmarks.gpu_common import (  # noqa: E402
     tell,
 )
 from benchmarks.gpu_shapes import language_model, llama_config, random_network  # noqa: E402
+from localgpt.compute.graphs import Captured, capture_graph  # noqa: E402
+from localgpt.nn.linear import quantize_weight  # noqa: E402
+from localgpt.nn.weight_only import (  # noqa: E402
+    Int4WeightLinear,
+    Int8WeightLinear,
+    Kernel,
+    quantize_groups,
+)
 from localgpt.tasks import CompleteRequest, SamplingOptions  # noqa: E402
 
 PROMPT_TOKENS = 64
-PARTS = ("cap", "plain", "compiled", "peers")
+_REPEATS = 4  # of all matrices, in one timing
+PARTS = ("cap", "plain", "kernels", "compiled", "peers")
 OURS = {"int4": "exact", "int4, compiled": "compiled", "int4, plain": "off"}
 
 
@@ -172,10 +184,14 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     names = list(sides)
     sides.clear()
     free_all(device)
+    bandwidth = copy_bytes_per_s(device, *([1 << 22] if args.tiny else []))
+    free_all(device)
+    if "kernels" in parts:
+        found["kernels"] = kernels(device, bandwidth, tiny=args.tiny)
+        print(f"kernels: {found['kernels']}", file=sys.stderr, flush=True)
     if not args.tiny:  # a compiler takes minutes for nothing there
         names += compiled_sides(bench, parts)
     free_all(device)
-    bandwidth = copy_bytes_per_s(device, *([1 << 22] if args.tiny else []))
     found |= {
         "tokens": bench.num_tokens,
         "prompt_tokens": PROMPT_TOKENS,
@@ -185,6 +201,66 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         name: side_row(bench.rounds, name, bench.num_tokens, bench.reads[name], bandwidth) for name in names
     }
     return found
+
+
+@torch.inference_mode()
+def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, Any]:
+    """Microseconds of one product, and what of the weights is read in a second, as a share of a copy."""
+    n_out, n_in, num = (64, 128, 2) if tiny else (14336, 4096, 8)
+    row = torch.randn(1, n_in, device=device, dtype=torch.bfloat16)
+    found: dict[str, Any] = {}
+    for name, make in _layers(n_out, n_in, device).items():
+        layers = [make() for _ in range(num)]
+        rounds = Rounds(device, 5, time.perf_counter() + 20)
+        rounds.run({name: _repeated(layers, row)})
+        if seconds := rounds.seconds(name):
+            seconds /= num * _REPEATS
+            nbytes = sum(one.nbytes for one in (*layers[0].parameters(), *layers[0].buffers()))
+            rate = round(nbytes / seconds / bandwidth, 3)
+            found[name] = {"microseconds": round(seconds * 1e6, 2), "share_of_copy": rate}
+        else:
+            found[name] = rounds.row(name)
+        del layers
+        free_all(device)
+    return found
+
+
+def _layers(n_out: int, n_in: int, device: torch.device) -> dict[str, Callable[[], torch.nn.Module]]:
+    def weight() -> torch.Tensor:
+        return torch.randn(n_out, n_in, device=device, dtype=torch.bfloat16)
+
+    def plain() -> torch.nn.Module:
+        layer = torch.nn.Linear(n_in, n_out, bias=False, device=device, dtype=torch.bfloat16)
+        return layer.requires_grad_(False)
+
+    def int8(kernel: Kernel) -> torch.nn.Module:
+        return Int8WeightLinear(*quantize_weight(weight()), kernel=kernel)
+
+    def int4(kernel: Kernel) -> torch.nn.Module:
+        return Int4WeightLinear(*quantize_groups(weight(), 64), kernel=kernel)
+
+    return {
+        "bfloat16": plain,
+        "int8, torch": lambda: int8("torch"),
+        "int8, plain": lambda: int8("plain"),
+        "int4, torch": lambda: int4("torch"),
+        "int4, plain": lambda: int4("plain"),
+    }
+
+
+def _repeated(layers: list[torch.nn.Module], row: torch.Tensor) -> Callable[[], None]:
+    def once() -> list[torch.Tensor]:
+        return [layer(row) for layer in layers]
+
+    made: list[Captured] = []
+
+    def run() -> None:
+        if row.device.type == "cuda" and not made:
+            made.append(capture_graph(once, row.device))
+        for _ in range(_REPEATS):
+            made[0].graph.replay() if made else once()
+
+    return run
 
 
 def compiled_sides(bench: Bench, parts: set[str]) -> list[str]:
@@ -237,6 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{side['times_eager'] or float('nan'):.2f} x eager"
         )
         lines.append(f"{name:34} {told}")
+    lines += [f"{name:34} {row}" for name, row in found.get("kernels", {}).items()]
     lines.append(f"peaks under the cap: {found.get('under_the_cap')}")
     lines.append(str(found["machine"]))
     tell(found, args, lines)

@@ -11,7 +11,7 @@ from benchmarks import gpu_decode
 
 def test_a_dry_run_measures_all_sides() -> None:
     args = Namespace(
-        device="cpu", dry=True, fp16=False, tokens=3, rounds=1, compile=False, model=None, json=True
+        device="cpu", dry=True, fp16=False, tokens=3, rounds=1, compile=False, model=None, seconds=60.0
     )
     found = gpu_decode.report(args)
     ours, peers = ("eager", "fixed", "device"), ("eager", "static cache")

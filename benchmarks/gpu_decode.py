@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gpu_common import Rounds, copy_bytes_per_s, machine  # noqa: E402
+from benchmarks.gpu_shapes import leave_no_zeros, making  # noqa: E402
 from localgpt.compute import resolve_device  # noqa: E402
 from localgpt.engine.runner import ModelRunner  # noqa: E402
 from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits  # noqa: E402
@@ -193,12 +194,24 @@ def side_row(rounds: Rounds, name: str, num_tokens: int, side: Side, bandwidth: 
     }
 
 
+def random_decoder(device: torch.device, dtype: torch.dtype) -> tuple[Decoder, str]:
+    """One of the embedded decoder's shape, whose weights need not be there; no matrix is zero."""
+    values = json.loads((ROOT / "weights" / "decoder" / "config.json").read_text(encoding="utf-8"))
+    with making(device, torch.float32):
+        decoder = Decoder(DecoderConfig(**values))
+        decoder.init_weights()
+    leave_no_zeros(decoder.requires_grad_(False))
+    return decoder.to(dtype).eval(), str(device)
+
+
 def load_decoder(args: argparse.Namespace) -> tuple[Decoder, str]:
     """The decoder to measure, and what device it is on."""
     if args.dry:
         place = resolve_device(args.device).device
         torch.manual_seed(0)
         return Decoder(replace(TINY)).eval().to(torch.device(place)), place
+    if args.random:
+        return random_decoder(torch.device(args.device), torch.float16 if args.fp16 else torch.bfloat16)
     plan = plan_load(LoadOptions(model=args.model, device=args.device, fp16=args.fp16))
     if not plan.device.startswith("cuda"):
         sys.exit(f"{args.device} is {plan.device} here; expected a CUDA or ROCm device, or --dry")
@@ -224,7 +237,8 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "sides": found,
         "device": place,
         "name": name,
-        "machine": machine(device) | {"weights": "ours are the model's, those of transformers random"},
+        "machine": machine(device)
+        | ({} if args.random else {"weights": "ours the model's, the peer's random"}),
         "dtype": str(dtype).removeprefix("torch."),
         "tokens": num_tokens,
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
@@ -244,6 +258,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="stop after so long, tell what there is")
     parser.add_argument("--compile", action="store_true", help="one more way: the step through torch.compile")
     parser.add_argument("--model", help="family folder; absent means the embedded one")
+    parser.add_argument("--random", action="store_true", help="random weights of the embedded one's shape")
     parser.add_argument("--dry", action="store_true", help="tiny random models and one round")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

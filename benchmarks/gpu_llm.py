@@ -258,7 +258,10 @@ def _repeated(layers: list[torch.nn.Module], row: torch.Tensor) -> Callable[[], 
         if row.device.type == "cuda" and not made:
             made.append(capture_graph(once, row.device))
         for _ in range(_REPEATS):
-            made[0].graph.replay() if made else once()
+            if made:
+                made[0].graph.replay()
+            else:
+                once()
 
     return run
 

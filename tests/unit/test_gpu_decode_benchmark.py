@@ -5,13 +5,22 @@ from __future__ import annotations
 from argparse import Namespace
 
 import pytest
+import torch
 
 from benchmarks import gpu_decode
 
 
 def test_a_dry_run_measures_all_sides() -> None:
     args = Namespace(
-        device="cpu", dry=True, fp16=False, tokens=3, rounds=1, compile=False, model=None, seconds=60.0
+        device="cpu",
+        dry=True,
+        fp16=False,
+        tokens=3,
+        rounds=1,
+        compile=False,
+        model=None,
+        seconds=60.0,
+        random=False,
     )
     found = gpu_decode.report(args)
     ours, peers = ("eager", "fixed", "device"), ("eager", "static cache")
@@ -20,6 +29,12 @@ def test_a_dry_run_measures_all_sides() -> None:
         *(f"transformers, {way}" for way in peers),
     }
     assert all(side["tokens_per_s"] > 0 for side in found["sides"].values())
+
+
+def test_random_weights_have_the_embedded_shape() -> None:
+    decoder, _ = gpu_decode.random_decoder(torch.device("meta"), torch.bfloat16)
+    assert sum(parameter.numel() for parameter in decoder.parameters()) > 100e6
+    assert next(decoder.parameters()).dtype == torch.bfloat16
 
 
 def test_without_a_card_it_says_what_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ HOST_BYTES = 40 * GIB
 BACK = 0.02  # of the cap
 RESERVE_BYTES = GIB // 4  # of the cap, for libraries' workspaces
 OTHER_WORK_BYTES = GIB // 2
+_MOST_FAILURES = 3  # then no more turns are begun
 _TURNS_PART = 0.85  # of the time; what is left is for the pair and for letting go
 
 
@@ -120,7 +121,13 @@ class Actor:
     request: Any = None
     ready_s: list[float] = field(default_factory=list)
     work_s: list[float] = field(default_factory=list)
-    failed: str = ""
+
+    @property
+    def spent_s(self) -> float | None:
+        """Of the last turn: until it was ready, and with the work."""
+        if not self.ready_s or not self.work_s:
+            return None
+        return round(self.ready_s[-1] + self.work_s[-1], 2)
 
 
 class Stage:
@@ -244,26 +251,31 @@ GUESSES = {
 
 async def play(stage: Stage, turns: int, until: float) -> dict[str, Any]:
     """All modalities in turn, then language and painting alone."""
-    began, used, failed = stage.used_bytes(), [], ""
+    began, used = stage.used_bytes(), []
+    failures: list[str] = []
     done = 0
+
+    async def ask(name: str) -> None:
+        try:
+            await stage.ask(name)
+        except Exception as error:  # noqa: BLE001 - told below; one failure is one too many
+            traceback.print_exc()
+            line = (str(error).strip().splitlines() or [""])[0]
+            failures.append(f"turn {done + 1}, {name}: {type(error).__name__}: {line[:300]}")
+        if failures:  # after the error, which holds what its frames held
+            free_all(stage.device)
+
     for _ in range(turns):
-        if done and time.perf_counter() > until:
+        if (done and time.perf_counter() > until) or len(failures) > _MOST_FAILURES:
             break
         for name in stage.actors:
-            try:
-                await stage.ask(name)
-            except Exception as error:  # noqa: BLE001 - told below; one failure is one too many
-                traceback.print_exc()
-                failed = f"turn {done + 1}, {name}: {type(error).__name__}: {str(error).strip()[:300]}"
-                break
-        if failed:
-            break
-        done += 1
+            await ask(name)
         used.append(await stage.cleared_bytes())
-        spent = {name: round(actor.ready_s[-1] + actor.work_s[-1], 2) for name, actor in stage.actors.items()}
+        done += 1
+        spent = {name: actor.spent_s for name, actor in stage.actors.items()}
         print(f"turn {done}: {used[-1] / GIB:.3f} GiB, {spent}", file=sys.stderr, flush=True)
     table = {name: row_of(actor) for name, actor in stage.actors.items()}
-    pair = await both_ways(stage) if not failed else {}
+    pair = await both_ways(stage) if not failures else {}
     stage.let_all_go()
     after = stage.used_bytes()
     found: dict[str, Any] = {"turns": done, "turns_asked": turns, "table": table, "pair": pair}
@@ -272,8 +284,8 @@ async def play(stage: Stage, turns: int, until: float) -> dict[str, Any]:
     drift = abs(used[-1] - used[min(1, len(used) - 1)]) / CAP_BYTES if used else 1.0
     left = max(0, after - began) / CAP_BYTES
     found |= {"drift_of_cap": round(drift, 4), "left_of_cap": round(left, 4)}
-    if failed:
-        found["failed"] = failed
+    if failures:
+        found |= {"failures": failures, "failed": f"{len(failures)} times; the first: {failures[0]}"}
     elif max(drift, left) > BACK:
         found["failed"] = f"memory did not come back: {drift:.1%} between turns, {left:.1%} after letting go"
     return found

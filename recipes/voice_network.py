@@ -10,12 +10,14 @@ Shape legend: B batch, S sounds, T frames, C channels, N samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from localgpt.compute.graphs import Captured, capture_graph
 from localgpt.training.alignment import frame_sounds, gaussian_scores, monotonic_alignment
 from localgpt.training.spectra import magnitudes
 
@@ -87,6 +89,7 @@ class VoiceNetwork(nn.Module):
         self._fast: dict[str, Any] = {"encode": self._posterior_and_flow, "decode": self.vits.decoder}
         if compiles:
             self._fast = {name: torch.compile(part, dynamic=False) for name, part in self._fast.items()}
+        self._fast["path"] = Replayed(monotonic_alignment) if compiles else monotonic_alignment
 
     def forward(self, batch: Any, *, dtype: torch.dtype, generator: torch.Generator) -> Learned:
         """One batch of `recipes.voices.Utterances`; the decoder alone runs in `dtype`."""
@@ -139,7 +142,8 @@ class VoiceNetwork(nn.Module):
         # Far below any score, and still exact in sums: a recording's own sounds come first.
         scores = scores - scores.amax(dim=1, keepdim=True)
         scores = scores.masked_fill(is_outside, -1e6)
-        return monotonic_alignment(scores, batch.num_sounds, batch.num_frames)
+        durations: Tensor = self._fast["path"](scores, batch.num_sounds, batch.num_frames)
+        return durations
 
     def _duration_loss(self, hidden: Tensor, mask: Tensor, speaker: Tensor, durations: Tensor) -> Tensor:
         """Squared error of logarithms; the text encoder does not learn from it."""
@@ -166,6 +170,33 @@ class VoiceNetwork(nn.Module):
         with torch.autocast(latents.device.type, dtype=dtype, enabled=dtype != torch.float32):
             made = self._fast["decode"](chosen, speaker)[:, 0]
         return made.float(), waveform.gather(1, samples)
+
+
+class Replayed:
+    """A function of tensors of fixed shapes that is captured at its first call on a GPU, and then replayed.
+
+    The alignment is three thousand small kernels, whose launches alone would take longer than the rest of a
+    step.
+
+    Args:
+        function: draws no numbers and asks nothing of the device.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self._function = function
+        self._inputs: list[Tensor] = []
+        self._captured: Captured | None = None
+
+    @torch.no_grad()
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """As the function; nothing of it is differentiated."""
+        if self._captured is None:
+            self._inputs = [one.clone() for one in inputs]
+            self._captured = capture_graph(lambda: self._function(*self._inputs), inputs[0].device)
+        torch._foreach_copy_(self._inputs, list(inputs))
+        self._captured.graph.replay()
+        found: Tensor = self._captured.out
+        return found.clone()
 
 
 def _wavenet(wavenet: Any, x: Tensor, mask: Tensor, speaker: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def monotonic_alignment(scores: Tensor, num_sounds: Tensor, num_frames: Tensor) 
     for sound in range(scores.shape[1] - 1, -1, -1):
         is_there = sound < num_sounds.to(scores.device)
         begin = entered[sound].gather(1, last[:, None])[:, 0]
-        durations[:, sound] = torch.where(is_there, last - begin + 1, 0)
+        durations[:, sound] = (last - begin + 1) * is_there
         last = torch.where(is_there, begin - 1, last).clamp(min=0)
     return durations
 

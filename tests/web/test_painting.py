@@ -80,12 +80,15 @@ def test_the_brush_paints_with_a_seed_and_tells_where_words_went(visit: Visit, l
     expect(word).to_have_attribute("aria-pressed", "true")
     is_loaded(page, ".painted img.heat")
     page.get_by_label("Size").select_option("auto")
+    page.locator(BOX).fill("half a thought")
     page.get_by_role("button", name="Remix").click()
     expect(page.get_by_label("Painter")).to_have_value("maker/painter")
     expect(page.get_by_label("Size")).to_have_value("512x512")  # of which the seed alone would make another
     expect(page.locator(BOX)).to_have_value("a red fox")
     expect(page.get_by_label("Seed")).to_have_value("41")
     expect(page.get_by_role("link", name="Download")).to_have_attribute("download", "41.png")
+    page.get_by_role("button", name="Undo").click()  # of the draft that was replaced
+    expect(page.locator(BOX)).to_have_value("half a thought")
     assert visit.problems == []
 
 

@@ -117,12 +117,17 @@ export function App() {
   };
   const showTour = () => setOver({ kind: "tour" });
   const onView = useCallback((attachment: Attachment) => setOver({ kind: "picture", attachment }), []);
-  const onRemix = useCallback((picture: PaintedPicture) => {
-    setOver(null);
-    brush.set({ isOn: true, ...wishFor(picture) });
-    write(picture.prompt);
-    input.current?.focus();
-  }, []);
+  const onRemix = useCallback(
+    (picture: PaintedPicture) => {
+      setOver(null);
+      brush.set({ isOn: true, ...wishFor(picture) });
+      const draft = composer.value.text;
+      write(picture.prompt);
+      if (draft.trim() && draft !== picture.prompt) say(t.draftReplaced, () => write(draft));
+      input.current?.focus();
+    },
+    [t],
+  );
   const onPartFailed = () => {
     setOver(null);
     say(t.errorOffline);

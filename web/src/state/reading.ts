@@ -48,8 +48,9 @@ export async function readAloud(id: string, text: string): Promise<void> {
 
 function pause(signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, CHECK_MS);
-    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+    const give = () => (clearTimeout(timer), reject(signal.reason));
+    const timer = setTimeout(() => (signal.removeEventListener("abort", give), resolve()), CHECK_MS);
+    signal.addEventListener("abort", give, { once: true });
   });
 }
 

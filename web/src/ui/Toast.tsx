@@ -5,20 +5,22 @@ import { finishRemoval, list, undoRemoval } from "../state/list";
 import { Store, useStore } from "../state/store";
 import { Close } from "./icons";
 
-export const notice = new Store<{ text: string | null }>({ text: null });
+export const notice = new Store<{ text: string | null; undo: (() => void) | null }>({ text: null, undo: null });
 const SHOWN_MS = 6000;
 let timer = 0;
 
-export function say(text: string): void {
-  notice.set({ text });
+export function say(text: string, undo: (() => void) | null = null): void {
+  notice.set({ text, undo });
   clearTimeout(timer);
-  timer = window.setTimeout(() => notice.set({ text: null }), SHOWN_MS);
+  timer = window.setTimeout(hush, SHOWN_MS);
 }
+
+const hush = () => notice.set({ text: null, undo: null });
 
 export function Toasts() {
   const t = useWords();
   const { removed } = useStore(list);
-  const { text } = useStore(notice);
+  const { text, undo } = useStore(notice);
   return (
     <div class="toasts" role="status">
       {removed ? (
@@ -35,7 +37,12 @@ export function Toasts() {
       {text ? (
         <div class="toast">
           <span>{text}</span>
-          <button type="button" class="ghost" aria-label={t.close} onClick={() => notice.set({ text: null })}>
+          {undo ? (
+            <button type="button" class="undo" onClick={() => (undo(), hush())}>
+              {t.undo}
+            </button>
+          ) : null}
+          <button type="button" class="ghost" aria-label={t.close} onClick={hush}>
             <Close />
           </button>
         </div>

@@ -12,7 +12,8 @@ compiler has to make first comes after them, so that it takes nothing from them 
 under the cap again, and transformers with its static cache, which it compiles by itself.
 
 `kernels` are single products of one row with a matrix of the widest layer, of each kind of weights by
-torch's kernel and by the plain path, as graphs over more matrices than fit into a card's cache.
+torch's kernel, by Triton's (with other tiles, too) and by the plain path, as graphs over more matrices than
+fit into a card's cache.
 
 A rate counts a whole answer, with the reading of its prompt of 64 tokens. Beside each: the bytes of the
 weights that a token reads (without the table of embeddings) times its rate, as a share of what a copy on
@@ -48,6 +49,7 @@ from benchmarks.gpu_common import (  # noqa: E402
 )
 from benchmarks.gpu_shapes import language_model, llama_config, random_network  # noqa: E402
 from localgpt.compute.graphs import Captured, capture_graph  # noqa: E402
+from localgpt.nn import few_rows  # noqa: E402
 from localgpt.nn.linear import quantize_weight  # noqa: E402
 from localgpt.nn.weight_only import (  # noqa: E402
     Int4WeightLinear,
@@ -60,6 +62,11 @@ from localgpt.tasks import CompleteRequest, SamplingOptions  # noqa: E402
 PROMPT_TOKENS = 64
 _REPEATS = 4  # of all matrices, in one timing
 PARTS = ("cap", "plain", "kernels", "compiled", "peers")
+_TILES = few_rows.TILES
+OTHER_TILES = {
+    "int8, triton": ((2, 1024, 2, 1), (4, 1024, 4, 1), (8, 512, 4, 1), (4, 2048, 4, 1)),
+    "int4, triton": ((8, 8, 4, 1), (8, 16, 8, 2), (8, 16, 8, 1), (4, 16, 4, 2), (8, 4, 2, 2)),
+}
 OURS = {"int4": "exact", "int4, compiled": "compiled", "int4, plain": "off"}
 
 
@@ -209,9 +216,16 @@ def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, 
     n_out, n_in, num = (64, 128, 2) if tiny else (14336, 4096, 8)
     row = torch.randn(1, n_in, device=device, dtype=torch.bfloat16)
     found: dict[str, Any] = {}
-    for name, make in _layers(n_out, n_in, device).items():
+    sides = [(name, {}, make) for name, make in _layers(n_out, n_in, device).items()]
+    for name, _, make in tuple(sides):
+        sides += [
+            (f"{name} {tile}", {name.split(",")[0]: tile}, make)
+            for tile in OTHER_TILES.get(name, ())  # what the choice of `few_rows` is to be held against
+        ]
+    for name, tiles, make in sides:
         layers = [make() for _ in range(num)]
-        rounds = Rounds(device, 5, time.perf_counter() + 20)
+        few_rows.TILES = _TILES | tiles
+        rounds = Rounds(device, 3 if tiles else 5, time.perf_counter() + 20)
         rounds.run({name: _repeated(layers, row)})
         if seconds := rounds.seconds(name):
             seconds /= num * _REPEATS
@@ -222,6 +236,7 @@ def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, 
             found[name] = rounds.row(name)
         del layers
         free_all(device)
+    few_rows.TILES = _TILES
     return found
 
 
@@ -239,13 +254,17 @@ def _layers(n_out: int, n_in: int, device: torch.device) -> dict[str, Callable[[
     def int4(kernel: Kernel) -> torch.nn.Module:
         return Int4WeightLinear(*quantize_groups(weight(), 64), kernel=kernel)
 
+    by_triton = {
+        "int8, triton": lambda: int8("triton"),
+        "int4, triton": lambda: int4("triton"),
+    }
     return {
         "bfloat16": plain,
         "int8, torch": lambda: int8("torch"),
         "int8, plain": lambda: int8("plain"),
         "int4, torch": lambda: int4("torch"),
         "int4, plain": lambda: int4("plain"),
-    }
+    } | (by_triton if few_rows.is_there and device.type == "cuda" else {})
 
 
 def _repeated(layers: list[torch.nn.Module], row: torch.Tensor) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from localgpt.compute.quantization import Bits, quantized_linear
 from localgpt.errors import CheckpointError
+from localgpt.nn.weight_only import Int4WeightLinear, Int8WeightLinear, Kernel
 from localgpt.runtime.footprint import measure
 from localgpt.runtime.open.base import OpenCheckpoint
 from localgpt.runtime.open.default_dtype import leave_the_default_alone
@@ -28,6 +29,11 @@ from localgpt.units import format_bytes
 __all__ = ["Placing", "empty_network", "load_quantized"]
 
 _DTYPE: Final = torch.bfloat16
+_KERNELS: Final[dict[Kernel, str]] = {
+    "triton": "by Triton's kernels",
+    "torch": "by torch's kernels",
+    "plain": "after they were spread out, each time",
+}
 
 
 def load_quantized(checkpoint: OpenCheckpoint, auto_class: str, bits: Bits) -> LoadedNetwork:
@@ -52,7 +58,7 @@ def load_quantized(checkpoint: OpenCheckpoint, auto_class: str, bits: Bits) -> L
         network.tie_weights()
         _check_is_whole(checkpoint.folder, network)
         network = network.to(checkpoint.device).eval().requires_grad_(False)
-    notice = f"the weights are {bits}: {format_bytes(measure(network).weight_bytes)} of memory"
+    notice = f"the weights are {bits}: {format_bytes(measure(network).weight_bytes)} of memory{_by(network)}"
     return LoadedNetwork(network=network, dtype=_DTYPE, notices=(notice,))
 
 
@@ -150,6 +156,13 @@ def _renaming(network: Any) -> Callable[[str], str]:
         return str(name)
 
     return name_of
+
+
+def _by(network: nn.Module) -> str:
+    """By which kernels quantized layers multiply, in words."""
+    layers = (one for one in network.modules() if isinstance(one, Int8WeightLinear | Int4WeightLinear))
+    kernels = sorted({_KERNELS[layer.kernel] for layer in layers})
+    return f", multiplied {' and '.join(kernels)}" if kernels else ""
 
 
 def _check_is_whole(folder: Path, network: Any) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "free_all",
     "lift_cap",
     "machine",
+    "matmul_flops",
     "new_parser",
     "peak_of",
     "psnr",
@@ -167,6 +168,19 @@ def copy_bytes_per_s(device: torch.device, nbytes: int = _COPY_BYTES) -> float:
         wait(device)
         best = min(best, (time.perf_counter() - start) / _COPIES)
     return 2 * nbytes / best
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Operations a second of a matrix product of random numbers, the best of five."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        wait(device)
+        start = time.perf_counter()
+        torch.matmul(a, b)
+        wait(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
 
 
 def psnr(picture: Any, other: Any) -> float | None:

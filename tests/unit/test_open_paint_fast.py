@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils import _pytree as pytree
 
+from localgpt.runtime.open import paint_batch
 from localgpt.runtime.open.base import OpenCheckpoint, kind_of
 from localgpt.runtime.open.paint import Painter
 from localgpt.runtime.open.paint_fast import FastPaint, FastSwitches, switches_of
 from localgpt.runtime.open.paint_graphs import GraphedForward
 from localgpt.runtime.open.paint_pipelines import LoadedPainter, load_painter, painter_of
+from localgpt.runtime.open.paint_plans import is_upcast
 from localgpt.tasks import ImagePart, PaintRequest, PaintResult
 from tests.tiny_media import PAINTERS, write_painter
 
@@ -223,3 +225,35 @@ def test_results_of_a_graph_are_not_overwritten() -> None:
     second = graphed(False, torch.full((2,), 2.0), scale=3)[0]
     assert first.tolist() == [3, 3] and second.tolist() == [6, 6] and graphed.num_graphs == 1
     assert graphed(False, torch.ones(2), scale=4)[0].tolist() == [4, 4] and graphed.num_graphs == 2
+
+
+def test_where_memory_is_too_short_graphs_are_given_up_and_told(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, fast = painter(folders("sd15")), painter(folders("sd15"), graphs=True)
+    decode, graphs = paint_batch.decode_latents, fast._loaded.fast._graphs
+    assert graphs is not None
+
+    def short(*args: Any) -> Any:
+        if graphs.num_graphs:
+            raise torch.OutOfMemoryError("no memory beside graphs")
+        return decode(*args)
+
+    monkeypatch.setattr(paint_batch, "decode_latents", short)
+    assert np.abs(paint(fast) - paint(plain)).max() <= 1
+    assert fast.notices[-1].endswith(
+        "one kernel at a time: there was too little memory to paint beside graphs"
+    )
+    monkeypatch.setattr(paint_batch, "decode_latents", decode_fails)
+    with pytest.raises(torch.OutOfMemoryError):  # there is nothing more to give up
+        paint(fast)
+
+
+def decode_fails(*args: Any) -> Any:
+    raise torch.OutOfMemoryError("no memory at all")
+
+
+def test_only_the_autoencoder_of_sdxl_decodes_in_float32(folders: Folders) -> None:
+    shapes = {name: painter(folders(name))._loaded.from_text for name in ("sd15", "sdxl")}
+    assert all(one.vae.config.force_upcast for one in shapes.values())  # diffusers' default, too
+    assert {name: is_upcast(one) for name, one in shapes.items()} == {"sd15": False, "sdxl": True}

@@ -142,7 +142,14 @@ class Painter:
         make = ProgressiveBatch if self._is_progressive(settled, plan) else Batch
         for first in range(0, settled.request.num_images, plan.batch_size):
             batch = make(self._loaded, settled, plan, first, emit, is_cancelled)
-            images += batch.paint()
+            try:
+                images += batch.paint()
+                continue
+            except torch.OutOfMemoryError:
+                if not self._loaded.fast.give_up_graphs("there was too little memory to paint beside graphs"):
+                    raise
+            # Anew, after the error, which held what its frames held.
+            images += make(self._loaded, settled, plan, first, emit, is_cancelled).paint()
         late = tuple(text for text in self.notices if text not in notices)
         for text in late:
             emit(Notice(text=text))

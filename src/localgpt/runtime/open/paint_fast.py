@@ -26,6 +26,7 @@ from torch import nn
 
 from localgpt.runtime.open.base import Fast
 from localgpt.runtime.open.paint_graphs import Capture, GraphedForward, capture_cuda
+from localgpt.runtime.open.paint_plans import is_upcast
 from localgpt.runtime.open.paint_steps import StepCache, guided_names, without_guidance
 from localgpt.runtime.open.paint_texts import TextMemory
 
@@ -100,7 +101,7 @@ class FastPaint:
         on, told = self.switches, []
         is_unet = hasattr(self.denoiser, "down_blocks")
         vae = self.pipelines[0].vae
-        if on.half_autoencoder and vae.dtype == torch.float16 and vae.config.get("force_upcast", False):
+        if on.half_autoencoder and vae.dtype == torch.float16 and is_upcast(self.pipelines[0]):
             vae.to(torch.bfloat16)
             told.append("the autoencoder is bfloat16 instead of float32")
         if on.channels_last:
@@ -137,6 +138,13 @@ class FastPaint:
         """What is remembered of texts, and what graphs hold; the latter as the allocator grew."""
         texts = 0 if self._texts is None else self._texts.nbytes
         return texts + (0 if self._graphs is None else self._graphs.nbytes)
+
+    def give_up_graphs(self, why: str) -> bool:
+        """Denoise without graphs from now on; False where there are none to give up."""
+        if self._graphs is None or self._graphs.refusal:
+            return False
+        self._graphs.give_up(why)
+        return True
 
     def drop_caches(self) -> None:
         """Forget texts and graphs."""

@@ -80,14 +80,19 @@ class GraphedForward:
                 graph = self._graphs[key] = self._new(leaves, spec)
             except RuntimeError as error:
                 logger.warning("a denoiser cannot be captured as a graph", exc_info=True)
-                self.refusal = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                self.clear()
-                return self._forward(*args, **kwargs)
+                self.give_up((str(error).strip().splitlines() or [type(error).__name__])[0])
+        if graph is None:  # after the error, which holds what its frames held
+            return self._forward(*args, **kwargs)
         for own, given in zip(graph.inputs, _tensors(leaves), strict=True):
             own.copy_(given)
         graph.replay()
         self._set_kept(graph.kept)
         return pytree.tree_map_only(Tensor, torch.clone, graph.out)
+
+    def give_up(self, why: str) -> None:
+        """Capture nothing any more."""
+        self.refusal = why
+        self.clear()
 
     def clear(self) -> None:
         """Forget all graphs, and free what they hold."""

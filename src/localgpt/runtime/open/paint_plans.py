@@ -15,7 +15,7 @@ from localgpt.compute.memory.state import Size
 from localgpt.errors import InputError
 from localgpt.tasks import PaintRequest
 
-__all__ = ["TILE_SIDE", "PaintPlan", "Shape", "plans_for", "size_of"]
+__all__ = ["TILE_SIDE", "PaintPlan", "Shape", "is_upcast", "plans_for", "size_of"]
 
 _SMALLER: Final = (0.75, 0.5)  # of a side, where memory is short
 _LEAST_SIDE: Final = 256  # pixels; never made smaller than this
@@ -46,7 +46,6 @@ class Shape:
         is_transformer = "block_out_channels" not in config
         sample_size = config.get("sample_size") or getattr(pipeline, "default_sample_size", 64)
         width = config.num_attention_heads * config.attention_head_dim if is_transformer else 0
-        is_upcast = vae.config.get("force_upcast", False)
         return cls(
             native_side=int(sample_size) * scale,
             side_step=max(8, scale * 2) if is_transformer else max(8, scale),
@@ -54,7 +53,7 @@ class Shape:
             denoiser_width=width or config.block_out_channels[0],
             autoencoder_width=vae.config.block_out_channels[0],
             nbytes=denoiser.dtype.itemsize,
-            autoencoder_nbytes=4 if is_upcast else vae.dtype.itemsize,
+            autoencoder_nbytes=4 if is_upcast(pipeline) else vae.dtype.itemsize,
         )
 
 
@@ -125,6 +124,15 @@ def size_of(
     painting = denoising + decoding if has_graphs else max(denoising, decoding)
     pictures = 3 * plan.width * plan.height * 5 * plan.batch_size
     return Size(shape=plan.shape, nbytes=max(painting, reading_bytes) + pictures, notice=plan.notice)
+
+
+def is_upcast(pipeline: Any) -> bool:
+    """Whether an autoencoder of half precision decodes in float32: that of SDXL, which overflows otherwise.
+
+    Diffusers takes `force_upcast` to be on where a checkpoint does not tell, and then goes by it in the
+    pipelines of SDXL alone, which are those that have `upcast_vae`.
+    """
+    return hasattr(pipeline, "upcast_vae") and bool(pipeline.vae.config.get("force_upcast", False))
 
 
 def _asked_size(request: PaintRequest, shape: Shape, picture_size: tuple[int, int] | None) -> tuple[int, int]:

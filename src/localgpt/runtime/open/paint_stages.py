@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from localgpt.errors import BackendError
+from localgpt.runtime.open.paint_plans import is_upcast
 from localgpt.tasks import StageName
 
 __all__ = ["Forecast", "decode_latents", "forecasting", "set_tiles", "shown_size", "stage_steps"]
@@ -98,7 +99,7 @@ def decode_latents(
     vae, scale = pipeline.vae, pipeline.vae_scale_factor
     if latents.ndim == 3:
         latents = pipeline._unpack_latents(latents, size[1], size[0], scale)
-    if vae.dtype == torch.float16 and vae.config.get("force_upcast", False):
+    if vae.dtype == torch.float16 and is_upcast(pipeline):
         vae.to(torch.float32)  # the autoencoder of SDXL overflows in half precision; it stays so
     latents = _unscaled(latents.to(vae.dtype), vae.config)
     if shown is not None and shown != size:

@@ -76,4 +76,4 @@ def is_command(module: Module) -> bool:
 
 def is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """A kernel of Triton is launched with pointers, sizes and constants, and knows no dataclasses."""
-    return any(ast.unparse(mark) == "triton.jit" for mark in node.decorator_list)
+    return any(ast.unparse(mark) in {"jit", "triton.jit"} for mark in node.decorator_list)

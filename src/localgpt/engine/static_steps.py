@@ -8,6 +8,8 @@ Notable:
   a greedy token costs one launch and one copy of a few bytes.
 - With drafts a step has one shape only, of several tokens a slot over all slots and positions, so that a
   token comes out the same to the last bit with a draft and without (see `exactness`).
+- Single tokens on a card are computed by few kernels of our own (`compute.fused`), where these are as good as
+  the plain path; drafts, and more slots than those kernels take, are left to it.
 - The shapes run without a graph as well, on any device: the plain path that tests compare, and the way out
   where a graph cannot be captured or replayed.
 
@@ -25,6 +27,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from localgpt.compute.fused.steps import MAX_SLOTS, FusedSteps, fused_steps
 from localgpt.compute.graphs import capture_graph
 from localgpt.models.decoder import Decoder
 from localgpt.nn.kv_cache import KVCache
@@ -75,6 +78,7 @@ class _Shape:
     told: Tensor | None = None  # (B, T, 2) int64: likeliest, and whether all is sound
     graph: torch.cuda.CUDAGraph | None = None
     host: Tensor = field(default_factory=lambda: torch.empty(0))  # inputs, before they are copied
+    heard: Tensor = field(default_factory=lambda: torch.empty(0))  # what was told, once it is copied
 
 
 class StaticSteps:
@@ -85,7 +89,7 @@ class StaticSteps:
         cache: its own, with at least T spare positions; it is set to zero.
         has_drafts: one shape, T tokens a slot; otherwise one token, and the smallest shape that does.
         captures: replay graphs; None where the device can.
-        logits: computes a step; None for `static_logits`.
+        logits: computes a step; None for `static_logits`, or on a card the fused kernels.
     """
 
     def __init__(
@@ -102,6 +106,9 @@ class StaticSteps:
         self._is_fixed = has_drafts
         self._captures = decoder.device.type == "cuda" if captures is None else captures
         self._logits = logits or static_logits
+        self._fused: FusedSteps | None = None
+        if logits is None and not has_drafts and decoder.device.type == "cuda":
+            self._fused = fused_steps(decoder, cache, static_logits)
         self._shapes: dict[tuple[int, int], _Shape] = {}
         self._pool: Any = None  # memory that all graphs share
         self._banned = torch.zeros(
@@ -110,6 +117,11 @@ class StaticSteps:
         self._banned_of: list[Tensor | None] = [None] * cache.num_slots
         for slot in range(cache.num_slots):
             self.wipe(slot)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether single tokens are computed by the fused kernels."""
+        return self._fused is not None
 
     @property
     def num_shapes(self) -> int:
@@ -129,20 +141,19 @@ class StaticSteps:
         is_new = shape is None
         if shape is None:
             shape = self._shapes[num_slots, length] = self._new_shape(num_slots)
-        shape.host[:, :-1] = 0
-        shape.host[:, -1] = torch.tensor(filled[:num_slots])
+        rows = shape.host.numpy()  # the same memory, filled without launching anything
+        rows[:, :-1] = 0
+        rows[:, -1] = filled[:num_slots]
         for work in works:
-            shape.host[work.slot, : len(work.token_ids)] = torch.tensor(work.token_ids)
-            shape.host[work.slot, -1] = work.position
+            rows[work.slot, : len(work.token_ids)] = work.token_ids
+            rows[work.slot, -1] = work.position
             self._ban(work)
         shape.inputs.copy_(shape.host, non_blocking=True)
         if self._captures and is_new:
             self._capture(shape, length)
         if not self._replay(shape):
             self._compute(shape, length)
-        assert shape.logits is not None and shape.told is not None
-        told = shape.told.tolist()
-        return [_result(shape.logits, told, work) for work in works]
+        return self._results(shape, works)
 
     @torch.inference_mode()
     def wipe(self, slot: int) -> None:
@@ -165,8 +176,11 @@ class StaticSteps:
     def _new_shape(self, num_slots: int) -> _Shape:
         size = num_slots, self.num_each + 1
         device = self._decoder.device
-        host = torch.zeros(size, dtype=torch.int64, pin_memory=device.type == "cuda")
-        return _Shape(inputs=torch.zeros(size, dtype=torch.int64, device=device), host=host)
+        host, heard = (
+            torch.zeros(shape, dtype=torch.int64, pin_memory=device.type == "cuda")
+            for shape in (size, (num_slots, self.num_each, 2))
+        )
+        return _Shape(inputs=torch.zeros(size, dtype=torch.int64, device=device), host=host, heard=heard)
 
     def _ban(self, work: SlotWork) -> None:
         if work.banned is self._banned_of[work.slot]:
@@ -178,12 +192,19 @@ class StaticSteps:
         self._banned_of[work.slot] = work.banned
 
     def _compute(self, shape: _Shape, length: int) -> None:
-        token_ids, first = shape.inputs[:, :-1], shape.inputs[:, -1:]
-        positions = first + torch.arange(self.num_each, device=first.device)
+        token_ids, positions = shape.inputs[:, :-1], shape.inputs[:, -1:]
+        if self.num_each > 1:
+            positions = positions + torch.arange(self.num_each, device=positions.device)
+        if self._fused is not None and len(token_ids) <= MAX_SLOTS:
+            try:
+                shape.logits = self._fused.logits(self._decoder, self._cache, token_ids, positions, length)
+                shape.told = self._fused.told(shape.logits, self._banned[: len(token_ids)])
+                return
+            except Exception as error:  # noqa: BLE001 - whatever a compiler and a driver raise
+                logger.warning("single tokens take torch's kernels from here on, and longer (%s)", error)
+                self._fused = None
         logits = self._logits(self._decoder, self._cache, token_ids, positions, length)
-        allowed = logits.masked_fill(self._banned[: len(logits), None], float("-inf"))
-        is_sound = torch.isfinite(logits.sum(dim=-1))  # of what is no number, a sum is none
-        shape.logits, shape.told = logits, torch.stack((allowed.argmax(dim=-1), is_sound.long()), dim=-1)
+        shape.logits, shape.told = logits, _told(logits, self._banned[: len(logits)])
 
     def _capture(self, shape: _Shape, length: int) -> None:
         """Capture a step, unless that cannot be. Writing a position twice, to warm up, is harmless."""
@@ -208,6 +229,23 @@ class StaticSteps:
             return False
         return True
 
+    def _results(self, shape: _Shape, works: Sequence[SlotWork]) -> list[SlotResult]:
+        """What came out, as soon as it has."""
+        assert shape.logits is not None and shape.told is not None
+        shape.heard.copy_(shape.told, non_blocking=True)
+        logits = [shape.logits[work.slot, : len(work.token_ids)] for work in works]
+        if shape.told.is_cuda:
+            torch.cuda.current_stream(shape.told.device).synchronize()
+        rows = [shape.heard[work.slot, : len(work.token_ids)].tolist() for work in works]
+        return [
+            SlotResult(
+                logits=made,
+                likeliest=[token_id for token_id, _ in told],
+                is_sound=[bool(is_sound) for _, is_sound in told],
+            )
+            for made, told in zip(logits, rows, strict=True)
+        ]
+
     def _go_without(self, error: RuntimeError) -> None:
         logger.warning("single tokens are computed without a graph, and slower (%s)", error)
         self._captures = False
@@ -215,11 +253,8 @@ class StaticSteps:
             shape.graph = None
 
 
-def _result(logits: Tensor, told: list[list[list[int]]], work: SlotWork) -> SlotResult:
-    num = len(work.token_ids)
-    rows = told[work.slot][:num]
-    return SlotResult(
-        logits=logits[work.slot, :num],
-        likeliest=[token_id for token_id, _ in rows],
-        is_sound=[bool(is_sound) for _, is_sound in rows],
-    )
+def _told(logits: Tensor, banned: Tensor) -> Tensor:
+    """(B, T, 2) int64 of each token's logits: the likeliest that is not banned, and whether all are sound."""
+    allowed = logits.masked_fill(banned[:, None], float("-inf"))
+    is_sound = torch.isfinite(logits.sum(dim=-1))  # of what is no number, a sum is none
+    return torch.stack((allowed.argmax(dim=-1), is_sound.long()), dim=-1)

@@ -5,15 +5,16 @@
 
 Ours, each through the engine as an answer is made (greedy, with the bans of a chat): `eager` launches kernel
 by kernel over the slots that are busy; `fixed` does the same in fixed shapes; `graph` replays a whole token
-as one CUDA graph, which is what the server does on CUDA and ROCm; `graph, compiled` captures what
-torch.compile made of the step (`--compile`); `graph, 8 rows` is what `--use-cache` runs. `device` is the
-graph alone, without the engine, and `device, compiled` the same of the compiled step. transformers has a
-Llama of the same depth, width, heads, vocabulary and about the same bytes, with random weights: `generate`
-with its dynamic cache, and with its static cache, which it compiles on a card by itself.
+as one CUDA graph; `graph, fused` one of few kernels of our own, which is what the server does on CUDA and
+ROCm; `graph, compiled` captures what torch.compile made of the step (`--compile`); `graph, 8 rows` is what
+`--use-cache` runs. `device` is the graph alone, without the engine, and `device, fused` and
+`device, compiled` the same of those two. `parity` is how far the fused logits are from the plain ones.
+transformers has a Llama of the same depth, width, heads, vocabulary and about the same bytes, with random
+weights: `generate` with its dynamic cache, and with its static cache, which it compiles on a card by itself.
 
-All are interleaved in one run, those that are compiled after the others; the first round is not counted;
-medians. Beside each: the weights' bytes times its tokens a second, as a share of what a copy on this device
-moves.
+All are interleaved in one run, the fused first and those that are compiled last; the first round is not
+counted; medians. Beside each: the weights' bytes times its tokens a second, as a share of what a copy on this
+device moves.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gpu_common import Rounds, copy_bytes_per_s, machine  # noqa: E402
+from benchmarks.gpu_fused import one_slot_cache, parity, plain_steps  # noqa: E402
 from benchmarks.gpu_shapes import leave_no_zeros, making  # noqa: E402
 from localgpt.compute import resolve_device  # noqa: E402
 from localgpt.engine.runner import ModelRunner  # noqa: E402
-from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits  # noqa: E402
+from localgpt.engine.static_steps import SlotWork, StaticSteps, static_logits  # noqa: E402
 from localgpt.models.decoder import Decoder, DecoderConfig  # noqa: E402
 from localgpt.nn.kv_cache import KVCache  # noqa: E402
 from localgpt.runtime.footprint import measure  # noqa: E402
@@ -59,9 +61,8 @@ class Side:
     is_compiled: bool = False  # before it first runs, for a minute
 
 
-def on_the_device(decoder: Decoder, steps: StaticSteps | None = None) -> Generate:
+def on_the_device(steps: StaticSteps) -> Generate:
     """Steps in fixed shapes, one after another, and nothing else."""
-    steps = steps or StaticSteps(decoder, _one_slot(decoder))
 
     def generate(prompt: Sequence[int], num_tokens: int) -> int:
         token_id = prompt[-1]
@@ -73,11 +74,6 @@ def on_the_device(decoder: Decoder, steps: StaticSteps | None = None) -> Generat
     return generate
 
 
-def _one_slot(decoder: Decoder) -> KVCache:
-    dtype = decoder.embed(torch.zeros(1, 1, dtype=torch.int64, device=decoder.device)).dtype
-    return decoder.new_cache(1, dtype=dtype, device=decoder.device, num_spare=DRAFT_TOKENS)
-
-
 def compiled_steps(decoder: Decoder, cache: KVCache | None = None) -> StaticSteps:
     """Steps that are compiled before they are captured."""
     compiled = torch.compile(static_logits, dynamic=False)
@@ -86,7 +82,7 @@ def compiled_steps(decoder: Decoder, cache: KVCache | None = None) -> StaticStep
         made: Tensor = compiled(*arguments)
         return made
 
-    return StaticSteps(decoder, cache or _one_slot(decoder), logits=logits)
+    return StaticSteps(decoder, cache or one_slot_cache(decoder), logits=logits)
 
 
 def compiled_runner(decoder: Decoder) -> ModelRunner:
@@ -96,22 +92,37 @@ def compiled_runner(decoder: Decoder) -> ModelRunner:
     return runner
 
 
+def fused_sides(decoder: Decoder) -> dict[str, Side]:
+    """Those of our own kernels; none where they are not used, which a warning explains."""
+    steps = StaticSteps(decoder, one_slot_cache(decoder))
+    if not steps.is_fused:
+        return {}
+    weight_bytes = measure(decoder).weight_bytes
+    runner = ModelRunner(decoder, num_slots=1, is_static=True)
+    return {
+        "ours, device, fused": Side(on_the_device(steps), weight_bytes),
+        "ours, graph, fused": Side(through_engine(runner), weight_bytes),
+    }
+
+
 def our_sides(decoder: Decoder, *, compiles: bool) -> dict[str, Side]:
     """Our ways of making tokens."""
     is_cuda = decoder.device.type == "cuda"
     fixed = ModelRunner(decoder, num_slots=1, is_static=True)
-    fixed._steps = StaticSteps(decoder, fixed.cache, captures=False)  # type: ignore[arg-type]
+    fixed._steps = plain_steps(decoder, fixed.cache, captures=False)  # type: ignore[arg-type]
     runners = {"eager": ModelRunner(decoder, num_slots=1, is_static=False), "fixed": fixed}
     if is_cuda:
-        runners["graph"] = ModelRunner(decoder, num_slots=1, is_static=True)
+        graph = runners["graph"] = ModelRunner(decoder, num_slots=1, is_static=True)
+        graph._steps = plain_steps(decoder, graph.cache)  # type: ignore[arg-type]
         runners["graph, 8 rows"] = ModelRunner(decoder, num_slots=1, is_static=True, checks_drafts=True)
     weight_bytes = measure(decoder).weight_bytes
-    sides = {f"ours, {name}": Side(through_engine(runner), weight_bytes) for name, runner in runners.items()}
-    sides["ours, device"] = Side(on_the_device(decoder), weight_bytes)
+    sides = fused_sides(decoder) if is_cuda else {}
+    sides["ours, device"] = Side(on_the_device(plain_steps(decoder)), weight_bytes)
+    sides |= {f"ours, {name}": Side(through_engine(runner), weight_bytes) for name, runner in runners.items()}
     if compiles:
         runner, steps = compiled_runner(decoder), compiled_steps(decoder)
         sides["ours, graph, compiled"] = Side(through_engine(runner), weight_bytes, is_compiled=True)
-        sides["ours, device, compiled"] = Side(on_the_device(decoder, steps), weight_bytes, is_compiled=True)
+        sides["ours, device, compiled"] = Side(on_the_device(steps), weight_bytes, is_compiled=True)
     return sides
 
 
@@ -228,6 +239,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     dtype = next(decoder.parameters()).dtype
     rounds = Rounds(device, 1 if args.dry else args.rounds, time.perf_counter() + args.seconds)
     sides = our_sides(decoder, compiles=args.compile) | peer_sides(config, dtype, device)
+    same = parity(decoder)
     prompt = [1 + number % 200 for number in range(64)]
     run_rounds(sides, prompt, num_tokens, rounds)
     bandwidth = copy_bytes_per_s(device, 1 << 24) if args.dry else copy_bytes_per_s(device)
@@ -239,6 +251,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "name": name,
         "machine": machine(device)
         | ({} if args.random else {"weights": "ours the model's, the peer's random"}),
+        "parity": same,
         "dtype": str(dtype).removeprefix("torch."),
         "tokens": num_tokens,
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
@@ -276,6 +289,7 @@ def main() -> None:
                 f"{name:28} {side['tokens_per_s']:9.1f} tokens/s  ({side['least']} to {side['most']})  "
                 f"{side['share_of_copy']:.0%} of copy"
             )
+        print(f"parity: {found['parity']}")
         print(
             f"{found['tokens']} tokens after 64, {found['dtype']}, {found['device']} ({found['name']}), copy "
             f"{found['copy_gb_per_s']} GB/s, torch {found['torch']}, transformers {found['transformers']}"

@@ -77,7 +77,7 @@ class ListenerRun:
     warmup: float = 0.04
     max_norm: float = 2.0
     mean_decay: float = 0.999
-    num_dev: int = 80  # recordings of each held-out set that are looked at on the way
+    num_dev: int = 40  # recordings of each held-out set that are looked at on the way
     save_minutes: float = 3.0
 
     @classmethod

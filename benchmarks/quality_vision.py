@@ -54,6 +54,8 @@ class Measure:
     answerer: Answerer
     parts: tuple[str, ...]
     pictures: CaptionedSet
+    languages: tuple[str, ...] = LANGUAGES  # of captions
+    stretches: bool = True
     figures: dict[str, Any] = field(default_factory=dict)
     replies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -70,7 +72,7 @@ def measure_photographs(run: Measure) -> None:
     """Captions, retrieval and questions together, since each picture is read once."""
     size, rows = run.answerer.image_size, run.pictures.rows
     numbers = range(len(rows)) if {"captions", "retrieval"} & set(run.parts) else []
-    languages = LANGUAGES if "captions" in run.parts else ()
+    languages = run.languages if "captions" in run.parts else ()
     asks = [
         Ask(n, DESCRIBE_PROMPTS[language], CAPTION_TOKENS, is_description=True)
         for language in languages
@@ -87,10 +89,11 @@ def measure_photographs(run: Measure) -> None:
     if "retrieval" in run.parts:
         images = torch.stack([run.answerer.vectors[n] for n in numbers])
         run.figures["retrieval"] = run.timed("retrieval", lambda: measure_retrieval(run, images))
-    if languages:
+    if run.stretches and "en" in languages:
+        english = asks[languages.index("en") * len(rows) :][: len(rows)]
         for shape, ratio in SHAPES.items():
             load = run.pictures.stretched_loader(size, ratio)
-            told = run.timed(shape, partial(run.answerer.answers, asks[: len(rows)], load))
+            told = run.timed(shape, partial(run.answerer.answers, english, load))
             note_captions(run, "en", shape, told)
     if questions:
         grey = [Ask(0, q.texts[language]) for q, language in asked]
@@ -236,6 +239,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--keep", type=float, default=1.0, help="share of a picture's tokens the decoder reads"
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="of " + ",".join(PARTS))
+    parser.add_argument("--languages", default=",".join(LANGUAGES), help="of captions")
+    parser.add_argument("--no-stretch", dest="stretches", action="store_false", help="as stored alone")
     parser.add_argument(
         "--replies", type=int, nargs="?", const=40, default=0, help="show so many of each kind"
     )
@@ -244,6 +249,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args.parts = tuple(part for part in args.parts.split(",") if part)
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"unknown part {sorted(unknown)[0]!r}; known: {', '.join(PARTS)}")
+    args.languages = tuple(args.languages.split(","))
+    if unknown := set(args.languages) - set(LANGUAGES):
+        parser.error(f"unknown language {sorted(unknown)[0]!r}; known: {', '.join(LANGUAGES)}")
     return args
 
 
@@ -257,7 +265,7 @@ def measure(args: argparse.Namespace) -> Measure:
     batch = args.batch or (32 if args.device == "cpu" else 256)
     answerer = Answerer(family, batch=batch, keep=args.keep, report=_progress)
     pictures = CaptionedSet.read(args.data, "flickr8k", limit=args.limit)
-    run = Measure(answerer, args.parts, pictures)
+    run = Measure(answerer, args.parts, pictures, args.languages, args.stretches)
     if set(args.parts) - {"scenes"}:
         measure_photographs(run)
     if "scenes" in args.parts:

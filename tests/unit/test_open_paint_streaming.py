@@ -46,6 +46,10 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Load:
 
 
 def paint(model: Painter) -> NDArray[np.uint8]:
+    for module in model.modules.values():  # some processors add in another order where numbers lie unevenly
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.data_ptr() % 64:
+                tensor.data = tensor.data.clone()
     request = PaintRequest(id="1", prompt="a red cat", num_steps=3, seed=5, width=64, height=64)
     with torch.inference_mode():
         result = model.answer(request, lambda event: None, lambda: False, model.sizes(request)[0])

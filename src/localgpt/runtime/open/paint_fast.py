@@ -235,10 +235,11 @@ def _fuse(denoiser: Any) -> None:
         "UNet2DConditionModel": FusedAttnProcessor2_0,
         "SD3Transformer2DModel": FusedJointAttnProcessor2_0,
     }
-    for module in list(denoiser.modules()):
-        if callable(getattr(module, "fuse_projections", None)):
-            module.fuse_projections()
-            _let_parts_go(module)
+    # No list of all modules: it would keep the parts alive until the last of them is let go.
+    attentions = [one for one in denoiser.modules() if callable(getattr(one, "fuse_projections", None))]
+    for attention in attentions:
+        attention.fuse_projections()
+        _let_parts_go(attention)
     if (processor := processors.get(type(denoiser).__name__)) is not None:
         denoiser.set_attn_processor(processor())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from localgpt.compute.memory import (
     Budget,
@@ -177,6 +178,25 @@ def test_a_checkpoint_that_changed_is_refused_and_nothing_is_half_moved() -> Non
     holder.move("blocks.1", "disk", "device", "cpu")
     with pytest.raises(BackendError, match="not dropped"):
         holder.drop("blocks.1")
+
+
+def test_a_buffer_that_is_a_view_does_not_keep_the_memory_it_had() -> None:
+    class Packed(nn.Module):
+        def __init__(self, words: Tensor) -> None:
+            super().__init__()
+            self.register_buffer("words", words, persistent=False)
+
+    words = torch.arange(64, dtype=torch.uint8).view(torch.int32).view(4, 4)
+    module = nn.Sequential(Packed(words), Packed(words))
+    before, memory = words.clone(), StorageWeakRef(words.untyped_storage())
+    holder = ModuleHolder(module, read=lambda piece: {})
+    assert [piece.nbytes for piece in holder.pieces] == [64]  # of both
+    del words
+    for source, target in (("device", "host"), ("host", "device")):
+        _move(holder, "", source, target)
+        assert memory.expired()
+    assert module[0].words is module[1].words
+    assert torch.equal(module[0].words, before)  # type: ignore[arg-type]
 
 
 def test_a_device_without_room_leaves_the_piece_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,9 @@ class ModuleHolder:
     """Moves the tensors of one network; implements `Holder`.
 
     The tensors stay the same objects and get other memory, so that tied weights stay tied and whoever has the
-    network goes on using it. Not for int8 layers whose weights are inside a CPU kernel and no tensors.
+    network goes on using it; but buffers that are views of other tensors are made tensors of their own first,
+    since a view keeps the memory of what it is a view of. Not for int8 layers whose weights are inside a CPU
+    kernel and no tensors.
 
     Args:
         module: in eval mode; nobody runs it while a piece is moved.
@@ -32,6 +34,7 @@ class ModuleHolder:
 
     def __init__(self, module: nn.Module, *, blocks: str | None = None, read: Reader) -> None:
         self._read = read
+        _detach_views(module)
         children = () if blocks is None else module.get_submodule(blocks).named_children()
         names = tuple(f"{blocks}.{name}" for name, _ in children)
         self._tensors: dict[str, list[tuple[str, Tensor, torch.Size]]] = {name: [] for name in ("", *names)}
@@ -74,6 +77,15 @@ class ModuleHolder:
             BackendError: always.
         """
         raise BackendError(f"{piece!r} holds weights, which are moved and not dropped")
+
+
+def _detach_views(module: nn.Module) -> None:
+    """Have no buffer of a network be a view; those that are shared stay so."""
+    detached: dict[int, Tensor] = {}
+    for part in module.modules():
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer._is_view():
+                part._buffers[name] = detached.setdefault(id(buffer), buffer.detach())
 
 
 def _all_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

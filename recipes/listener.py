@@ -4,9 +4,10 @@ Data: the folder that `python -m recipes.speech_data sound` wrote. Gives `latest
 `listener_export` go on from, and from which this recipe itself goes on when it is started again with the same
 `out`. Recipe: connectionist temporal classification after the last and, at a third of the weight, after half
 of the blocks; the first steps on short made clips without any change, because the loss otherwise stays where
-everything is blank; then speeds, rooms, microphones, noise and hidden stripes. Half of the steps see whole
-recordings, the others chunks of a random length, so that the same weights stream. What is kept is a running
-mean of the weights.
+everything is blank; then speeds, rooms, microphones, noise, hidden stripes and chunks, which all grow from
+nothing over a part of the run, and never without such easy steps in between: all at once, everything became
+blank again. In the end half of the steps see whole recordings, the others chunks of a random length, so that
+the same weights stream. What is kept is a running mean of the weights.
 
 On a GPU all samples lie there as 16 bits and are changed there, batches have one shape for each bucket, and
 the network runs as a CUDA graph for each: without these the pilot's GPU was idle 94 % of the time.
@@ -70,6 +71,8 @@ class ListenerRun:
     augmentation: SoundAugmentation = field(default_factory=SoundAugmentation)
     easy_steps: int = 500
     easy_seconds: float = 3.6
+    easy_share: float = 0.12  # of the steps after them
+    growth: float = 0.3  # share of the run in which changes grow
     chunks: tuple[int, ...] = (8, 16, 32)
     first_weight: float = 0.3  # of the guess after half of the blocks
     lr: float = 1e-3
@@ -120,14 +123,20 @@ class ListenerTraining:
         )
         self.graphs = ScoreGraphs(self.network, run.buckets, options)
         self.step, self.num_skipped = 0, 0
+        self.grows_from = 0.0  # progress at which the easy steps were over
 
     def advance(self, progress: float) -> dict[str, Tensor]:
         """One step; gives its losses."""
-        run, is_easy = self.run, self.step < self.run.easy_steps
+        run = self.run
+        if self.step <= run.easy_steps:
+            self.grows_from = progress
+        is_easy = self.step < run.easy_steps or self._is_easy_again()
+        strength = self.strength_at(progress)
         set_lr([self.optimizer], trapezoid(progress, warmup=run.warmup, decay=1 - run.warmup))
         pool = self.easy if is_easy else self.pool
-        drawn = pool.draw(self.rng, only=self.easy_bucket if is_easy else None, is_easy=is_easy)
-        losses = self.losses(drawn.to(self.options.device), pool, is_easy=is_easy)
+        only = self.easy_bucket if is_easy else None
+        drawn = pool.draw(self.rng, only=only, is_easy=is_easy, strength=strength)
+        losses = self.losses(drawn.to(self.options.device), pool, is_easy=is_easy, strength=strength)
         total = losses["final"] + run.first_weight * losses["first"]
         total.backward()  # type: ignore[no-untyped-call]
         is_sound = step_all([self.optimizer], self.network.parameters(), max_norm=run.max_norm)
@@ -137,27 +146,40 @@ class ListenerTraining:
         torch._foreach_lerp_(self.mean, [p.detach() for p in self.network.parameters()], 1 - decay)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def losses(self, batch: SpeechBatch, pool: SpeechPool, *, is_easy: bool) -> dict[str, Tensor]:
+    def strength_at(self, progress: float) -> float:
+        """Of all changes, from 0 to 1; full from the first step on where no step was easy."""
+        if not self.run.easy_steps:
+            return 1.0
+        return min(1.0, max(0.0, progress - self.grows_from) / self.run.growth)
+
+    def _is_easy_again(self) -> bool:
+        return self.run.easy_steps > 0 and self.rng.random() < self.run.easy_share
+
+    def losses(
+        self, batch: SpeechBatch, pool: SpeechPool, *, is_easy: bool, strength: float = 1.0
+    ) -> dict[str, Tensor]:
         """Loss for each sound, of the last and of the first guess."""
         bucket = self.run.buckets[batch.bucket]
         waveform = take(pool.samples, batch, bucket.num_samples)
         target_lengths = batch.target_lengths
         if not is_easy:
-            is_silent = torch.from_numpy(self.rng.random(len(waveform)) < self.run.augmentation.silent)
+            augmentation = self.run.augmentation.at(strength)
+            is_silent = torch.from_numpy(self.rng.random(len(waveform)) < augmentation.silent)
             target_lengths = target_lengths * ~is_silent
             told = is_silent.to(waveform.device)
-            waveform = self.run.augmentation.apply(waveform, self.noises, told, self.generator)
+            waveform = augmentation.apply(waveform, self.noises, told, self.generator)
         mel = fixed_scale(self.mel(waveform, num_frames=2 * bucket.num_frames))
         if not is_easy:
-            mel = hide_stripes(mel, self.generator)
-        logits = self.graphs.score(batch.bucket, mel, self._mask(batch, bucket, is_easy=is_easy))
+            mel = hide_stripes(mel, self.generator, strength=strength)
+        chunk_share = 0.0 if is_easy else 0.5 * strength
+        logits = self.graphs.score(batch.bucket, mel, self._mask(batch, bucket, chunk_share=chunk_share))
         names = ("final", "first")
         return {name: _loss(one, batch, target_lengths) for name, one in zip(names, logits, strict=True)}
 
-    def _mask(self, batch: SpeechBatch, bucket: Bucket, *, is_easy: bool) -> Tensor:
+    def _mask(self, batch: SpeechBatch, bucket: Bucket, *, chunk_share: float) -> Tensor:
         """Everything, or chunks of a random length that see about five seconds before them."""
         chunk: int | None = None
-        if not is_easy and self.rng.random() < 0.5:
+        if self.rng.random() < chunk_share:
             chunk = int(self.rng.choice(self.run.chunks))
         config = self.network.config
         num_left = 0 if chunk is None else max(1, config.chunk * config.num_left // chunk)
@@ -199,7 +221,8 @@ class ListenerTraining:
         temporary = folder / ".state.part"
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
         temporary.replace(folder / "state.safetensors")
-        write_text(folder / "state.json", json.dumps({"step": self.step, "progress": progress}) + "\n")
+        told = {"step": self.step, "progress": progress, "grows_from": self.grows_from}
+        write_text(folder / "state.json", json.dumps(told) + "\n")
 
     def resume(self) -> float:
         """Take up what an earlier run with the same `out` left; gives its progress, 0 without one."""
@@ -217,7 +240,7 @@ class ListenerTraining:
                 _, number, key = name.split(".")
                 state["state"].setdefault(int(number), {})[key] = tensor
         self.optimizer.load_state_dict(state)
-        self.step = int(told["step"])
+        self.step, self.grows_from = int(told["step"]), float(told.get("grows_from", 0.0))
         self.rng = np.random.default_rng((self.options.seed, self.step))
         return float(told["progress"])
 
@@ -235,7 +258,14 @@ class ListenerTraining:
             budget.step += 1
             if self.step % 50 == 0 or budget.step <= 5 or budget.is_over:
                 shown = {name: round(float(value), 4) for name, value in losses.items()}
-                log.write(step=self.step, progress=round(progress, 4), skipped=self.num_skipped, **shown)
+                strength = round(self.strength_at(progress), 3)
+                log.write(
+                    step=self.step,
+                    progress=round(progress, 4),
+                    strength=strength,
+                    skipped=self.num_skipped,
+                    **shown,
+                )
             if (fifth := int(5 * progress)) > num_measured:
                 num_measured = fifth
                 log.write(step=self.step, **self.dev_errors())

@@ -6,7 +6,7 @@ frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class SoundAugmentation:
     Args:
         room: share of rows with an echo.
         microphone: share of rows with a colour of their own, decibels up or down.
+        telephone: share of rows that lose what is very low or high.
         noise: share of rows with noise below them.
         snr_db: least and most of speech above noise.
         rival: share of rows with another row's speech below them.
@@ -38,11 +39,35 @@ class SoundAugmentation:
     room: float = 0.5
     microphone: float = 0.7
     colour_db: float = 9.0
+    telephone: float = 0.25
     noise: float = 0.75
     snr_db: tuple[float, float] = (3.0, 35.0)
     rival: float = 0.05
     level_db: tuple[float, float] = (-42.0, -12.0)
     silent: float = 0.04
+
+    def at(self, strength: float) -> SoundAugmentation:
+        """The same, weaker: at 0 next to nothing is changed, at 1 all of it.
+
+        Args:
+            strength: from 0 to 1.
+        """
+        clean_snr_db, usual_db = self.snr_db[1], (-20.0, -16.0)
+        return replace(
+            self,
+            room=strength * self.room,
+            microphone=strength * self.microphone,
+            colour_db=strength * self.colour_db,
+            telephone=strength * self.telephone,
+            noise=strength * self.noise,
+            snr_db=(clean_snr_db + strength * (self.snr_db[0] - clean_snr_db), clean_snr_db),
+            rival=strength * self.rival,
+            level_db=(
+                usual_db[0] + strength * (self.level_db[0] - usual_db[0]),
+                usual_db[1] + strength * (self.level_db[1] - usual_db[1]),
+            ),
+            silent=strength * self.silent,
+        )
 
     def apply(
         self, waveform: Tensor, noises: Tensor, is_silent: Tensor, generator: torch.Generator
@@ -106,7 +131,7 @@ class SoundAugmentation:
         gains = gains * has_colour + (1 - has_colour)
         hertz = places * RATE / 2
         highest = 3400.0 + 4600.0 * _rand((num_rows, 1), generator)
-        is_narrow = _rand((num_rows, 1), generator) < 0.25
+        is_narrow = _rand((num_rows, 1), generator) < self.telephone
         passes = torch.sigmoid((highest - hertz) / 150.0) * torch.sigmoid((hertz - 120.0) / 40.0)
         return torch.where(is_narrow, gains * passes, gains)
 
@@ -151,7 +176,9 @@ def take(samples: Tensor, batch: SpeechBatch, num_samples: int) -> Tensor:
     return mixed * is_sound / _FULL_SCALE
 
 
-def hide_stripes(mel: Tensor, generator: torch.Generator, *, fill: float = -1.0) -> Tensor:
+def hide_stripes(
+    mel: Tensor, generator: torch.Generator, *, fill: float = -1.0, strength: float = 1.0
+) -> Tensor:
     """SpecAugment: two stripes of bins and two of frames are hidden in each row.
 
     Source: Park et al. 2019, arXiv:1904.08779.
@@ -160,10 +187,11 @@ def hide_stripes(mel: Tensor, generator: torch.Generator, *, fill: float = -1.0)
         mel: (B, M, F).
         generator: of the same device.
         fill: what is seen there.
+        strength: from 0 to 1, of the widest.
     """
     num_rows, num_bins, num_frames = mel.shape
-    bins = _stripes(num_rows, num_bins, max(1, num_bins // 5), generator)
-    frames = _stripes(num_rows, num_frames, max(1, min(40, num_frames // 10)), generator)
+    bins = _stripes(num_rows, num_bins, max(1, round(strength * num_bins / 5)), generator)
+    frames = _stripes(num_rows, num_frames, max(1, round(strength * min(40, num_frames // 10))), generator)
     return mel.masked_fill(bins[:, :, None] | frames[:, None, :], fill)
 
 

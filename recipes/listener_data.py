@@ -148,14 +148,20 @@ class SpeechPool:
         self._bucket_chances = per_draw / per_draw.sum()
 
     def draw(
-        self, rng: np.random.Generator, *, only: int | None = None, is_easy: bool = False
+        self,
+        rng: np.random.Generator,
+        *,
+        only: int | None = None,
+        is_easy: bool = False,
+        strength: float = 1.0,
     ) -> SpeechBatch:
         """A batch of one bucket.
 
         Args:
             rng: of the draw.
             only: of this bucket.
-            is_easy: at the recordings' own speed, for the first steps.
+            is_easy: at the recordings' own speed.
+            strength: from 0 to 1, of changes of speed.
         """
         number = int(rng.choice(len(self.buckets), p=self._bucket_chances)) if only is None else only
         bucket = self.buckets[number]
@@ -165,7 +171,8 @@ class SpeechPool:
         chosen = rng.choice(members, bucket.size, p=self._within[number])
         lengths = self._lengths[chosen]
         counts = np.array([len(self._units[one]) for one in chosen])
-        speeds = np.ones(bucket.size) if is_easy else rng.uniform(*self._speeds, bucket.size)
+        drawn = rng.uniform(*self._speeds, bucket.size)
+        speeds = np.ones(bucket.size) if is_easy else 1.0 + strength * (drawn - 1.0)
         slowest = lengths / bucket.num_samples  # at which it still fits
         fastest = lengths / ((2 * counts + 1) * FRAME)  # at which there is room for its sounds
         speeds = np.maximum(np.minimum(speeds, np.maximum(fastest, 1.0)), np.minimum(slowest, 1.0))

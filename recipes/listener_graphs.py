@@ -3,7 +3,8 @@
 A step is bound by the launch of some three thousand small kernels. A graph launches them all at once; it
 needs the same shapes and the same memory every time, which buckets give. What draws numbers (dropout) draws
 new ones at each replay, and gradients arrive where autograd expects them
-(`torch.cuda.make_graphed_callables`).
+(`torch.cuda.make_graphed_callables`). Before they are relied on, each bucket's gradients are held against
+those of the plain pass.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from recipes.listener_data import Bucket
 __all__ = ["ScoreGraphs"]
 
 _Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_TOLERANCE = (
+    0.2  # bfloat16 adds in another order; gradients of other numbers are farther away than they are long
+)
 
 
 class _Scorer(nn.Module):
@@ -63,10 +67,29 @@ class ScoreGraphs:
         except (RuntimeError, AssertionError) as error:  # what it asks of a callable are assertions
             log.write(graphs=False, reason=" ".join(str(error).split())[:300])
             return
+        plain = self._passes
         self._passes = list(graphed)
-        for parameter in self._network.parameters():
-            parameter.grad = None
-        log.write(graphs=True, memory_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1))
+        away = [self._difference(number, plain[number]) for number in range(len(plain))]
+        if not max(away) <= _TOLERANCE:  # of what is no number, nothing is the largest
+            self._passes = plain
+            log.write(graphs=False, reason="gradients differ from those of the plain pass", away=away)
+            return
+        memory = round(torch.cuda.max_memory_allocated() / 1e9, 1)
+        log.write(graphs=True, memory_gb=memory, away=away)
+
+    def _difference(self, number: int, plain: _Score) -> float:
+        """How far a bucket's gradients are from those of the plain pass, as a share of these."""
+        mel, mask = self._example(self._buckets[number])
+        found = []
+        for run in (self._passes[number], plain):
+            torch.manual_seed(number)  # both draw the same numbers
+            total = sum(logits.float().logsumexp(dim=-1).mean() for logits in run(mel, mask))
+            assert isinstance(total, Tensor)
+            total.backward()  # type: ignore[no-untyped-call]
+            gradients = [one.grad for one in self._network.parameters() if one.grad is not None]
+            found.append(torch.cat([gradient.flatten().float() for gradient in gradients]))
+            self._network.zero_grad(set_to_none=True)
+        return round(float((found[0] - found[1]).norm() / found[1].norm()), 4)
 
     def score(self, bucket: int, mel: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of both guesses, (B, T, V); those of the batch before may be overwritten."""

@@ -204,6 +204,31 @@ def test_augmentation_is_repeatable_and_silences_rows() -> None:
     assert torch.allclose(changed(5, swapped)[1], first[1], atol=1e-5)
 
 
+def test_augmentation_grows_from_nothing() -> None:
+    full = SoundAugmentation()
+    assert full.at(1.0) == full
+    generator = torch.Generator().manual_seed(0)
+    waveform = 0.1 * torch.randn(8, 4000, generator=generator)
+    unchanged = full.at(0.0).apply(waveform, torch.zeros(0), torch.zeros(8, dtype=torch.bool), generator)
+    likeness = torch.nn.functional.cosine_similarity(unchanged, waveform)
+    assert likeness.min() > 0.95
+    assert len({round(float(row.std()), 3) for row in unchanged}) > 1  # of other levels
+
+
+def test_changes_grow_after_the_easy_steps(data: Path, tmp_path: Path) -> None:
+    run = replace(ListenerRun.of_size("tiny"), easy_steps=2, growth=0.5, easy_share=0.5)
+    training = ListenerTraining(options(data, tmp_path), run)
+    strengths = []
+    for progress in (0.0, 0.1, 0.2, 0.45, 0.7, 0.9):
+        training.advance(progress)
+        strengths.append(round(training.strength_at(progress), 3))
+    assert strengths == [0.0, 0.0, 0.0, 0.5, 1.0, 1.0]
+    again = [training._is_easy_again() for _ in range(200)]
+    assert 60 < sum(again) < 140
+    straight = ListenerTraining(options(data, tmp_path), replace(run, easy_steps=0))
+    assert straight.strength_at(0.0) == 1.0 and not straight._is_easy_again()
+
+
 def test_stripes_hide_bins_and_frames() -> None:
     mel = LogMel(20)(torch.randn(3, RATE))
     hidden = hide_stripes(mel, torch.Generator().manual_seed(0), fill=-99.0)

@@ -1,6 +1,7 @@
 """Tokens a second of one stream on a graphics card: our decoder, and transformers on a Llama of equal size.
 
     python benchmarks/gpu_decode.py [--device cuda:0] [--fp16] [--tokens 256] [--rounds 5] [--compile]
+        [--tiles]
     python benchmarks/gpu_decode.py --device cpu --dry      # tiny random models, to see that all of it runs
 
 Ours, each through the engine as an answer is made (greedy, with the bans of a chat): `eager` launches kernel
@@ -38,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.gpu_common import Rounds, copy_bytes_per_s, machine  # noqa: E402
-from benchmarks.gpu_fused import one_slot_cache, parity, plain_steps  # noqa: E402
+from benchmarks.gpu_fused import one_slot_cache, parity, plain_steps, tile_times  # noqa: E402
 from benchmarks.gpu_shapes import leave_no_zeros, making  # noqa: E402
 from localgpt.compute import resolve_device  # noqa: E402
 from localgpt.engine.runner import ModelRunner  # noqa: E402
@@ -252,6 +253,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "machine": machine(device)
         | ({} if args.random else {"weights": "ours the model's, the peer's random"}),
         "parity": same,
+        **({"tiles, microseconds": tile_times(decoder)} if args.tiles else {}),
         "dtype": str(dtype).removeprefix("torch."),
         "tokens": num_tokens,
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
@@ -269,6 +271,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=600.0, help="stop after so long, tell what there is")
+    parser.add_argument("--tiles", action="store_true", help="and the fused kernels in other tiles")
     parser.add_argument("--compile", action="store_true", help="one more way: the step through torch.compile")
     parser.add_argument("--model", help="family folder; absent means the embedded one")
     parser.add_argument("--random", action="store_true", help="random weights of the embedded one's shape")

@@ -17,7 +17,7 @@ def test_a_dry_run_measures_all_sides() -> None:
         fp16=False,
         tokens=3,
         rounds=1,
-        compile=False,
+        compile=False, tiles=True,
         model=None,
         seconds=60.0,
         random=False,

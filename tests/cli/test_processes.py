@@ -56,7 +56,7 @@ def test_serve_keeps_to_its_memory_budget(start: Callable[..., Server], tmp_path
     assert 0 < memory["used_bytes"] < memory["budget_bytes"]
     status, err = server.end(signal.SIGTERM)
     assert status == 0
-    assert re.search("memory for [123] answers? at once instead of 4", err)  # kernels differ in what they hold
+    assert re.search("memory for [123] answers? at once instead of 4", err)  # kernels differ
     kept = json.loads((tmp_path / "home" / "memory-peaks.json").read_text())
     assert [peak["shape"] for peak in kept["peaks"]] == ["answer to 64 tokens"]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from localgpt.compute.children.opencl_devices import in_order
 from localgpt.errors import BackendError, CapacityError
+from localgpt.quiet import unheard_warnings
 
 __all__ = ["Buffer", "OpenCLDevice"]
 
@@ -120,7 +121,8 @@ class OpenCLDevice:
         text += (_SOURCES / f"{source}.cl").read_text(encoding="utf-8")
         options = [f"-D{name}={value}" for name, value in {**self._defines, **defines}.items()]
         try:
-            return self._cl.Program(self._context, text).build(options, cache_dir=False)
+            with unheard_warnings():  # remarks of the driver's compiler, as about vectors without AVX-512
+                return self._cl.Program(self._context, text).build(options, cache_dir=False)
         except self._cl.Error as error:
             raise BackendError(
                 f"the driver of {self.name} cannot compile {source}.cl ({_line(error)})"

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Served:
         metrics = (await self._get("/metrics")).text
         tasks = re.search(r"^localgpt_asyncio_tasks ([\d.]+)$", metrics, re.MULTILINE)
         assert tasks is not None
-        links = [str(path.readlink()) for path in self._descriptors()]
+        links = self._descriptors()
         num_sockets = sum(link.startswith("socket:") for link in links)
         return {
             "answers": status["num_running"] + status["num_waiting"],
@@ -88,9 +89,13 @@ class Served:
         children = (own / f"task/{self._process.pid}/children").read_text(encoding="ascii").split()
         return [own, *(Path("/proc", child) for child in children)]
 
-    def _descriptors(self) -> list[Path]:
-        found = [path for process in self._processes() for path in (process / "fd").iterdir()]
-        return [path for path in found if path.is_symlink()]  # some may have been closed meanwhile
+    def _descriptors(self) -> list[str]:
+        """What is open, by name; what is closed while it is looked at is left out."""
+        links = []
+        for path in [path for process in self._processes() for path in (process / "fd").iterdir()]:
+            with suppress(FileNotFoundError):
+                links.append(str(path.readlink()))
+        return links
 
     def resident_mib(self) -> float:
         """Memory of the processes now; pages that they share are counted in each."""

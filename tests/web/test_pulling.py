@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from localgpt.errors import (
     CapacityError,
@@ -279,9 +279,17 @@ def test_a_model_that_is_gone_is_said_and_others_offered(
     failure = page.locator(LAST_ANSWER).get_by_role("alert")
     expect(failure).to_contain_text("The model of this conversation is not here any more.")
     assert live.service.requests == []  # nobody else answered
+    held: list[Route] = []
+    page.route(
+        "**/api/conversations/*",
+        lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_(),
+    )
     gone.get_by_role("button", name="Go on with qwen3-4b").click()
     expect(gone).to_have_count(0)
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Try again").click()  # before the server knows of the choice
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    held[0].continue_()
+    page.unroute("**/api/conversations/*")
     expect(page.locator(LAST_ANSWER)).to_contain_text("Hello, world.")
     assert live.service.chat.model == "qwen3-4b"
     live.call("PATCH", f"conversations/{made}", {"model": "gpt-4o"})  # an alias is a name like any other

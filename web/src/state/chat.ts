@@ -5,7 +5,7 @@ import { addMessage, createConversation, deleteConversation, getConversation, pa
 import { streamAnswer, type Preview } from "../api/answer";
 import { ApiError } from "../api/client";
 import type { Attachment, Conversation, PaintWish } from "../api/types";
-import { nextModel } from "./choice";
+import { choiceIsKnown, nextModel } from "./choice";
 import { refreshList, setBusy, touch } from "./list";
 import { allUnsent, dropUnsent, newId, putUnsent } from "./local";
 import { pollStatus } from "./session";
@@ -142,6 +142,7 @@ async function busily(thread: ThreadStore, work: (signal: AbortSignal) => Promis
   setBusy(id, true);
   tellBusy(id, true);
   try {
+    await choiceIsKnown(id); // else the model before would answer
     await work(controller.signal);
   } finally {
     running.delete(id);

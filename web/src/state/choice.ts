@@ -22,17 +22,27 @@ export const isCalled = (model: ServedModel, name: string) => model.id === name 
 /** The last part of a name: what fits into a chip. */
 export const shortName = (id: string) => id.slice(id.lastIndexOf("/") + 1);
 
+const underWay = new Map<string, Promise<unknown>>(); // choices that the server does not know yet, by conversation
+
+/** Wait until the server knows which model a conversation chose, or refused it. */
+export const choiceIsKnown = async (id: string): Promise<void> => void (await underWay.get(id)?.catch(() => {}));
+
 /** Have another model answer from now on. */
 export async function chooseModel(thread: ThreadStore | null, model: string): Promise<void> {
   if (!thread) return nextModel.set({ model });
   const before = thread.value.model;
   thread.set({ model });
   if (!thread.value.isStored) return; // it is told with the first message
+  const { id } = thread.value;
+  const telling = choiceIsKnown(id).then(() => patchConversation(id, { model }));
+  underWay.set(id, telling);
   try {
-    await patchConversation(thread.value.id, { model });
+    await telling;
   } catch (error) {
     thread.set({ model: before });
     throw error;
+  } finally {
+    if (underWay.get(id) === telling) underWay.delete(id);
   }
 }
 

@@ -162,8 +162,9 @@ def encoder() -> JointEncoder:
 @torch.inference_mode()
 def test_encoder_shapes_and_unit_length(encoder: JointEncoder) -> None:
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    features = encoder.image_features(pixels)
+    features, vectors = encoder.read_image(pixels)
     assert features.shape == (2, 16, encoder.config.n_feature)
+    assert torch.equal(vectors, encoder.encode_image(pixels))
     assert torch.allclose(encoder.encode_image(pixels).norm(dim=-1), torch.ones(2), atol=1e-5)
 
 

@@ -154,6 +154,23 @@ async def test_what_the_first_draft_read_is_not_told_as_known_before() -> None:
     assert first.usage.cached_tokens == 0
 
 
+async def test_a_picture_is_decoded_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = LocalService(tiny.make_family())
+    assert service._pictures is not None
+    work: list[str] = []
+    for name in ("read_pixels", "read"):
+        real = getattr(service._pictures, name)
+
+        def counted(*args: Any, name: str = name, real: Any = real) -> Any:
+            work.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(service._pictures, name, counted)
+    await service.run(_request())
+    await service.close()
+    assert work == ["read_pixels", "read"]
+
+
 async def test_no_memory_is_held_while_the_look_at_the_picture_waits_for_some(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

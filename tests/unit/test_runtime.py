@@ -35,7 +35,7 @@ from localgpt.media.text.vocabulary import (
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Conversation, check_messages, fit_conversation, language_of
 from localgpt.runtime.local import LocalService, VoiceNotInstalledError
-from localgpt.runtime.pictures import TokenCache
+from localgpt.runtime.pictures import PictureCache, ReadPicture
 from localgpt.tasks import (
     AskRequest,
     Channel,
@@ -189,13 +189,13 @@ async def test_a_repeated_picture_is_encoded_once_for_each_owner(
 
 
 def test_the_picture_cache_forgets_the_least_recently_used() -> None:
-    cache = TokenCache(2)
+    cache, picture = PictureCache(2), ReadPicture(torch.zeros(2, 3), torch.zeros(4))
     for name in (b"a", b"b"):
-        cache.put(name, "", torch.zeros(1))
+        cache.put(name, "", picture)
     cache.get(b"a", "")
-    cache.put(b"c", "", torch.zeros(1))
+    cache.put(b"c", "", picture)
     assert [cache.get(name, "") is not None for name in (b"a", b"b", b"c")] == [True, False, True]
-    assert cache.nbytes == 8
+    assert cache.nbytes == 2 * 40
 
 
 async def test_chat_holds_several_pictures(local: LocalService) -> None:

@@ -5,7 +5,7 @@ Notable:
   attention pooling instead of global average pooling.
 - The text tower's token table is factorised (vocabulary x 192, then 192 x width), since the vocabulary of
   24,576 would otherwise be most of the tower.
-- `image_features` gives the stride-16 grid that the decoder reads: stage 3 beside stage 4 brought to the same
+- `read_image` gives the stride-16 grid that the decoder reads: stage 3 beside stage 4 brought to the same
   grid, so a position knows both its detail and its meaning.
 
 Shape legend: B batch, T text tokens, C channels, N = 14 * 14 grid positions at 224 px, E embedding width.
@@ -51,7 +51,7 @@ class EncoderConfig:
 
     @property
     def n_feature(self) -> int:
-        """Width of `image_features`: stage 3 and stage 4 side by side."""
+        """Width of the grid features: stage 3 and stage 4 side by side."""
         return self.stem_width * 16 + self.stem_width * 32
 
     def to_dict(self) -> dict[str, Any]:
@@ -270,9 +270,17 @@ class JointEncoder(nn.Module):
         """(B, T) int64 padded on the right and (B,) lengths, to (B, E) of unit length; T is cut at 64."""
         return F.normalize(self.text(token_ids, lengths.clamp(max=self.text.context_len)).float(), dim=-1)
 
-    def image_features(self, pixels: Tensor) -> Tensor:
-        """Grid features for the decoder: (B, 3, 224, 224) to (B, 196, 3072), row by row."""
-        return self.grid_features(self.image(pixels))
+    def read_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Grid features for the decoder and the picture's vector, from one pass.
+
+        Args:
+            pixels: (B, 3, 224, 224) as for `encode_image`.
+
+        Returns:
+            (B, 196, 3072) row by row, and (B, E) of unit length.
+        """
+        stages = self.image(pixels)
+        return self.grid_features(stages), self.embed_stages(stages)
 
     @staticmethod
     def grid_features(stages: tuple[Tensor, Tensor]) -> Tensor:

@@ -69,7 +69,7 @@ class Projector(nn.Module):
         """Project and gate.
 
         Args:
-            features: (B, N, n_feature) from `JointEncoder.image_features`.
+            features: (B, N, n_feature) from `JointEncoder.read_image`.
             keep: fraction of tokens to keep; the rest are dropped before the decoder.
 
         Returns:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from localgpt.engine.prefixes import PrefixCache
     from localgpt.engine.runner import ModelRunner, SlotCache
     from localgpt.runtime.models import Models
-    from localgpt.runtime.pictures import PictureReader, TokenCache
+    from localgpt.runtime.pictures import PictureCache, PictureReader
 
 __all__ = ["Holdings", "MemoryOptions", "host_budget"]
 
@@ -230,7 +230,7 @@ class Holdings:
 class _Pictures:
     """Lets the ledger drop what is remembered of pictures; implements `Holder`."""
 
-    def __init__(self, cache: TokenCache) -> None:
+    def __init__(self, cache: PictureCache) -> None:
         self._cache = cache
 
     def move(self, piece: str, source: Place, target: Place, device: str) -> None:

@@ -45,7 +45,7 @@ from localgpt.runtime.holdings import Holdings, MemoryOptions
 from localgpt.runtime.lacking import job_of, lacks_job
 from localgpt.runtime.memory_status import memory_status
 from localgpt.runtime.models import Models
-from localgpt.runtime.pictures import PictureReader
+from localgpt.runtime.pictures import PictureReader, ReadPicture
 from localgpt.runtime.questions import (
     AnswerRequest,
     AnswerRules,
@@ -242,7 +242,7 @@ class LocalService:
                         yield event
                 num_reused = output.sequence.num_reused
         if isinstance(request, DescribeRequest):  # nothing is held while it waits for room to look
-            draft = await within(deadline, self._best_of(drafts, request.image))
+            draft = await within(deadline, self._best_of(drafts, request.image, request.owner))
             assert draft.last is not None and drafts[0].last is not None
             writer, output = draft.writer, draft.last
             num_reused = drafts[0].last.sequence.num_reused  # the others find what the first one read
@@ -266,14 +266,14 @@ class LocalService:
         )
         yield Finished(result=result)
 
-    async def _best_of(self, drafts: list[Draft], image: ImagePart) -> Draft:
+    async def _best_of(self, drafts: list[Draft], image: ImagePart, owner: str) -> Draft:
         """The draft of a picture's description that is told."""
         reader, encode = self._require_pictures("model"), self._family.tokenizer.encode
-        pixels = await self._pixels(reader, image, "image")
+        picture = await self._read_picture(reader, image, owner, "image")  # mostly known
         texts = list(dict.fromkeys(draft.writer.text for draft in drafts))
         ids = [encode(text)[: reader.window_len] or [PAD_ID] for text in texts]
         async with self._holdings.picture(reader):
-            found = await self._engine.call(partial(reader.likeness, pixels, ids))
+            found = await self._engine.call(partial(reader.likeness, picture, ids))
         return most_told(drafts, dict(zip(texts, found, strict=True)))
 
     async def _prepare(self, request: AnswerRequest | MediaRequest) -> _Job:
@@ -347,15 +347,19 @@ class LocalService:
         if not images:
             return None
         reader = self._require_pictures(param)
-        tokens = []
-        for image in images:
-            known = reader.cache.get(image.data, owner)
-            if known is None:
-                pixels = await self._pixels(reader, image, param)
-                async with self._holdings.picture(reader):
-                    known = await self._engine.call(partial(reader.tokens, image.data, owner, pixels))
-            tokens.append(known)
-        return torch.cat(tokens)
+        pictures = [await self._read_picture(reader, image, owner, param) for image in images]
+        return torch.cat([picture.tokens for picture in pictures])
+
+    async def _read_picture(
+        self, reader: PictureReader, image: ImagePart, owner: str, param: str
+    ) -> ReadPicture:
+        """A picture as it was read before, or is read now."""
+        known = reader.cache.get(image.data, owner)
+        if known is None:
+            pixels = await self._pixels(reader, image, param)
+            async with self._holdings.picture(reader):
+                known = await self._engine.call(partial(reader.read, image.data, owner, pixels))
+        return known
 
     async def _pixels(self, reader: PictureReader, image: ImagePart, param: str) -> NDArray[np.float32]:
         """A picture decoded in a thread of its own, when it is its turn."""

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from localgpt.media.image import read_pixels
 from localgpt.models.encoder import EncoderConfig
 from localgpt.models.projector import Projector
 
-__all__ = ["Encoder", "PictureReader", "TokenCache"]
+__all__ = ["Encoder", "PictureCache", "PictureReader", "ReadPicture"]
 
 _CHUNK_WINDOWS: Final = 16
 
@@ -43,8 +44,8 @@ class Encoder(Protocol):
         """Of the pixels."""
         ...
 
-    def image_features(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, N, n_feature)."""
+    def read_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) to (B, N, n_feature), and what `encode_image` gives."""
         ...
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -56,51 +57,64 @@ class Encoder(Protocol):
         ...
 
 
-class TokenCache:
-    """Image tokens of the most recently used pictures, by owner and SHA-256 of their bytes; for any thread.
+@dataclass(frozen=True, slots=True)
+class ReadPicture:
+    """What the models know of a picture: tokens (K, C) for the decoder, and its unit vector (E,) float32."""
+
+    tokens: Tensor
+    vector: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return self.tokens.nbytes + self.vector.nbytes
+
+
+class PictureCache:
+    """The most recently used pictures as they were read, by owner and SHA-256 of their bytes; for any thread.
 
     Nobody gets what another owner showed: how quickly an answer begins would tell of it.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._tokens: OrderedDict[tuple[str, bytes], Tensor] = OrderedDict()
+        self._pictures: OrderedDict[tuple[str, bytes], ReadPicture] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, data: bytes, owner: str) -> Tensor | None:
-        """Tokens (K, C) of a picture, if remembered for this owner."""
+    def get(self, data: bytes, owner: str) -> ReadPicture | None:
+        """A picture, if remembered for this owner."""
         key = owner, hashlib.sha256(data).digest()
         with self._lock:
-            if key not in self._tokens:
+            if key not in self._pictures:
                 return None
-            self._tokens.move_to_end(key)
-            return self._tokens[key]
+            self._pictures.move_to_end(key)
+            return self._pictures[key]
 
-    def put(self, data: bytes, owner: str, tokens: Tensor) -> None:
-        """Remember tokens (K, C); the least recently used picture is forgotten."""
+    def put(self, data: bytes, owner: str, picture: ReadPicture) -> None:
+        """Remember a picture; the least recently used one is forgotten."""
         key = owner, hashlib.sha256(data).digest()
         with self._lock:
-            self._tokens[key] = tokens
-            self._tokens.move_to_end(key)
-            while len(self._tokens) > self._capacity:
-                self._tokens.popitem(last=False)
+            self._pictures[key] = picture
+            self._pictures.move_to_end(key)
+            while len(self._pictures) > self._capacity:
+                self._pictures.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all pictures."""
         with self._lock:
-            self._tokens.clear()
+            self._pictures.clear()
 
     @property
     def num_pictures(self) -> int:
         """Pictures that are remembered."""
         with self._lock:
-            return len(self._tokens)
+            return len(self._pictures)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all remembered tokens."""
+        """Bytes of all that is remembered."""
         with self._lock:
-            return sum(tokens.nbytes for tokens in self._tokens.values())
+            return sum(picture.nbytes for picture in self._pictures.values())
 
 
 class PictureReader:
@@ -110,13 +124,13 @@ class PictureReader:
         encoder: in eval mode, where it shall run.
         projector: beside it.
         keep: fraction of a picture's tokens the decoder reads, in (0, 1].
-        num_remembered: pictures whose tokens are kept for the next question.
+        num_remembered: pictures that are kept for the next question.
     """
 
     def __init__(
         self, encoder: Encoder, projector: Projector, *, keep: float = 1.0, num_remembered: int
     ) -> None:
-        self.cache = TokenCache(num_remembered)
+        self.cache = PictureCache(num_remembered)
         self.num_tokens = projector.num_kept(keep)
         self.grid_len = encoder.config.grid_size**2  # positions the encoder sees in a picture
         self.embed_dim = encoder.config.embed_dim
@@ -132,12 +146,12 @@ class PictureReader:
         return read_pixels(data, self._encoder.config.image_size)
 
     @torch.inference_mode()
-    def tokens(self, data: bytes, owner: str, pixels: NDArray[np.float32]) -> Tensor:
-        """Image tokens (K, C) of a picture, and remember them under its owner and bytes."""
-        features = self._encoder.image_features(self._batch(pixels))
-        tokens: Tensor = self._projector(features, keep=self._keep)[0]
-        self.cache.put(data, owner, tokens)
-        return tokens
+    def read(self, data: bytes, owner: str, pixels: NDArray[np.float32]) -> ReadPicture:
+        """Read a picture (3, S, S), and remember it under its owner and bytes."""
+        features, vectors = self._encoder.read_image(self._batch(pixels))
+        picture = ReadPicture(self._projector(features, keep=self._keep)[0], vectors[0].float())
+        self.cache.put(data, owner, picture)
+        return picture
 
     @torch.inference_mode()
     def embed_image(self, pixels: NDArray[np.float32]) -> list[float]:
@@ -145,10 +159,9 @@ class PictureReader:
         return self._encoder.encode_image(self._batch(pixels)).float()[0].tolist()
 
     @torch.inference_mode()
-    def likeness(self, pixels: NDArray[np.float32], texts: Sequence[list[int]]) -> list[float]:
-        """Cosines in the joint space of a picture (3, S, S) and texts of one to 64 tokens each."""
-        vectors = self._encoder.encode_text(*self._padded(texts)).float()
-        return (vectors @ self._encoder.encode_image(self._batch(pixels)).float()[0]).tolist()
+    def likeness(self, picture: ReadPicture, texts: Sequence[list[int]]) -> list[float]:
+        """Cosines in the joint space of a picture and texts of one to 64 tokens each."""
+        return (self._encoder.encode_text(*self._padded(texts)).float() @ picture.vector).tolist()
 
     @property
     def window_len(self) -> int:

@@ -83,17 +83,25 @@ class OpenCLEncoder:
         self.num_params, self.weight_bytes = weights.num_params, weights.num_bytes
         self.weight_dtype = self._c_kv.kind.replace("char", "int8").replace("float", "float32")
 
-    def image_features(self, pixels: Tensor) -> Tensor:
-        """Grid features for the decoder: (B, 3, S, S) in [-1, 1] to (B, N, n_feature), row by row."""
+    def read_image(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Grid features for the decoder and the picture's vector, from one pass.
+
+        Args:
+            pixels: (B, 3, S, S) in [-1, 1].
+
+        Returns:
+            (B, N, n_feature) row by row, and (B, E) of unit length.
+        """
         side, n_feature = self.config.grid_size, self.config.n_feature
-        rows = []
+        rows, vectors = [], []
         for picture in pixels:
             fine, coarse = self._run_stages(picture)
             grid = self._opencl.scratch("grid", side * side * n_feature)
             n_fine = self.config.stem_width * 16
             self._kernels.grid(fine, coarse, grid, side=side, n_fine=n_fine, n_coarse=n_feature - n_fine)
             rows.append(self._opencl.read(grid, (side * side, n_feature)))
-        return torch.from_numpy(np.stack(rows))
+            vectors.append(self._pool(coarse))
+        return torch.from_numpy(np.stack(rows)), F.normalize(torch.stack(vectors), dim=-1)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) float RGB in [-1, 1] to (B, E) of unit length."""

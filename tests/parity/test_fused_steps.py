@@ -214,7 +214,7 @@ def test_interpreted_kernels_that_are_wrong_are_not_used(caplog: pytest.LogCaptu
 
     assert fused_steps(decoder, cache, other) is None
     [record] = caplog.records
-    assert "the fused ones differ by" in record.getMessage()
+    assert "away from torch's" in record.getMessage()
 
 
 # Anywhere
@@ -241,7 +241,7 @@ def test_one_warning_where_there_are_no_kernels(
     decoder = tiny.make_decoder(config=CONFIG)
     assert fused_steps(decoder, decoder.new_cache(1), static_logits) is None
     [record] = caplog.records
-    assert "there is no Triton" in record.getMessage()
+    assert "Triton, which comes with torch on Linux, is not here" in record.getMessage()
 
 
 def test_kernels_that_fail_later_cost_no_token(caplog: pytest.LogCaptureFixture) -> None:

@@ -201,7 +201,9 @@ class StaticSteps:
                 shape.told = self._fused.told(shape.logits, self._banned[: len(token_ids)])
                 return
             except Exception as error:  # noqa: BLE001 - whatever a compiler and a driver raise
-                logger.warning("single tokens take torch's kernels from here on, and longer (%s)", error)
+                logger.warning(
+                    "answers are slower from here on: the decoder's fused kernels failed (%s)", error
+                )
                 self._fused = None
         logits = self._logits(self._decoder, self._cache, token_ids, positions, length)
         shape.logits, shape.told = logits, _told(logits, self._banned[: len(logits)])

@@ -37,6 +37,7 @@ TOLERANCES: Final = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1
 off is more than 0.2 away."""
 _RUN_LEN: Final = 256  # positions that one program attends to
 _TOLD_BLOCK: Final = 8192  # logits that one program looks at at once
+_SLOWER: Final = "answers are slower than this card could make them, without the decoder's fused kernels"
 _CHECKED_POSITIONS: Final = 520  # of which 512 are looked at: two runs
 
 Logits = Callable[[Decoder, KVCache, Tensor, Tensor, int], Tensor]
@@ -139,9 +140,8 @@ class FusedSteps:
 
         x, qkv, wide = empty(width), empty(3 * width), empty(4 * width)
         num_runs = -(-length // _RUN_LEN)
-        heads = empty(width)
-        if num_runs > 1:
-            heads = empty(num_runs * (width + 2 * config.n_head), torch.float32)
+        part = width + 2 * config.n_head
+        heads = empty(width) if num_runs == 1 else empty(num_runs * part, torch.float32)
         logits = empty(config.vocab_size, torch.float32)
         blocks: list[Any] = list(decoder.blocks)
         for layer, block in enumerate(blocks):
@@ -149,7 +149,16 @@ class FusedSteps:
             source, ids = (decoder.wte.weight, token_ids) if layer == 0 else (x, None)
             self._product(qkv, source, attn.c_attn, _QKV, norm=block.norm_1, x_by_id=ids)
             self._attend(
-                heads, qkv, layer, attn, cache, decoder.alibi, gates=gates, positions=positions, length=length
+                heads,
+                qkv,
+                layer,
+                attn,
+                cache,
+                decoder.alibi,
+                gates=gates,
+                positions=positions,
+                length=length,
+                num_runs=num_runs,
             )
             self._product(
                 x,
@@ -220,11 +229,11 @@ class FusedSteps:
         gates: Tensor,
         positions: Tensor,
         length: int,
+        num_runs: int,
     ) -> None:
         q_norm, k_norm = attn.q_norm, attn.k_norm
         assert isinstance(q_norm, LayerNorm) and isinstance(k_norm, LayerNorm)
         num_heads, head_dim = cache.k.shape[2], cache.k.shape[4]
-        num_runs = -(-length // _RUN_LEN)
         self._kernels.attend[(len(qkv), num_heads, num_runs)](
             heads,
             qkv,
@@ -258,25 +267,23 @@ def fused_steps(decoder: Decoder, cache: KVCache, plain: Logits) -> FusedSteps |
         plain: what they are compared with.
     """
     if reason := why_not(decoder, cache):
-        logger.info("single tokens take torch's kernels: %s", reason)
+        logger.info("the decoder's fused kernels are not used: %s", reason)
         return None
     try:
         made = FusedSteps(decoder)
         found = _checked(made, decoder, plain, min(2, cache.num_slots))
     except ImportError as error:
-        logger.warning("single tokens take torch's kernels, and longer: there is no Triton (%s)", error)
+        logger.warning("%s: Triton, which comes with torch on Linux, is not here (%s)", _SLOWER, error)
         return None
     except Exception as error:  # noqa: BLE001 - whatever a compiler and a driver raise
         reason = " ".join(str(error).split())[:300]
-        logger.warning(
-            "single tokens take torch's kernels, and longer (%s: %s)", type(error).__name__, reason
-        )
+        logger.warning("%s: %s: %s", _SLOWER, type(error).__name__, reason)
         return None
     tolerance = TOLERANCES[cache.dtype]
     if not found <= tolerance:  # NaN is none
         logger.warning(
-            "single tokens take torch's kernels, and longer: the fused ones differ by %.2g of the logits, "
-            "at most %.2g expected",
+            "%s: they are %.2g of the logits away from torch's, at most %.2g expected",
+            _SLOWER,
             found,
             tolerance,
         )

@@ -269,7 +269,7 @@ class LocalService:
     async def _best_of(self, drafts: list[Draft], image: ImagePart, owner: str) -> Draft:
         """The draft of a picture's description that is told."""
         reader, encode = self._require_pictures("model"), self._family.tokenizer.encode
-        picture = await self._read_picture(reader, image, owner, "image")  # mostly known
+        picture = await self._read_picture(image, owner, "image")  # mostly known
         texts = list(dict.fromkeys(draft.writer.text for draft in drafts))
         ids = [encode(text)[: reader.window_len] or [PAD_ID] for text in texts]
         async with self._holdings.picture(reader):
@@ -346,14 +346,12 @@ class LocalService:
         """Tokens (N, C) of all pictures of a prompt, in order."""
         if not images:
             return None
-        reader = self._require_pictures(param)
-        pictures = [await self._read_picture(reader, image, owner, param) for image in images]
+        pictures = [await self._read_picture(image, owner, param) for image in images]
         return torch.cat([picture.tokens for picture in pictures])
 
-    async def _read_picture(
-        self, reader: PictureReader, image: ImagePart, owner: str, param: str
-    ) -> ReadPicture:
+    async def _read_picture(self, image: ImagePart, owner: str, param: str) -> ReadPicture:
         """A picture as it was read before, or is read now."""
+        reader = self._require_pictures(param)
         known = reader.cache.get(image.data, owner)
         if known is None:
             pixels = await self._pixels(reader, image, param)

@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST := OMP_NUM_THREADS=2 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+SPREAD := -n auto --maxprocesses 4 --dist loadfile  # a file's tests share what they prepared
 WEB := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 KERNEL := $(wildcard src/localgpt/compute/native/source/*)
 BUILD_INPUTS := pyproject.toml $(wildcard hatch_build.py) $(WEB) $(KERNEL)
@@ -76,7 +77,7 @@ tests/realtime/agents/node_modules/.package-lock.json: tests/realtime/agents/pac
 	|| echo "The stock JavaScript client could not be installed: its test will be skipped"
 
 test: install-dev chromium opencl agents ## run every test but the long ones
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(SPREAD) $(ARGS)
 
 prove: install-dev chromium opencl agents ## run the long tests: full counts, one-minute recipes, the shipped weights
 	@$(PYTEST) -m prove $(ARGS)

@@ -86,9 +86,10 @@ async def test_pictures_are_remembered_until_the_room_is_needed() -> None:
     ledger = service._holdings.ledger
     answer = await service.run(ask(tiny.make_photo()))
     pictures = {one.name: one for one in (await memory_of(service)).residents}["remembered pictures"]
-    assert pictures.kind == "cache" and not pictures.pinned and pictures.nbytes == 16 * 32 * 4
+    read = (16 * 32 + 16) * 4  # tokens, and the vector that descriptions are compared with
+    assert pictures.kind == "cache" and not pictures.pinned and pictures.nbytes == read
     await service.run(ask(tiny.make_photo((0, 200, 0))))
-    assert sizes(await memory_of(service))["remembered pictures"] == 2 * 16 * 32 * 4
+    assert sizes(await memory_of(service))["remembered pictures"] == 2 * read
     await service.run(
         EmbedRequest(id="3", inputs=(TextPart(text="a dog"), ImagePart(data=tiny.make_photo())))
     )

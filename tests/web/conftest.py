@@ -127,18 +127,18 @@ def live(serve: Callable[..., LiveServer]) -> LiveServer:
     return serve()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def driver() -> Iterator[Playwright]:
-    """What starts browsers; a process has one."""
+    """What starts browsers. A process has one, and no other test may run an event loop while it is there."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on the PATH: install chromium")
     with sync_playwright() as playwright:
         yield playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(driver: Playwright) -> Iterator[Browser]:
-    """One Chromium for all tests, but for those that need another microphone."""
+    """One Chromium for a file's tests, but for those that need another microphone."""
     chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
     yield chromium
     chromium.close()

@@ -114,9 +114,9 @@ def test_long_lists_come_in_pages(live: LiveServer, visitor: Callable[..., Visit
     page = visit.page
     expect(page.locator(OPEN).first).to_have_text("Number 94")
     assert page.locator(OPEN).count() < 95
-    page.locator(OPEN).last.scroll_into_view_if_needed()
-    expect(page.locator(OPEN)).to_have_count(80)
-    page.locator(".more-items").scroll_into_view_if_needed()
+    for shown in (80, 95):  # the last page may come by itself, where the end of the list is in view already
+        page.locator(OPEN).last.scroll_into_view_if_needed()
+        expect(page.locator(OPEN).nth(shown - 1)).to_be_attached()
     expect(page.locator(OPEN)).to_have_count(95)
     expect(page.locator(OPEN).last).to_have_text("Number 0")
     assert visit.problems == []

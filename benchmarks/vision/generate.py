@@ -77,6 +77,10 @@ class Keys:
     k: list[Tensor]
     v: list[Tensor]
 
+    def of(self, rows: Tensor) -> Keys:
+        """Those of some rows, (R,) int64 or bool."""
+        return Keys([part[rows] for part in self.k], [part[rows] for part in self.v])
+
 
 class _PrefixAttend:
     """Causal attention over whole prefixes of one length that keeps the keys and values."""
@@ -115,6 +119,11 @@ class _BranchAttend:
         self.is_real = is_answer | (index[None] < lengths[:, None])
         self.bias = torch.empty(0)
 
+    @property
+    def num_groups(self) -> int:
+        """How many prefixes the rows go on from."""
+        return len(self.prefix.k[0])
+
     def begin(self, num_new: int, dtype: torch.dtype) -> None:
         """Prepare the masks for the next `num_new` tokens of every row."""
         end = self.start + num_new
@@ -126,13 +135,18 @@ class _BranchAttend:
         away = torch.cat([(queries - before).float(), away], dim=2)
         self.bias = (-self.slopes[:, None, None] * away[:, None]).to(dtype)  # (B, H, T, P + S)
 
+    def keep(self, rows: Tensor, groups: Tensor) -> None:
+        """Go on with some rows alone, equally many of each of some prefixes, in their order."""
+        self.prefix, self.keys = self.prefix.of(groups), self.keys.of(rows)
+        self.positions, self.is_real = self.positions[rows], self.is_real[rows]
+
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         end = self.start + k.shape[2]
         self.keys.k[layer][:, :, self.start : end] = k
         self.keys.v[layer][:, :, self.start : end] = v
         keys, values = self.keys.k[layer][:, :, :end], self.keys.v[layer][:, :, :end]
         prefix_keys, prefix_values = self.prefix.k[layer], self.prefix.v[layer]
-        groups = len(prefix_keys)
+        groups = self.num_groups
         scores = _per_row(_per_group(q, groups) @ prefix_keys.mT, q)
         scores = torch.cat([scores, q @ keys.mT], dim=3) * q.shape[3] ** -0.5 + self.bias
         weights = scores.float().softmax(dim=3).to(q.dtype)
@@ -298,8 +312,7 @@ class Answerer:
         width = max(map(len, questions))
         lengths = torch.tensor([len(ids) for ids in questions], device=self.device)
         groups = torch.tensor(_groups(rows), device=self.device)
-        keys = Keys(*([part[groups] for part in parts] for parts in (prefix.k, prefix.v)))
-        attend = _BranchAttend(self.decoder.alibi, keys, lengths, width, width + max(limits))
+        attend = _BranchAttend(self.decoder.alibi, prefix.of(groups), lengths, width, width + max(limits))
         padded = torch.tensor(
             [[*ids, *[PAD_ID] * (width - len(ids))] for ids in questions], device=self.device
         )
@@ -307,19 +320,24 @@ class Answerer:
         hidden = hidden[torch.arange(len(rows), device=self.device), lengths - 1]
         latest = self._pick(hidden, self.rules.banned_first, drawn)
         limit = torch.tensor(limits, device=self.device)
-        said = [latest]
+        said = torch.full((len(rows), max(limits)), END_ID, device=self.device)
+        said[:, 0] = latest
+        alive = torch.arange(len(rows), device=self.device)
         is_running = latest != END_ID
         for number in range(1, max(limits)):
-            is_running = is_running & (number < limit)
+            is_running = is_running & (number < limit[alive])
             if not bool(is_running.any()):
                 break
-            drawn = {at: choice for at, choice in drawn.items() if bool(is_running[at])}
-            latest = self._pick(self._step(latest[:, None], attend)[:, 0], self.rules.banned, drawn)
+            if (kept := _worth_keeping(is_running, attend.num_groups)) is not None:
+                attend.keep(*kept)
+                alive, latest, is_running = (part[kept[0]] for part in (alive, latest, is_running))
+            running = zip(alive.tolist(), is_running.tolist(), strict=True)
+            choices = {at: drawn[row] for at, (row, runs) in enumerate(running) if runs and row in drawn}
+            latest = self._pick(self._step(latest[:, None], attend)[:, 0], self.rules.banned, choices)
             latest = torch.where(is_running, latest, END_ID)
             is_running = is_running & (latest != END_ID)
-            said.append(latest)
-        found = torch.stack(said, dim=1).tolist()
-        return [ids[: ids.index(END_ID)] if END_ID in ids else ids for ids in found]
+            said[alive, number] = latest
+        return [ids[: ids.index(END_ID)] if END_ID in ids else ids for ids in said.tolist()]
 
     def _step(self, ids: Tensor, attend: _BranchAttend) -> Tensor:
         """Final features (B, T, C) of new tokens (B, T)."""
@@ -332,10 +350,13 @@ class Answerer:
     def _pick(self, hidden: Tensor, banned: Tensor, drawn: Mapping[int, Choice]) -> Tensor:
         """The likeliest tokens (B,), and in the rows of `drawn` those that are drawn."""
         logits = self.decoder.logits(hidden[:, None])[:, 0].masked_fill(banned, float("-inf"))
-        picked = logits.argmax(dim=1)
+        if not drawn:
+            return logits.argmax(dim=1)
+        told = logits.float().cpu()  # all rows at once: a device is waited for once a token
+        picked = told.argmax(dim=1)
         for at, choice in drawn.items():
-            picked[at] = sample_token(logits[at], choice)
-        return picked
+            picked[at] = sample_token(told[at], choice)
+        return picked.to(self.device)
 
 
 def question_ids(family: Family, text: str) -> list[int]:
@@ -347,3 +368,17 @@ def _groups(rows: list[int]) -> list[int]:
     """The prefix of each run of equal rows where all runs are equally long, else that of each row."""
     runs = [(row, len(list(run))) for row, run in groupby(rows)]
     return [row for row, _ in runs] if len({length for _, length in runs}) == 1 else rows
+
+
+def _worth_keeping(is_running: Tensor, num_groups: int) -> tuple[Tensor, Tensor] | None:
+    """Rows and groups to go on with where that leaves at most three quarters of (B,) rows; None elsewhere.
+
+    Equally many rows of every group that is left: those that run, and where others have more, some that ended.
+    """
+    by_group = is_running.view(num_groups, -1)
+    counts = by_group.sum(dim=1)
+    groups, most = counts.nonzero()[:, 0], int(counts.max())
+    if len(groups) * most * 4 > len(is_running) * 3:
+        return None
+    first = by_group[groups].int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    return (first.sort(dim=1).values + groups[:, None] * by_group.shape[1]).flatten(), groups

@@ -115,7 +115,9 @@ def test_known_beginnings_change_nothing(decoder: Any) -> None:
     assert [answers(engine, request)[0] for request in requests] == expected
     for answer, alone in zip(answers(engine, *requests), expected, strict=True):
         assert answer == alone[: len(answer)] and answer
-    assert [reused(engine, request) for request in requests] == [256, 128, 256, 320, 256]
+    for request in requests:
+        assert reused(engine, request) == len(request.token_ids)
+    assert reused(engine, ask(system, photo, ids(4, 150), ids(8, 9))) == 256
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
@@ -142,10 +144,8 @@ def test_any_order_of_prompts_evictions_and_cancels(
                 engine.step()
             engine.cancel(sequence)
         assert answers(engine, request) == one_by_one(decoder, request)
-        assert (
-            prefixes.num_blocks <= blocks
-            and prefixes.nbytes == prefixes.num_blocks * BLOCK_LEN * PER_POSITION
-        )
+        held = prefixes.num_blocks * BLOCK_LEN * PER_POSITION
+        assert held <= prefixes.nbytes <= blocks * BLOCK_LEN * PER_POSITION
     for answer, alone in zip(answers(engine, *requests), one_by_one(decoder, *requests), strict=True):
         assert answer == alone[: len(answer)] and answer
 

@@ -59,7 +59,8 @@ class Engine:
         self.scheduler = Scheduler(runner.cache.num_slots, max_waiting=max_waiting)
         self._new_text_stream = new_text_stream
         self._end_id = end_id
-        self._unkept: list[tuple[Sequence, int]] = []  # prompts that were read, and the slots they lie in
+        # Prompts that were read, the slots they lie in, and the logits after them.
+        self._unkept: list[tuple[Sequence, int, Tensor]] = []
 
     @property
     def has_work(self) -> bool:
@@ -108,9 +109,9 @@ class Engine:
         The next step does it where nobody has, before a slot is given to somebody else.
         """
         while self._unkept:
-            sequence, slot = self._unkept.pop()
+            sequence, slot, logits = self._unkept.pop()
             try:
-                self.runner.keep_prompt(sequence, slot)
+                self.runner.keep_prompt(sequence, slot, logits)
             except Exception as error:  # noqa: BLE001 - an answer goes on without what it could not keep
                 logger.warning("a prompt could not be kept (%s)", error)
 
@@ -135,7 +136,7 @@ class Engine:
         sequence.state = SequenceState.DECODE
         assert sequence.slot is not None
         if _is_sound(logits):
-            self._unkept.append((sequence, sequence.slot))
+            self._unkept.append((sequence, sequence.slot, logits))
         return [self._sample(sequence, logits)]
 
     def _decode(self, sequences: Many[Sequence]) -> list[Output]:

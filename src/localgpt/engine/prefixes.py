@@ -11,8 +11,10 @@ Notable:
   computed is not kept: single tokens are computed in another way than prompts and differ in the last bits.
 - The block used longest ago is forgotten first. Whoever uses a block uses those before it, so that it is
   always the end of a chain.
+- Of the latest prompts what follows their last whole block is kept too, and the logits after it: drafts of
+  one description, and a question asked again, are read once. These ends are forgotten before any block.
 
-Shape legend: L layers, H heads, T positions of a block, D head width.
+Shape legend: L layers, H heads, T positions of a block, D head width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from localgpt.nn.kv_cache import KVCache
 __all__ = ["BLOCK_LEN", "Account", "PrefixCache", "picture_digest"]
 
 BLOCK_LEN: Final = RUN_LEN
+_NUM_ENDS: Final = 8
 
 _Key = tuple["int | str", tuple[int, ...], bytes]  # the block before or the owner; token ids; pictures
 
@@ -65,6 +68,19 @@ class _KVBlock:
         return self.k.nbytes + self.v.nbytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _End:
+    """What comes after a prompt's last whole block: T < `BLOCK_LEN` positions, (L, H, T, D) each."""
+
+    k: Tensor
+    v: Tensor
+    logits: Tensor  # (V,) after the last position
+
+    @property
+    def nbytes(self) -> int:
+        return self.k.nbytes + self.v.nbytes + self.logits.nbytes
+
+
 class PrefixCache:
     """Blocks of prompts of one decoder; `clear` and the sizes may be asked from any thread.
 
@@ -77,19 +93,20 @@ class PrefixCache:
         self._limit_bytes = limit_bytes
         self._account = account
         self._blocks: OrderedDict[_Key, _KVBlock] = OrderedDict()  # used longest ago first
+        self._ends: OrderedDict[_Key, _End] = OrderedDict()  # likewise
         self._nbytes = 0
         self._next_number = 0
         self._lock = threading.Lock()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all blocks."""
+        """Bytes of all blocks and ends."""
         with self._lock:
             return self._nbytes
 
     @property
     def num_blocks(self) -> int:
-        """How many are held."""
+        """How many blocks are held."""
         with self._lock:
             return len(self._blocks)
 
@@ -97,40 +114,51 @@ class PrefixCache:
         """Forget all."""
         with self._lock:
             self._blocks.clear()
+            self._ends.clear()
             self._nbytes = 0
 
-    def fill(self, sequence: Sequence, cache: KVCache) -> int:
+    def fill(self, sequence: Sequence, cache: KVCache) -> tuple[int, Tensor | None]:
         """Copy the longest known beginning of a sequence's prompt into its slot.
 
-        At least the prompt's last token is left to be read, since its logits are wanted.
-
         Returns:
-            How many positions are filled now.
+            How many positions are filled now, and the (V,) logits after the last one where that is all of the
+            prompt; not to be changed.
         """
         assert sequence.slot is not None
-        most = (sequence.num_prompt_tokens - 1) // BLOCK_LEN
-        known = self._known(sequence.request, most)
+        known, end = self._known(sequence.request)
         for number, block in enumerate(known):
             cache.copy_in(sequence.slot, number * BLOCK_LEN, block.k, block.v)
-        return len(known) * BLOCK_LEN
+        num_filled = len(known) * BLOCK_LEN
+        if end is None:
+            return num_filled, None
+        cache.copy_in(sequence.slot, num_filled, end.k, end.v)
+        return sequence.num_prompt_tokens, end.logits
 
-    def publish(self, sequence: Sequence, cache: KVCache, slot: int) -> None:
-        """Keep the whole blocks of a prompt that was read to its end, as far as there is room.
+    def publish(self, sequence: Sequence, cache: KVCache, slot: int, logits: Tensor) -> None:
+        """Keep a prompt that was read to its end, as far as there is room.
 
         Args:
             sequence: whose prompt it is; its answer may be over.
             cache: where it was read.
             slot: of it.
+            logits: (V,) after its last token.
         """
-        num_read = max(1, sequence.num_prompt_tokens - sequence.num_reused)
+        num_read = sequence.num_prompt_tokens - sequence.num_reused
+        if not num_read:
+            return  # found whole
         read_s = sequence.prefill_s * BLOCK_LEN / num_read
         most = sequence.num_prompt_tokens // BLOCK_LEN
         allowed = self._allowed_bytes()
         with self._lock:
             chain: list[_Key] = []
             parent: int | str = sequence.request.owner
-            for start, (token_ids, pictures) in enumerate(_contents(sequence.request, most)):
+            for start, (token_ids, pictures) in enumerate(_contents(sequence.request)):
                 key = (parent, token_ids, pictures)
+                if start == most:
+                    place = start * BLOCK_LEN
+                    k, v = cache.copy_out(slot, place, place + len(token_ids))
+                    self._keep_end(key, _End(k, v, logits.clone()), allowed)
+                    break
                 if key not in self._blocks:
                     place = start * BLOCK_LEN
                     k, v = cache.copy_out(slot, place, place + BLOCK_LEN)
@@ -151,21 +179,44 @@ class PrefixCache:
             return self._limit_bytes
         return min(self._limit_bytes, self._account.allowed_bytes(self.nbytes))
 
-    def _known(self, request: GenerationRequest, most: int) -> list[_KVBlock]:
-        """The known blocks a prompt begins with, at most so many; they count as used."""
+    def _keep_end(self, key: _Key, end: _End, allowed: int) -> None:
+        """Keep what follows a prompt's blocks where there is room beside all blocks."""
+        if key in self._ends:
+            self._ends.move_to_end(key)
+            return
+        while self._ends and (len(self._ends) == _NUM_ENDS or self._nbytes + end.nbytes > allowed):
+            self._nbytes -= self._ends.popitem(last=False)[1].nbytes
+        if self._nbytes + end.nbytes <= allowed:
+            self._ends[key] = end
+            self._nbytes += end.nbytes
+
+    def _known(self, request: GenerationRequest) -> tuple[list[_KVBlock], _End | None]:
+        """The known blocks a prompt begins with, and its end if they are all of it; they count as used.
+
+        Where the end is not known, one token at least is left to be read: the logits after it are wanted.
+        """
         found: list[_KVBlock] = []
+        most, end = len(request.token_ids) // BLOCK_LEN, None
         with self._lock:
             chain: list[_Key] = []
             parent: int | str = request.owner
-            for token_ids, pictures in _contents(request, most):
-                block = self._blocks.get((parent, token_ids, pictures))
+            for token_ids, pictures in _contents(request):
+                key = (parent, token_ids, pictures)
+                if len(found) == most:
+                    end = self._ends.get(key)
+                    break
+                block = self._blocks.get(key)
                 if block is None:
                     break
-                chain.append((parent, token_ids, pictures))
+                chain.append(key)
                 found.append(block)
                 parent = block.number
             self._touch(chain)
-        return found
+            if end is not None:
+                self._ends.move_to_end(key)
+            elif found and len(found) * BLOCK_LEN == len(request.token_ids):
+                found.pop()
+        return found, end
 
     def _touch(self, chain: list[_Key]) -> None:
         """Count blocks as used; those at the beginning as the latest, so that an end is forgotten before."""
@@ -177,6 +228,8 @@ class PrefixCache:
         if nbytes > allowed:
             return False
         kept = set(chain)
+        while self._ends and self._nbytes + nbytes > allowed:
+            self._nbytes -= self._ends.popitem(last=False)[1].nbytes
         while self._nbytes + nbytes > allowed:
             oldest = next((key for key in self._blocks if key not in kept), None)
             if oldest is None:
@@ -185,10 +238,10 @@ class PrefixCache:
         return True
 
 
-def _contents(request: GenerationRequest, num_blocks: int) -> Iterator[tuple[tuple[int, ...], bytes]]:
-    """Token ids and pictures of the first blocks of a prompt."""
+def _contents(request: GenerationRequest) -> Iterator[tuple[tuple[int, ...], bytes]]:
+    """Token ids and pictures of a prompt's whole blocks, then of what follows them, if only nothing."""
     num_pictures_before = 0
-    for start in range(0, num_blocks * BLOCK_LEN, BLOCK_LEN):
+    for start in range(0, len(request.token_ids) + 1, BLOCK_LEN):
         token_ids = tuple(request.token_ids[start : start + BLOCK_LEN])
         num = token_ids.count(IMAGE_ID) if request.image_tokens is not None else 0
         pictures = b""

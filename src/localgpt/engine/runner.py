@@ -110,8 +110,11 @@ class ModelRunner:
         began_s = time.monotonic()
         if sequence.num_cached == 0 and self._prefixes is not None:
             assert isinstance(self.cache, KVCache)
-            sequence.num_reused = self._prefixes.fill(sequence, self.cache)
+            sequence.num_reused, known = self._prefixes.fill(sequence, self.cache)
             self.advance(sequence, sequence.num_reused)
+            if known is not None:
+                sequence.prefill_s += time.monotonic() - began_s
+                return known
         start = sequence.num_cached
         end = min(start + self.prefill_tokens, sequence.num_prompt_tokens)
         embeddings, modality = self._inputs(sequence, start, end)
@@ -120,11 +123,11 @@ class ModelRunner:
         sequence.prefill_s += time.monotonic() - began_s
         return logits if end == sequence.num_prompt_tokens else None
 
-    def keep_prompt(self, sequence: Sequence, slot: int) -> None:
-        """Keep a prompt that was read to its end, into a slot, for others that begin with it."""
+    def keep_prompt(self, sequence: Sequence, slot: int, logits: Tensor) -> None:
+        """Keep a prompt that was read to its end, into a slot, and the logits after it, for those like it."""
         if self._prefixes is not None:
             assert isinstance(self.cache, KVCache)
-            self._prefixes.publish(sequence, self.cache, slot)
+            self._prefixes.publish(sequence, self.cache, slot, logits)
 
     @torch.inference_mode()
     def decode(self, sequences: Many[Sequence], drafts: Many[Ids[int]] | None = None) -> list[Rows]:

@@ -2,7 +2,8 @@
 
     python benchmarks/quality_vision.py --data DATA [--model FOLDER] [--device cuda] [--limit N] [--json]
 
-Captions: the product's describe prompts at temperature 0 on flickr8k `val`; CIDEr (not times 100) and
+Captions: the product's describe prompts at temperature 0 on flickr8k `val`, made with a copy of its rules in
+large batches or, with `--served`, by its own service picture after picture; CIDEr (not times 100) and
 BLEU-4 of pycocoevalcap over lower-cased words without punctuation, Chinese over characters, document
 frequencies from the references; again for the same pictures stretched to 4:3 and 3:4. Retrieval: R@1 and
 R@5 among all of val. Photographs: 400 yes/no and counting questions (`vision/photos.py`), beside the best
@@ -35,8 +36,9 @@ from benchmarks.vision.generate import Answerer, Ask, Pixels  # noqa: E402
 from benchmarks.vision.models import load_measured  # noqa: E402
 from benchmarks.vision.photos import PhotoQuestion, photo_questions  # noqa: E402
 from benchmarks.vision.retrieval import embed_texts, recalls  # noqa: E402
-from benchmarks.vision.rows import CaptionedSet, grey_pixels  # noqa: E402
+from benchmarks.vision.rows import CaptionedSet, grey_pixels, stretched  # noqa: E402
 from benchmarks.vision.scenes import is_right, read_scenes  # noqa: E402
+from benchmarks.vision.served import describe_served  # noqa: E402
 from benchmarks.vision.tally import accuracy_by, majority_by  # noqa: E402
 from localgpt.media.text.template import DESCRIBE_PROMPTS  # noqa: E402
 
@@ -56,6 +58,7 @@ class Measure:
     pictures: CaptionedSet
     languages: tuple[str, ...] = LANGUAGES  # of captions
     stretches: bool = True
+    describe: Callable[[list[bytes], str], list[str]] | None = None  # who makes captions, if not the answerer
     figures: dict[str, Any] = field(default_factory=dict)
     replies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -72,7 +75,7 @@ def measure_photographs(run: Measure) -> None:
     """Captions, retrieval and questions together, since each picture is read once."""
     size, rows = run.answerer.image_size, run.pictures.rows
     numbers = range(len(rows)) if {"captions", "retrieval"} & set(run.parts) else []
-    languages = run.languages if "captions" in run.parts else ()
+    languages = run.languages if "captions" in run.parts and run.describe is None else ()
     asks = [
         Ask(n, DESCRIBE_PROMPTS[language], CAPTION_TOKENS, is_description=True)
         for language in languages
@@ -82,6 +85,9 @@ def measure_photographs(run: Measure) -> None:
     asked = [(q, language) for language in LANGUAGES for q in questions]
     asks += [Ask(q.picture, q.texts[language]) for q, language in asked]
     loader = run.pictures.loader(size)
+    if "captions" in run.parts and run.describe is not None:
+        note_served(run, run.describe)
+        numbers = numbers if "retrieval" in run.parts else []
     replies = run.timed("photographs", lambda: run.answerer.answers(asks, loader, numbers))
     for place, language in enumerate(languages):
         told = replies[place * len(rows) : (place + 1) * len(rows)]
@@ -99,6 +105,19 @@ def measure_photographs(run: Measure) -> None:
         grey = [Ask(0, q.texts[language]) for q, language in asked]
         blank = run.timed("blank", lambda: run.answerer.answers(grey, lambda _: grey_pixels(size)))
         run.figures["photos"] = judge_photos(run, asked, replies[len(languages) * len(rows) :], blank)
+
+
+def note_served(run: Measure, describe: Callable[[list[bytes], str], list[str]]) -> None:
+    """Captions by the product's service, of the files as they are stored, and stretched."""
+    files = [run.pictures.data(number) for number in range(len(run.pictures.rows))]
+    for language in run.languages:
+        told = run.timed(f"served {language}", partial(describe, files, language))
+        note_captions(run, language, "as stored", told)
+    for shape, ratio in SHAPES.items() if run.stretches and "en" in run.languages else ():
+        told = run.timed(
+            f"served {shape}", partial(describe, [stretched(data, ratio) for data in files], "en")
+        )
+        note_captions(run, "en", shape, told)
 
 
 def note_captions(run: Measure, language: str, shape: str, told: list[str]) -> None:
@@ -241,11 +260,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", default=",".join(PARTS), help="of " + ",".join(PARTS))
     parser.add_argument("--languages", default=",".join(LANGUAGES), help="of captions")
     parser.add_argument("--no-stretch", dest="stretches", action="store_false", help="as stored alone")
+    parser.add_argument("--served", action="store_true", help="captions by the product's own service")
     parser.add_argument(
         "--replies", type=int, nargs="?", const=40, default=0, help="show so many of each kind"
     )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
+    if args.served and (args.training_folder or args.dtype):
+        parser.error("--served measures a family as it is served: leave --training-folder and --dtype")
     args.parts = tuple(part for part in args.parts.split(",") if part)
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"unknown part {sorted(unknown)[0]!r}; known: {', '.join(PARTS)}")
@@ -265,7 +287,10 @@ def measure(args: argparse.Namespace) -> Measure:
     batch = args.batch or (32 if args.device == "cpu" else 256)
     answerer = Answerer(family, batch=batch, keep=args.keep, report=_progress)
     pictures = CaptionedSet.read(args.data, "flickr8k", limit=args.limit)
-    run = Measure(answerer, args.parts, pictures, args.languages, args.stretches)
+    describe = partial(describe_served, model=args.model, device=args.device, report=_progress)
+    run = Measure(
+        answerer, args.parts, pictures, args.languages, args.stretches, describe if args.served else None
+    )
     if set(args.parts) - {"scenes"}:
         measure_photographs(run)
     if "scenes" in args.parts:

@@ -373,7 +373,7 @@ def _groups(rows: list[int]) -> list[int]:
 def _worth_keeping(is_running: Tensor, num_groups: int) -> tuple[Tensor, Tensor] | None:
     """Rows and groups to go on with where that leaves at most three quarters of (B,) rows; None elsewhere.
 
-    Equally many rows of every group that is left: those that run, and where others have more, some that ended.
+    Equally many rows of each group that is left: those that run, and where others have more, some that ended.
     """
     by_group = is_running.view(num_groups, -1)
     counts = by_group.sum(dim=1)

@@ -405,6 +405,27 @@ def test_a_whole_run(data: Path, tmp_path: Path) -> None:
     json.dumps(first.figures)
 
 
+def test_descriptions_by_the_service_are_those_of_the_copy(data: Path, tmp_path: Path) -> None:
+    model = write_family(tmp_path / "family")
+    args = [
+        "--data",
+        str(data),
+        "--model",
+        str(model),
+        "--limit",
+        "1",
+        "--parts",
+        "captions",
+        "--languages",
+        "en",
+    ]
+    copied, served = measure(parse(args)), measure(parse([*args, "--served"]))
+    assert served.replies == copied.replies and served.figures == copied.figures
+    assert set(served.seconds) >= {"served en", "served 4:3", "served 3:4"}
+    with pytest.raises(SystemExit):
+        parse([*args, "--served", "--dtype", "float32"])
+
+
 def test_float_checkpoints_of_a_training_run(data: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

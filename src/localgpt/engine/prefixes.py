@@ -11,8 +11,9 @@ Notable:
   computed is not kept: single tokens are computed in another way than prompts and differ in the last bits.
 - The block used longest ago is forgotten first. Whoever uses a block uses those before it, so that it is
   always the end of a chain.
-- Of the latest prompts what follows their last whole block is kept too, and the logits after it: drafts of
-  one description, and a question asked again, are read once. These ends are forgotten before any block.
+- Of the latest prompts of a block and more, what follows their last whole block is kept too, and the logits
+  after it: drafts of one description, and a question asked again, are read once. These ends are forgotten
+  before any block.
 
 Shape legend: L layers, H heads, T positions of a block, D head width, V vocabulary.
 """
@@ -155,6 +156,8 @@ class PrefixCache:
             for start, (token_ids, pictures) in enumerate(_contents(sequence.request)):
                 key = (parent, token_ids, pictures)
                 if start == most:
+                    if not most:
+                        break  # soon read again
                     place = start * BLOCK_LEN
                     k, v = cache.copy_out(slot, place, place + len(token_ids))
                     self._keep_end(key, _End(k, v, logits.clone()), allowed)

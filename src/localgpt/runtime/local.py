@@ -10,7 +10,7 @@ Rules told to the caller:
 * A conversation beyond the context loses its oldest turns first (see `conversation`); a notice says how many.
 * The id `local/multimodal-base` always names the family this service runs; any other id must be the
   family's own.
-* A description is the one of several drafts that the others and the picture agree with (see `drafting`).
+* A description (see `describing`) is the one of several drafts that the others and the picture agree with.
 * An embedded text longer than the encoder's 64 tokens is read in windows whose vectors are averaged
   by length; one of more than 32,768 tokens, or 262,144 characters, is refused.
 """
@@ -38,6 +38,7 @@ from localgpt.media.text.tokenizer import StreamDecoder
 from localgpt.media.text.vocabulary import PAD_ID, PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
+from localgpt.runtime.describing import picture_to_describe
 from localgpt.runtime.drafting import Draft, make_drafts, most_told
 from localgpt.runtime.embedding import Embedder
 from localgpt.runtime.footprint import measure
@@ -46,14 +47,7 @@ from localgpt.runtime.lacking import job_of, lacks_job
 from localgpt.runtime.memory_status import memory_status
 from localgpt.runtime.models import Models
 from localgpt.runtime.pictures import PictureReader, ReadPicture
-from localgpt.runtime.questions import (
-    AnswerRequest,
-    AnswerRules,
-    Question,
-    options_of,
-    question_of,
-    rules_of,
-)
+from localgpt.runtime.questions import AnswerRequest, AnswerRules, Question, options_of, question_of, rules_of
 from localgpt.runtime.remembering import CacheOptions, make_kept
 from localgpt.runtime.texts import TextEmbedder
 from localgpt.sampling.grammar import GrammarCompiler
@@ -63,7 +57,6 @@ from localgpt.tasks import (
     Channel,
     ChatRequest,
     ChatResult,
-    DescribeRequest,
     EmbedRequest,
     EmbedResult,
     Event,
@@ -95,6 +88,7 @@ class _Job:
     generation: GenerationRequest
     new_writer: Callable[[], AnswerWriter]
     notices: tuple[str, ...]
+    describes: ImagePart | None  # the picture that is described, by several drafts
 
 
 class LocalService:
@@ -233,7 +227,7 @@ class LocalService:
             notices = (*job.notices, *smaller)
             for text in notices:
                 yield Notice(text=text)
-            if isinstance(request, DescribeRequest):
+            if job.describes is not None:
                 drafts = await make_drafts(self._engine, job.generation, job.new_writer, deadline=deadline)
             else:
                 outputs = self._engine.generate(job.generation, deadline=deadline)
@@ -241,8 +235,8 @@ class LocalService:
                     for event in writer.take(output):
                         yield event
                 num_reused = output.sequence.num_reused
-        if isinstance(request, DescribeRequest):  # nothing is held while it waits for room to look
-            draft = await within(deadline, self._best_of(drafts, request.image, request.owner))
+        if job.describes is not None:  # nothing is held while it waits for room to look
+            draft = await within(deadline, self._best_of(drafts, job.describes, request.owner))
             assert draft.last is not None and drafts[0].last is not None
             writer, output = draft.writer, draft.last
             num_reused = drafts[0].last.sequence.num_reused  # the others find what the first one read
@@ -285,7 +279,8 @@ class LocalService:
         rules = await asyncio.to_thread(rules_of, request, self._grammars)
         prompt = await self._write_prompt(question, rules)
         notices = self._notices_about(prompt, question)
-        openers = {PAINT_ID} if rules.may_paint else set()
+        describes = picture_to_describe(request)
+        openers = {PAINT_ID} if rules.may_paint and describes is None else set()
         if rules.is_for_calls_only and rules.num_needed <= question.max_tokens:
             openers.add(TOOL_CALL_ID)
         elif rules.is_for_calls_only:
@@ -309,7 +304,7 @@ class LocalService:
         )
         may_paint = isinstance(request, ChatRequest) and request.painting is not None
         new_writer = partial(AnswerWriter, self._family.tokenizer, question.language, may_paint=may_paint)
-        return _Job(generation=generation, new_writer=new_writer, notices=notices)
+        return _Job(generation=generation, new_writer=new_writer, notices=notices, describes=describes)
 
     def _notices_about(self, prompt: Prompt, question: Question) -> tuple[str, ...]:
         """What of a conversation was left out of its prompt, if that is allowed."""

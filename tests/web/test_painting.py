@@ -143,9 +143,14 @@ def test_on_a_phone_in_chinese(visit: Visit, live: LiveServer) -> None:
     say(page, "一只狐狸")
     is_loaded(page, ".painted .picture img")
     expect(page.locator(".stages")).to_have_count(0)
-    expect(page.get_by_role("button", name="再创作")).to_be_visible()
+    expect(page.get_by_role("button", name="再创作")).to_be_in_viewport()  # the end is followed
+    expect(page.get_by_role("button", name="到最新消息")).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("button", name="画过的图片").click()
     is_loaded(page, ".gallery .picture img")
+    gallery = page.get_by_role("dialog", name="画过的图片")
+    title, close = (gallery.get_by_role(role).first.bounding_box() for role in ("heading", "button"))  # type: ignore[arg-type]
+    assert title and close and close["x"] > title["x"] + title["width"]
+    assert abs(close["y"] + close["height"] / 2 - title["y"] - title["height"] / 2) < 4
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert visit.problems == []

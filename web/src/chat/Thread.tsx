@@ -30,6 +30,7 @@ export function Thread({ thread, onView, onRemix }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const sentinel = useRef<HTMLButtonElement>(null);
   const follows = useRef(true);
+  const lowest = useRef(0); // where the end was since the last scroll, in pixels
   const heightBefore = useRef<number | null>(null);
   const [isAway, setIsAway] = useState(false);
   const numHidden = Math.max(0, branch.length - numShown);
@@ -47,15 +48,23 @@ export function Thread({ thread, onView, onRemix }: Props) {
     [thread],
   );
 
+  const endOf = (box: HTMLDivElement) => box.scrollHeight - box.clientHeight;
+  const onResize = () => {
+    const box = scroller.current;
+    if (box) lowest.current = Math.min(lowest.current, endOf(box));
+    if (follows.current) toEnd();
+  };
   const toEnd = () => {
     const box = scroller.current;
     if (box) box.scrollTop = box.scrollHeight;
   };
   const onScroll = () => {
     const box = scroller.current!;
-    const isNear = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
-    follows.current = isNear;
-    setIsAway(!isNear);
+    const isNear = endOf(box) - box.scrollTop < NEAR_PX;
+    // Who scrolls up leaves the end. What shrinks and grows scrolls, too, but never above where the end was.
+    follows.current = isNear || (follows.current && box.scrollTop >= lowest.current - 1);
+    lowest.current = endOf(box);
+    setIsAway(!follows.current);
   };
   const showEarlier = () => {
     heightBefore.current = scroller.current!.scrollHeight - scroller.current!.scrollTop;
@@ -71,7 +80,7 @@ export function Thread({ thread, onView, onRemix }: Props) {
     toEnd();
   }, [thread, branch.length === 0, last?.id]);
   useLayoutEffect(() => {
-    if (follows.current) toEnd();
+    onResize();
   }, [last]);
   useEffect(() => {
     if (!sentinel.current) return;
@@ -83,8 +92,10 @@ export function Thread({ thread, onView, onRemix }: Props) {
     return () => observer.disconnect();
   }, [numShown, numHidden > 0]);
   useEffect(() => {
-    // Pictures and formulas that arrive late make the thread grow; the end stays in view.
-    const observer = new ResizeObserver(() => follows.current && toEnd());
+    // Pictures and formulas that arrive late make the thread grow, and a message being written takes of its room;
+    // the end stays in view.
+    const observer = new ResizeObserver(onResize);
+    observer.observe(scroller.current!);
     observer.observe(scroller.current!.firstElementChild!);
     return () => observer.disconnect();
   }, []);

@@ -38,8 +38,10 @@ export function Gallery({ onClose, onOpen, onView, onRemix }: Props) {
 
   return (
     <Dialog class="gallery" labelledBy="gallery-title" onClose={onClose}>
-      <h2 id="gallery-title">{t.gallery}</h2>
-      <CloseButton onClose={onClose} />
+      <header>
+        <h2 id="gallery-title">{t.gallery}</h2>
+        <CloseButton onClose={onClose} />
+      </header>
       {state === "ready" && !pictures.length ? <p class="hint">{t.galleryEmpty}</p> : null}
       <ul class="paintings">
         {pictures.map((picture) => (

@@ -68,7 +68,7 @@ def put_timers() -> None:
 
     loading.load_service = spans("load", loading.load_service)
     LocalService.stream = streams(LocalService.stream)  # type: ignore[method-assign]
-    for method in ("read_pixels", "tokens"):
+    for method in ("read_pixels", "read"):
         setattr(PictureReader, method, adds("picture", getattr(PictureReader, method)))
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from localgpt.runtime.describing import asks_to_describe, picture_to_describe
+from localgpt.media.text.template import DESCRIBE_PROMPTS
+from localgpt.runtime.describing import asks_to_describe, picture_to_describe, with_plain_wish
 from localgpt.runtime.drafting import NUM_DRAFTS, Draft, most_told
 from localgpt.runtime.local import LocalService
 from localgpt.tasks import (
@@ -25,7 +26,7 @@ from recipes.vision_data import photo_wordings
 from tests import tiny
 
 PHOTO = ImagePart(data=tiny.make_photo())
-GREEDY = SamplingOptions(temperature=0.0, max_tokens=6, repetition_penalty=1.0)
+GREEDY = SamplingOptions(temperature=0.0, max_tokens=6)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -80,6 +81,18 @@ def test_only_free_text_about_one_picture() -> None:
     assert [picture_to_describe(other) for other in others] == [None] * len(others)
 
 
+def test_the_words_that_serve_best() -> None:
+    def words_of(*content: ImagePart | TextPart) -> list[str]:
+        request = with_plain_wish(chat(*content))
+        assert isinstance(request, ChatRequest)
+        assert [part for part in request.messages[0].content if isinstance(part, ImagePart)] == [PHOTO]
+        return [part.text for part in request.messages[0].content if isinstance(part, TextPart)]
+
+    assert words_of(TextPart(text="What do you see?"), PHOTO) == [DESCRIBE_PROMPTS["en"]]
+    assert words_of(PHOTO, TextPart(text="图片里有什么？")) == [DESCRIBE_PROMPTS["zh"]]
+    assert words_of(PHOTO) == []
+
+
 async def test_a_chat_is_answered_as_describe_is(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
@@ -90,7 +103,7 @@ async def test_a_chat_is_answered_as_describe_is(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("localgpt.runtime.local.most_told", count)
     service = LocalService(tiny.make_family())
     described = await service.run(DescribeRequest(id="1", image=PHOTO, options=GREEDY))
-    greeted = await service.run(chat(PHOTO, TextPart(text="Describe this picture.")))
+    greeted = await service.run(chat(TextPart(text="what's in the photo?"), PHOTO))
     asked = await service.run(chat(PHOTO, TextPart(text="Is it red?")))
     await service.close()
     assert isinstance(described, ChatResult) and isinstance(greeted, ChatResult)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
-from localgpt.runtime.conversation import text_of
+from localgpt.media.text.template import DESCRIBE_PROMPTS
+from localgpt.runtime.conversation import language_of, text_of
 from localgpt.runtime.questions import AnswerRequest
-from localgpt.tasks import ChatRequest, DescribeRequest, ImagePart
+from localgpt.tasks import ChatRequest, DescribeRequest, ImagePart, TextPart
 
-__all__ = ["asks_to_describe", "picture_to_describe"]
+__all__ = ["asks_to_describe", "picture_to_describe", "with_plain_wish"]
 
 _EN: Final = r"(?:(?:this|the|my) )?(?:picture|photo|photograph|image)"
 _ZH: Final = r"(?:[这那]?一?[张幅个])?(?:图片|照片|图像|相片|画面|图)"
@@ -43,7 +45,9 @@ def picture_to_describe(request: AnswerRequest) -> ImagePart | None:
     """
     if isinstance(request, DescribeRequest):
         return request.image
-    if not isinstance(request, ChatRequest) or request.options.top_logprobs is not None:
+    if not isinstance(request, ChatRequest) or not request.messages:
+        return None
+    if request.options.top_logprobs is not None:
         return None
     if request.answer_format.kind != "text" or (request.tools and request.tool_choice.mode != "none"):
         return None
@@ -52,6 +56,16 @@ def picture_to_describe(request: AnswerRequest) -> ImagePart | None:
     if last.role != "user" or len(pictures) != 1 or not asks_to_describe(text_of(last)):
         return None
     return pictures[0]
+
+
+def with_plain_wish(request: AnswerRequest) -> AnswerRequest:
+    """The same request, whose last turn wishes for a description in the words that serve the models best."""
+    if not isinstance(request, ChatRequest) or not (words := text_of(request.messages[-1]).strip()):
+        return request  # the prompt itself has them
+    last = request.messages[-1]
+    pictures = tuple(part for part in last.content if isinstance(part, ImagePart))
+    wish = TextPart(text=DESCRIBE_PROMPTS[language_of(words)])
+    return replace(request, messages=(*request.messages[:-1], replace(last, content=(*pictures, wish))))
 
 
 def asks_to_describe(words: str) -> bool:

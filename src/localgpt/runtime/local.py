@@ -38,7 +38,7 @@ from localgpt.media.text.tokenizer import StreamDecoder
 from localgpt.media.text.vocabulary import PAD_ID, PAINT_ID, TOOL_CALL_ID
 from localgpt.runtime.answers import AnswerWriter, TokenRules
 from localgpt.runtime.conversation import Prompt, fit_conversation, fit_document
-from localgpt.runtime.describing import picture_to_describe
+from localgpt.runtime.describing import picture_to_describe, with_plain_wish
 from localgpt.runtime.drafting import Draft, make_drafts, most_told
 from localgpt.runtime.embedding import Embedder
 from localgpt.runtime.footprint import measure
@@ -275,11 +275,12 @@ class LocalService:
         if isinstance(request, MediaRequest):
             raise lacks_job(self._family.info.id, job_of(request))
         check_logit_bias(request.options.logit_bias, self._vocab_size)
+        if (describes := picture_to_describe(request)) is not None:
+            request = with_plain_wish(request)
         question = question_of(request)
         rules = await asyncio.to_thread(rules_of, request, self._grammars)
         prompt = await self._write_prompt(question, rules)
         notices = self._notices_about(prompt, question)
-        describes = picture_to_describe(request)
         openers = {PAINT_ID} if rules.may_paint and describes is None else set()
         if rules.is_for_calls_only and rules.num_needed <= question.max_tokens:
             openers.add(TOOL_CALL_ID)
@@ -291,7 +292,7 @@ class LocalService:
         token_rules = self._token_rules[frozenset(openers)]
         generation = GenerationRequest(
             token_ids=prompt.token_ids,
-            options=options_of(request, question.task, rules),
+            options=options_of(request, question.task if describes is None else "describe", rules),
             max_tokens=question.max_tokens,
             owner=request.owner,
             image_tokens=await self._image_tokens(prompt.images, request.owner, question.image_param),

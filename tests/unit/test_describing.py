@@ -62,6 +62,13 @@ def test_other_questions(words: str) -> None:
     assert not asks_to_describe(words)
 
 
+@pytest.mark.parametrize("piece", ["你能", "please ", "能你可以", "describe it ", "图片里有什么"])
+def test_what_repeats_is_read_in_one_way(piece: str) -> None:
+    many = piece * (96 // len(piece))
+    assert not asks_to_describe(many + "!x")  # would not end if each piece could be cut in two ways
+    assert not asks_to_describe(piece * 50_000)
+
+
 def chat(*content: ImagePart | TextPart, **fields: object) -> ChatRequest:
     return ChatRequest(id="1", messages=(Message(role="user", content=content),), options=GREEDY, **fields)  # type: ignore[arg-type]
 

@@ -15,7 +15,9 @@ __all__ = ["asks_to_describe", "picture_to_describe", "with_plain_wish"]
 
 _EN: Final = r"(?:(?:this|the|my) )?(?:picture|photo|photograph|image)"
 _ZH: Final = r"(?:[这那]?一?[张幅个])?(?:图片|照片|图像|相片|画面|图)"
+_MOST_CHARS: Final = 100  # of a wish
 # Whole wishes, in small letters, without the marks at their end. What asks for more is another question.
+# What may repeat can be read in one way only: a text that could be cut in many would be tried in all of them.
 _WISH_EN: Final = re.compile(
     rf"(?:please |can you |could you |tell me |say )*(?:in one sentence )?(?:"
     rf"(?:describe|caption) (?:{_EN}|this|it|what you see|what is (?:here|there))"
@@ -27,7 +29,7 @@ _WISH_EN: Final = re.compile(
     r")(?: for me| in one sentence|,? please)*"
 )
 _WISH_ZH: Final = re.compile(
-    r"(?:请|麻烦|你?能|可以|你|帮我|给我|用一句话)*(?:"
+    r"(?:请|麻烦|能|可以|你|帮我|给我|用一句话)*(?:"
     rf"(?:描述|形容|介绍|说说|讲讲)(?:一下|下)?(?:{_ZH}(?:[里中]?的?内容)?|你看到了?的?(?:什么|内容)?)"
     rf"|(?:说说|告诉我)?你?在?(?:{_ZH}[里中上]?面?)?能?看[到见]了?些?什么"
     rf"|{_ZH}(?:[里中上]面?)?都?(?:有|是|展示了?|发生了|拍的是|画的是)些?什么"
@@ -70,5 +72,7 @@ def with_plain_wish(request: AnswerRequest) -> AnswerRequest:
 
 def asks_to_describe(words: str) -> bool:
     """Whether words beside a picture ask for its description; no words do."""
+    if len(words.strip()) > _MOST_CHARS:
+        return False
     wish = " ".join(words.lower().replace("’", "'").split()).strip(" .?!。？！")
     return not wish or bool(_WISH_EN.fullmatch(wish)) or bool(_WISH_ZH.fullmatch(wish.replace(" ", "")))

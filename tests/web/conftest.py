@@ -169,6 +169,11 @@ class Visit:
         page.goto(self.url)
         return page
 
+    def go_offline(self) -> None:
+        """Cut the network, and wait until the page feels it: a request right after the call may still get out."""
+        self.context.set_offline(True)
+        self.page.wait_for_function("() => fetch('/health').then(() => false, () => true)")
+
     def _on_request(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", f"blob:{self.url}")):
             self.problems.append(f"left the origin: {request.url}")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 def test_message_waits_for_the_server_and_is_answered(visit: Visit, live: LiveServer) -> None:
     page = visit.page
     converse(page, "Before")
-    visit.context.set_offline(True)
+    visit.go_offline()
     say(page, "Meanwhile")
     expect(page.locator(".bubble").last).to_have_text("Meanwhile")
     expect(page.get_by_text("Not sent yet.")).to_be_visible()

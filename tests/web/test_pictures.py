@@ -113,7 +113,7 @@ def test_progress_is_shown_while_a_picture_is_sent(visit: Visit) -> None:
 
 def test_upload_goes_on_when_the_server_is_back(visit: Visit, live: LiveServer) -> None:
     page = visit.page
-    visit.context.set_offline(True)
+    visit.go_offline()
     give_file(page, "drop", "red.png", "image/png", png())
     expect(page.locator(".thumbs .is-failed")).to_be_visible()
     visit.context.set_offline(False)

@@ -68,7 +68,7 @@ def on_the_device(steps: StaticSteps) -> Generate:
     def generate(prompt: Sequence[int], num_tokens: int) -> int:
         token_id = prompt[-1]
         for position in range(len(prompt), len(prompt) + num_tokens):
-            work = SlotWork(slot=0, position=position, token_ids=[token_id])
+            work = SlotWork(slot=0, position=position, token_ids=[token_id], is_chain=True)
             token_id = steps.run([work], [position])[0].likeliest[0]
         return num_tokens
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from localgpt.compute.fused import kernels
 from localgpt.compute.fused import steps as fused
 from localgpt.compute.fused.steps import Tile
 from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits
@@ -22,7 +23,8 @@ KNOBS: dict[str, tuple[Any, ...]] = {
     "_UP": (Tile(rows=4, warps=2), Tile(rows=4, warps=4), Tile(rows=8, warps=8), Tile(rows=16, warps=8)),
     "_DOWN": (Tile(rows=1, warps=4), Tile(rows=2, warps=8), Tile(rows=4, warps=8)),
     "_HEAD": (Tile(rows=8, warps=4), Tile(rows=16, warps=4), Tile(rows=32, warps=8)),
-    "_TOLD_WARPS": (8, 32),
+    "_TOLD_WARPS": (16,),
+    "_TOLD_BLOCK": (8192,),
 }
 """Other sizes to try, each alone, of what `compute.fused.steps` has at its top."""
 
@@ -65,6 +67,8 @@ def plain_steps(
 def tile_times(decoder: Decoder, *, positions: tuple[int, ...] = (100, 1000)) -> dict[str, Any]:
     """Microseconds of a token's graph at some positions, as shipped and with each knob turned alone."""
     found: dict[str, Any] = {"as shipped": _graph_times(decoder, positions)}
+    with _turned("can_be_early", lambda device: False, of=kernels):
+        found["each kernel after the other"] = _graph_times(decoder, positions)
     for knob, values in KNOBS.items():
         for value in values:
             name = f"{knob} {value}"
@@ -100,10 +104,10 @@ def _graph_times(decoder: Decoder, positions: tuple[int, ...], num_replays: int 
 
 
 @contextmanager
-def _turned(knob: str, value: Any) -> Iterator[None]:
-    before = getattr(fused, knob)
-    setattr(fused, knob, value)
+def _turned(knob: str, value: Any, of: Any = fused) -> Iterator[None]:
+    before = getattr(of, knob)
+    setattr(of, knob, value)
     try:
         yield
     finally:
-        setattr(fused, knob, before)
+        setattr(of, knob, before)

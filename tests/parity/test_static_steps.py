@@ -19,7 +19,7 @@ from localgpt.engine.engine import Engine
 from localgpt.engine.prefixes import BLOCK_LEN, PrefixCache
 from localgpt.engine.runner import ModelRunner
 from localgpt.engine.sequence import GenerationRequest, Output, Sequence
-from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps
+from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits
 from localgpt.errors import ConfigError
 from localgpt.media.text.tokenizer import StreamDecoder
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_ID, USER_ID
@@ -252,19 +252,19 @@ class Graph:
         return "pool"
 
 
-@pytest.mark.parametrize("num_replays", [None, 0, 5], ids=["not captured", "first replay", "later replay"])
+@pytest.mark.parametrize("num_left", [None, 0, 5], ids=["not captured", "first replay", "later replay"])
 def test_no_answer_is_lost_with_its_graph(
     decoder: Decoder,
-    num_replays: int | None,
+    num_left: int | None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def capture(run: Callable[[], Any], device: torch.device, *, pool: Any) -> Captured:
         assert pool in (None, "pool")
         run()
-        if num_replays is None:
+        if num_left is None:
             raise RuntimeError("operation not permitted when stream is capturing")
-        return Captured(graph=Graph(run, num_replays), out=None, nbytes=0)  # type: ignore[arg-type]
+        return Captured(graph=Graph(run, num_left), out=None, nbytes=0)  # type: ignore[arg-type]
 
     monkeypatch.setattr(static_steps, "capture_graph", capture)
     requests = [ask(7, 20), ask(3, 250)]
@@ -275,6 +275,105 @@ def test_no_answer_is_lost_with_its_graph(
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
         "single tokens are computed without a graph, and slower"
     ]
+
+
+def with_graphs(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch, num_slots: int
+) -> tuple[Engine, list[Graph]]:
+    """An engine whose graphs run what they captured, and those graphs."""
+    graphs: list[Graph] = []
+
+    def capture(run: Callable[[], Any], device: torch.device, *, pool: Any) -> Captured:
+        run()
+        graphs.append(Graph(run, 10_000))
+        return Captured(graph=graphs[-1], out=None, nbytes=0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(static_steps, "capture_graph", capture)
+    engine = make_engine(decoder, is_static=True, num_slots=num_slots)
+    engine.runner._steps = StaticSteps(decoder, engine.runner.cache, captures=True)  # type: ignore[arg-type]
+    return engine, graphs
+
+
+def num_replays(graphs: list[Graph]) -> int:
+    return sum(10_000 - graph.num_left for graph in graphs)
+
+
+def test_the_next_step_is_begun_before_it_is_asked_for(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, graphs = with_graphs(decoder, monkeypatch, num_slots=1)
+    sequence = engine.submit(ask(7, 20, max_tokens=9))
+    begun = []
+    while sequence.finish_reason is None:
+        engine.step()
+        begun.append(num_replays(graphs))
+    # The prompt gives the first token; then each step finds its own done, and begins another.
+    assert begun == [0, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [sequence.answer_ids] == tokens(
+        run(make_engine(decoder, is_static=False), ask(7, 20, max_tokens=9))
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SamplingOptions(temperature=0.9, seed=1),
+        SamplingOptions(temperature=0.0, repetition_penalty=1.3),
+        SamplingOptions(temperature=0.0, top_logprobs=2),
+    ],
+    ids=["drawn", "penalised", "told how likely"],
+)
+def test_nothing_is_begun_where_logits_are_looked_at(
+    decoder: Decoder, options: SamplingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, graphs = with_graphs(decoder, monkeypatch, num_slots=2)
+    requests = [ask(3, 20, options=options), ask(4, 30, max_tokens=6)]
+    expected = [told(answer) for answer in run(make_engine(decoder, is_static=False), *requests)]
+    for got, wanted in zip(run(engine, *requests), expected, strict=True):
+        assert [row[0] for row in told(got)] == [row[0] for row in wanted]
+        assert [row[1] for row in told(got)] == [row[1] for row in wanted]
+    assert num_replays(graphs) <= 12  # the longer answer's steps, none in vain
+
+
+def test_steps_begun_in_vain_change_no_answer(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, graphs = with_graphs(decoder, monkeypatch, num_slots=2)
+    plain = make_engine(decoder, is_static=False)
+    requests = [ask(seed, length, max_tokens=5 + seed) for seed, length in enumerate((3, 300, 17, 250, 90))]
+    requests.append(ask(9, 30, options=SamplingOptions(temperature=0.8, seed=3)))
+    for num_steps in (1, 2, 3, 5):
+        given_up = engine.submit(ask(11, 40, max_tokens=50))
+        for _ in range(num_steps):
+            engine.step()
+        engine.cancel(given_up)
+        assert tokens(run(engine, *requests)) == tokens(run(plain, *requests))
+    assert num_replays(graphs) > 0
+
+
+def test_what_an_older_driver_does_not_capture_is_launched_otherwise(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Early:
+        is_early = True
+
+        def logits(self, *arguments: Any) -> Tensor:
+            return static_logits(*arguments)
+
+        def told(self, logits: Tensor, banned: Tensor, out: Tensor) -> None:
+            out.copy_(static_steps._told(logits, banned))
+
+    engine, graphs = with_graphs(decoder, monkeypatch, num_slots=1)
+    capture, fused = static_steps.capture_graph, Early()
+
+    def refuse(run: Callable[[], Any], device: torch.device, *, pool: Any) -> Captured:
+        if fused.is_early:
+            raise RuntimeError("operation not supported")
+        return capture(run, device, pool=pool)
+
+    monkeypatch.setattr(static_steps, "capture_graph", refuse)
+    assert engine.runner._steps is not None
+    engine.runner._steps._fused = fused  # type: ignore[assignment]
+    assert tokens(run(engine, ask(7, 20))) == tokens(run(make_engine(decoder, is_static=False), ask(7, 20)))
+    assert not fused.is_early and num_replays(graphs) > 0
 
 
 def test_a_decoder_without_fixed_shapes_is_refused() -> None:

@@ -170,7 +170,7 @@ class Visit:
         return page
 
     def go_offline(self) -> None:
-        """Cut the network, and wait until the page feels it: a request right after the call may still get out."""
+        """Cut the network, and wait until the page feels it: a request right after may still get out."""
         self.context.set_offline(True)
         self.page.wait_for_function("() => fetch('/health').then(() => false, () => true)")
 

@@ -29,7 +29,7 @@ def capture_graph(run: Callable[[], Any], device: torch.device, *, pool: Any = N
     Other threads may go on allocating meanwhile, as the memory ledger's does.
 
     Args:
-        run: reads and writes the same memory each time, and nothing of the host's.
+        run: reads and writes the same memory each time, and of the host's what is pinned alone.
         device: a CUDA or ROCm device, on which it runs.
         pool: memory that is shared with another graph (`CUDAGraph.pool`); None for its own.
     """

@@ -129,7 +129,6 @@ class ModelRunner:
             assert isinstance(self.cache, KVCache)
             self._prefixes.publish(sequence, self.cache, slot, logits)
 
-    @torch.inference_mode()
     def decode(self, sequences: Many[Sequence], drafts: Many[Ids[int]] | None = None) -> list[Rows]:
         """Read the latest token of each sequence, and the first tokens of a draft of what comes next.
 
@@ -148,6 +147,7 @@ class ModelRunner:
                     position=sequence.num_cached,
                     token_ids=(sequence.last_token_id, *draft),
                     banned=sequence.request.banned,
+                    is_chain=sequence.is_chain and not sequence.draft.is_left,
                 )
                 for sequence, draft in zip(sequences, drafts or [()] * len(sequences), strict=True)
             ]
@@ -170,6 +170,7 @@ class ModelRunner:
         logits = parts[0] if len(parts) == 1 else torch.cat(parts)
         return [Rows(logits=part) for part in torch.split(logits, [len(work.token_ids) for work in works])]
 
+    @torch.inference_mode()
     def _decode_rows(self, rows: list[tuple[int, int, int]]) -> Tensor:
         """(B, V) logits after B tokens at (slot, position) each."""
         num_rows = len(rows)

@@ -119,6 +119,11 @@ class Sequence:
         """Whether the budget decided about tokens, so that the grammar's text is whole."""
         return self._grammar is not None and self._grammar.is_forced
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether the next token is the likeliest one and nobody asks how likely it is."""
+        return self._is_plain and bool(self.answer_ids) and self.request.options.top_logprobs is None
+
     def choose(self, logits: Tensor, likeliest: int | None = None) -> tuple[int, Likelihood | None]:
         """Choose the next token from (V,) logits, and tell how likely it was if that was asked for.
 

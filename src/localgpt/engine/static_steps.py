@@ -4,8 +4,11 @@ Notable:
 - Row b is slot b, so nothing is gathered. A step runs the first 1, 2, 4, ... slots, as many as hold the busy
   ones, over the first 256, 512, 1,024, ... positions. Slots in between that have nothing to do are computed
   too; what they write lies behind what they hold and is overwritten before it is ever read.
-- The likeliest token that is not banned is found in the same graph, and so is whether all numbers are sound:
-  a greedy token costs one launch and one copy of a few bytes.
+- Where all that are busy go on with the likeliest token, the next step is launched before anybody has looked
+  at this one's, so that the card computes while text is written. It is computed in vain when an answer ends,
+  which is as harmless as a slot that waits.
+- The likeliest token that is not banned is found in the same graph, and so is whether all numbers are sound.
+  Tokens come from pinned memory and the answer goes there, so a greedy token costs one launch.
 - With drafts a step has one shape only, of several tokens a slot over all slots and positions, so that a
   token comes out the same to the last bit with a draft and without (see `exactness`).
 - Single tokens on a card are computed by few kernels of our own (`compute.fused`), where these are as good as
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -50,11 +53,13 @@ class SlotWork:
     position: int  # of the first
     token_ids: Sequence[int]
     banned: Tensor | None = None  # (V,) bool, left out of `likeliest`
+    is_chain: bool = False  # goes on with `likeliest`, whatever it is, and looks at no logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotResult:
-    """What came out for each token of one slot. The logits are overwritten by the next step."""
+    """What came out for each token of one slot. The logits are overwritten by the next step, which a chain
+    has begun already."""
 
     logits: Tensor  # (n, V) float32
     likeliest: list[int]
@@ -73,12 +78,35 @@ def static_logits(
 class _Shape:
     """Buffers of one shape, and its graph once it is captured."""
 
-    inputs: Tensor  # (B, T + 1) int64: tokens, and the position of the first
+    host: Tensor  # (B, T + 1) int64, pinned: tokens, and the position of the first
+    heard: Tensor  # (B, T, 2) int64, pinned: the likeliest token, and whether all is sound
+    inputs: Tensor  # of `host`, on the device
+    rows: Any  # `host` for numpy, which fills it without launching anything
+    told: Any  # the same of `heard`
     logits: Tensor | None = None  # (B, T, V)
-    told: Tensor | None = None  # (B, T, 2) int64: likeliest, and whether all is sound
     graph: torch.cuda.CUDAGraph | None = None
-    host: Tensor = field(default_factory=lambda: torch.empty(0))  # inputs, before they are copied
-    heard: Tensor = field(default_factory=lambda: torch.empty(0))  # what was told, once it is copied
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A step that was begun before it was asked for."""
+
+    shape: _Shape
+    works: Sequence[SlotWork]
+
+    def is_of(self, shape: _Shape, works: Sequence[SlotWork]) -> bool:
+        """Whether it is the one that is asked for."""
+        return (
+            shape is self.shape
+            and len(works) == len(self.works)
+            and all(
+                one.slot == other.slot
+                and one.position == other.position
+                and tuple(one.token_ids) == tuple(other.token_ids)
+                and one.banned is other.banned
+                for one, other in zip(works, self.works, strict=True)
+            )
+        )
 
 
 class StaticSteps:
@@ -110,6 +138,7 @@ class StaticSteps:
         if logits is None and not has_drafts and decoder.device.type == "cuda":
             self._fused = fused_steps(decoder, cache, static_logits)
         self._shapes: dict[tuple[int, int], _Shape] = {}
+        self._ahead: _Ahead | None = None
         self._pool: Any = None  # memory that all graphs share
         self._banned = torch.zeros(
             cache.num_slots, decoder.config.vocab_size, dtype=torch.bool, device=decoder.device
@@ -128,7 +157,6 @@ class StaticSteps:
         """How many were used so far."""
         return len(self._shapes)
 
-    @torch.inference_mode()
     def run(self, works: Sequence[SlotWork], filled: Sequence[int]) -> list[SlotResult]:
         """Compute the next tokens of some slots.
 
@@ -136,30 +164,67 @@ class StaticSteps:
             works: at least one, each of another slot.
             filled: of every slot, how many positions it holds.
         """
-        num_slots, length = self._shape_for(works)
-        shape = self._shapes.get((num_slots, length))
-        is_new = shape is None
-        if shape is None:
-            shape = self._shapes[num_slots, length] = self._new_shape(num_slots)
-        rows = shape.host.numpy()  # the same memory, filled without launching anything
-        rows[:, :-1] = 0
-        rows[:, -1] = filled[:num_slots]
-        for work in works:
-            rows[work.slot, : len(work.token_ids)] = work.token_ids
-            rows[work.slot, -1] = work.position
-            self._ban(work)
-        shape.inputs.copy_(shape.host, non_blocking=True)
-        if self._captures and is_new:
-            self._capture(shape, length)
-        if not self._replay(shape):
-            self._compute(shape, length)
-        return self._results(shape, works)
+        size = self._shape_for(works)
+        ahead, self._ahead = self._ahead, None
+        shape = self._shapes.get(size)
+        if ahead is None or shape is None or not ahead.is_of(shape, works):
+            if ahead is not None:  # it reads what is filled in now
+                self._synchronize()
+            shape = self._launch(size, works, filled)
+        results = self._results(shape, works)
+        if shape.graph is not None and all(work.is_chain for work in works):
+            self._go_ahead(shape, size, works, results, filled)
+        return results
 
     @torch.inference_mode()
     def wipe(self, slot: int) -> None:
         """Forget what a slot holds: numbers that are not sound would spoil what is masked out."""
         self._cache.k[:, slot].zero_()
         self._cache.v[:, slot].zero_()
+
+    @torch.inference_mode()
+    def _launch(self, size: tuple[int, int], works: Sequence[SlotWork], filled: Sequence[int]) -> _Shape:
+        """Begin a step of so many slots and positions."""
+        num_slots, length = size
+        shape = self._shapes.get(size)
+        is_new = shape is None
+        if shape is None:
+            shape = self._shapes[size] = self._new_shape(num_slots)
+        shape.rows[:, :-1] = 0
+        shape.rows[:, -1] = filled[:num_slots]
+        for work in works:
+            shape.rows[work.slot, : len(work.token_ids)] = work.token_ids
+            shape.rows[work.slot, -1] = work.position
+            self._ban(work)
+        if self._captures and is_new:
+            self._capture(shape, length)
+        if not self._replay(shape):
+            self._compute(shape, length)
+        return shape
+
+    def _go_ahead(
+        self,
+        shape: _Shape,
+        size: tuple[int, int],
+        works: Sequence[SlotWork],
+        results: Sequence[SlotResult],
+        filled: Sequence[int],
+    ) -> None:
+        """Begin the step that follows, if it has the same shape."""
+        if not all(result.is_sound[-1] for result in results):
+            return
+        follow = [
+            replace(work, position=work.position + 1, token_ids=(result.likeliest[-1],))
+            for work, result in zip(works, results, strict=True)
+        ]
+        last = max(work.position for work in follow)
+        if last < self._cache.num_positions and self._shape_for(follow) == size:
+            self._launch(size, follow, filled)
+            self._ahead = _Ahead(shape=shape, works=follow)
+
+    def _synchronize(self) -> None:
+        if self._decoder.device.type == "cuda":
+            torch.cuda.current_stream(self._decoder.device).synchronize()
 
     def _shape_for(self, works: Sequence[SlotWork]) -> tuple[int, int]:
         """Slots and positions of the step."""
@@ -180,7 +245,8 @@ class StaticSteps:
             torch.zeros(shape, dtype=torch.int64, pin_memory=device.type == "cuda")
             for shape in (size, (num_slots, self.num_each, 2))
         )
-        return _Shape(inputs=torch.zeros(size, dtype=torch.int64, device=device), host=host, heard=heard)
+        inputs = torch.zeros(size, dtype=torch.int64, device=device)
+        return _Shape(host=host, heard=heard, inputs=inputs, rows=host.numpy(), told=heard.numpy())
 
     def _ban(self, work: SlotWork) -> None:
         if work.banned is self._banned_of[work.slot]:
@@ -192,29 +258,37 @@ class StaticSteps:
         self._banned_of[work.slot] = work.banned
 
     def _compute(self, shape: _Shape, length: int) -> None:
-        token_ids, positions = shape.inputs[:, :-1], shape.inputs[:, -1:]
-        if self.num_each > 1:
-            positions = positions + torch.arange(self.num_each, device=positions.device)
-        if self._fused is not None and len(token_ids) <= MAX_SLOTS:
+        """Compute a step from `host` to `heard`."""
+        if self._fused is not None and len(shape.host) <= MAX_SLOTS:
+            token_ids, positions = shape.host[:, :-1], shape.host[:, -1:]
             try:
                 shape.logits = self._fused.logits(self._decoder, self._cache, token_ids, positions, length)
-                shape.told = self._fused.told(shape.logits, self._banned[: len(token_ids)])
+                self._fused.told(shape.logits, self._banned[: len(token_ids)], out=shape.heard)
                 return
             except Exception as error:  # noqa: BLE001 - whatever a compiler and a driver raise
                 logger.warning(
                     "answers are slower from here on: the decoder's fused kernels failed (%s)", error
                 )
                 self._fused = None
-        logits = self._logits(self._decoder, self._cache, token_ids, positions, length)
-        shape.logits, shape.told = logits, _told(logits, self._banned[: len(logits)])
+        shape.inputs.copy_(shape.host, non_blocking=True)
+        token_ids, positions = shape.inputs[:, :-1], shape.inputs[:, -1:]
+        if self.num_each > 1:
+            positions = positions + torch.arange(self.num_each, device=positions.device)
+        shape.logits = self._logits(self._decoder, self._cache, token_ids, positions, length)
+        told = _told(shape.logits, self._banned[: len(token_ids)])
+        shape.heard.copy_(told, non_blocking=True)
 
     def _capture(self, shape: _Shape, length: int) -> None:
         """Capture a step, unless that cannot be. Writing a position twice, to warm up, is harmless."""
+        compute, device = partial(self._compute, shape, length), self._decoder.device
         try:
-            captured = capture_graph(
-                partial(self._compute, shape, length), self._decoder.device, pool=self._pool
-            )
+            captured = capture_graph(compute, device, pool=self._pool)
         except RuntimeError as error:
+            if self._fused is not None and self._fused.is_early:  # which older drivers do not capture
+                logger.info("kernels are launched one after another (%s)", error)
+                self._fused.is_early = False
+                self._capture(shape, length)
+                return
             self._go_without(error)
             return
         shape.graph = captured.graph
@@ -233,20 +307,15 @@ class StaticSteps:
 
     def _results(self, shape: _Shape, works: Sequence[SlotWork]) -> list[SlotResult]:
         """What came out, as soon as it has."""
-        assert shape.logits is not None and shape.told is not None
-        shape.heard.copy_(shape.told, non_blocking=True)
+        assert shape.logits is not None
         logits = [shape.logits[work.slot, : len(work.token_ids)] for work in works]
-        if shape.told.is_cuda:
-            torch.cuda.current_stream(shape.told.device).synchronize()
-        rows = [shape.heard[work.slot, : len(work.token_ids)].tolist() for work in works]
-        return [
-            SlotResult(
-                logits=made,
-                likeliest=[token_id for token_id, _ in told],
-                is_sound=[bool(is_sound) for _, is_sound in told],
-            )
-            for made, told in zip(logits, rows, strict=True)
-        ]
+        self._synchronize()
+        results = []
+        for work, made in zip(works, logits, strict=True):
+            told = shape.told[work.slot, : len(work.token_ids)].tolist()
+            likeliest, is_sound = [token_id for token_id, _ in told], [bool(sound) for _, sound in told]
+            results.append(SlotResult(logits=made, likeliest=likeliest, is_sound=is_sound))
+        return results
 
     def _go_without(self, error: RuntimeError) -> None:
         logger.warning("single tokens are computed without a graph, and slower (%s)", error)

@@ -9,6 +9,9 @@ Notable:
   and looks at what lies before it alone, so what is masked out is never read. Runs of a long context are
   brought together by the product that follows, where `num_runs` is more than one.
 - Values are rounded where the layers round them, with sums in float32.
+- With `is_early` a kernel starts before the one in front of it has ended (programmatic dependent launch,
+  NVIDIA from Hopper on): it reads what no kernel of a token writes, weights and earlier positions, and waits
+  before it touches anything else. Each of them waits, so that the end of one is the end of all before it.
 
 Shape legend: B slots, C width of the input, N of the output, H heads, D head width, P positions of the cache,
 R runs of positions, V vocabulary.
@@ -16,7 +19,9 @@ R runs of positions, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+import torch
 
 try:
     import triton
@@ -24,7 +29,18 @@ try:
 except ImportError:
     triton = tl = None
 
-__all__ = ["attend", "choose", "product"]
+__all__ = ["attend", "can_be_early", "choose", "product"]
+
+
+_EARLY_FROM: Final = (9, 0)  # compute capability
+
+
+def can_be_early(device: torch.device) -> bool:
+    """Whether kernels can be launched with `is_early` there."""
+    if triton is None or device.type != "cuda" or torch.version.hip is not None:
+        return False
+    is_known = hasattr(getattr(tl.extra, "cuda", None), "gdc_wait")
+    return is_known and torch.cuda.get_device_capability(device) >= _EARLY_FROM
 
 
 def _plain(function: Any) -> Any:
@@ -32,6 +48,20 @@ def _plain(function: Any) -> Any:
 
 
 jit: Any = _plain if triton is None else triton.jit
+
+
+@jit
+def _begin(is_early: tl.constexpr):
+    """Let the next kernel come."""
+    if is_early:
+        tl.extra.cuda.gdc_launch_dependents()
+
+
+@jit
+def _wait(is_early: tl.constexpr):
+    """Until what was launched before has ended."""
+    if is_early:
+        tl.extra.cuda.gdc_wait()
 
 
 @jit
@@ -84,14 +114,26 @@ def product(
     residual_by_id: tl.constexpr,
     num_runs: tl.constexpr,
     head_dim: tl.constexpr,
+    is_early: tl.constexpr,
 ):
     """One linear layer for B rows: normalisation, product, GELU, residual."""
+    _begin(is_early)
     cols = tl.arange(0, width)
     outs = tl.program_id(0) * tile + tl.arange(0, tile)
     is_there = outs < num_out
     places = outs.to(tl.int64)[:, None] * width + cols[None, :]
     w = tl.load(weight + places, mask=is_there[:, None], other=0.0)
+    if has_norm:
+        s = tl.load(scale + cols).to(tl.float32)
+    _wait(is_early)
     for row in range(num_rows):
+        # What is added last is asked for first.
+        if has_residual:
+            if residual_by_id:
+                first = tl.load(token_ids + row * id_stride).to(tl.int64) * num_out
+            else:
+                first = row * num_out
+            rest = tl.load(residual + first + outs, mask=is_there, other=0.0).to(tl.float32)
         if num_runs > 1:
             parts = x + row * (num_runs * (width + 2 * (width // head_dim)))
             h = _brought_together(parts, gates, width, head_dim, num_runs)
@@ -102,18 +144,14 @@ def product(
             else:
                 h = tl.load(x + row * width + cols).to(tl.float32)
         if has_norm:
-            h = _normalised(h, tl.load(scale + cols).to(tl.float32), eps, width)
+            h = _normalised(h, s, eps, width)
             h = h.to(w.dtype).to(tl.float32)
         y = tl.sum(w.to(tl.float32) * h[None, :], axis=1).to(w.dtype).to(tl.float32)
         if has_gelu:
             inner = 1.5957691216057308 * (y + 0.044715 * y * y * y)  # 2 sqrt(2 / pi)
             y = (y / (1.0 + tl.exp(-inner))).to(w.dtype).to(tl.float32)
         if has_residual:
-            if residual_by_id:
-                first = tl.load(token_ids + row * id_stride).to(tl.int64) * num_out
-                y += tl.load(residual + first + outs, mask=is_there, other=0.0).to(tl.float32)
-            else:
-                y += tl.load(residual + row * num_out + outs, mask=is_there, other=0.0).to(tl.float32)
+            y += rest
         tl.store(out + row * num_out + outs, y.to(out.dtype.element_ty), mask=is_there)
 
 
@@ -137,8 +175,10 @@ def attend(
     head_dim: tl.constexpr,
     run_len: tl.constexpr,
     num_runs: tl.constexpr,
+    is_early: tl.constexpr,
 ):
     """Enter a token's key and value, and attend from it to a run of positions."""
+    _begin(is_early)
     slot, head, run = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     num_heads: tl.constexpr = width // head_dim
     position = tl.load(positions + slot * position_stride).to(tl.int32)
@@ -150,28 +190,33 @@ def attend(
     k = tl.load(keys + offsets, mask=is_seen[:, None], other=0.0)
     v = tl.load(values + offsets, mask=is_seen[:, None], other=0.0)
 
-    row = qkv + slot * (3 * width)
     own = head * head_dim + dims
-    # Of the whole row the statistics, then this head's part once more.
+    own_q_scale = tl.load(q_scale + own).to(tl.float32)
+    own_k_scale = tl.load(k_scale + own).to(tl.float32)
+    slope = tl.load(slopes + head)
+    gate = tl.load(gates + head).to(tl.float32)
+    _wait(is_early)
+
+    # Of the whole rows the statistics, and this head's part once more.
+    row = qkv + slot * (3 * width)
     q = tl.load(row + cols).to(tl.float32)
+    k_row = tl.load(row + width + cols).to(tl.float32)
+    q_own = tl.load(row + own).to(tl.float32)
+    k_own = tl.load(row + width + own).to(tl.float32)
+    v_own = tl.load(row + 2 * width + own).to(v.dtype)
     q_mean = tl.sum(q, axis=0) / width
     q -= q_mean
     q_rate = 1.0 / tl.sqrt(tl.sum(q * q, axis=0) / width + eps)
-    q_own = (tl.load(row + own).to(tl.float32) - q_mean) * q_rate * tl.load(q_scale + own).to(tl.float32)
+    q_own = (q_own - q_mean) * q_rate * own_q_scale
     q_own = q_own.to(k.dtype).to(tl.float32)
-    slope = tl.load(slopes + head)
+    k_mean = tl.sum(k_row, axis=0) / width
+    k_row -= k_mean
+    k_rate = 1.0 / tl.sqrt(tl.sum(k_row * k_row, axis=0) / width + eps)
+    k_own = ((k_own - k_mean) * k_rate * own_k_scale).to(k.dtype)
     scores = tl.sum(k.to(tl.float32) * q_own[None, :], axis=1) * softmax_scale
     bias = (-slope * (position - places).to(tl.float32)).to(k.dtype).to(tl.float32)
     scores = tl.where(is_seen, scores + bias, float("-inf"))
     most = tl.max(scores, axis=0)
-
-    k_row = tl.load(row + width + cols).to(tl.float32)
-    k_mean = tl.sum(k_row, axis=0) / width
-    k_row -= k_mean
-    k_rate = 1.0 / tl.sqrt(tl.sum(k_row * k_row, axis=0) / width + eps)
-    k_own = (tl.load(row + width + own).to(tl.float32) - k_mean) * k_rate
-    k_own = (k_own * tl.load(k_scale + own).to(tl.float32)).to(k.dtype)
-    v_own = tl.load(row + 2 * width + own).to(v.dtype)
     if run == 0:  # it enters the token itself
         here = start + position * head_dim + dims
         tl.store(keys + here, k_own)
@@ -190,7 +235,6 @@ def attend(
         tl.store(part + width + head, weight)
         tl.store(part + width + num_heads + head, most)
     else:
-        gate = tl.load(gates + head).to(tl.float32)
         made = (total / weight).to(k.dtype).to(tl.float32) * gate
         tl.store(out + slot * width + own, made.to(out.dtype.element_ty))
 
@@ -202,8 +246,11 @@ def choose(
     banned,  # (B, V) uint8
     vocab_size: tl.constexpr,
     block: tl.constexpr,
+    is_early: tl.constexpr,
 ):
     """Look at all logits of one slot."""
+    _begin(is_early)
+    _wait(is_early)
     slot = tl.program_id(0)
     start = slot.to(tl.int64) * vocab_size
     cols = tl.arange(0, block)

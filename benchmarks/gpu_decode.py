@@ -213,7 +213,7 @@ def random_decoder(device: torch.device, dtype: torch.dtype) -> tuple[Decoder, s
         decoder = Decoder(DecoderConfig(**values))
         decoder.init_weights()
     leave_no_zeros(decoder.requires_grad_(False))
-    return decoder.to(dtype).eval(), str(device)
+    return decoder.to(device, dtype).eval(), str(device)  # all of it: slopes are made on the host
 
 
 def load_decoder(args: argparse.Namespace) -> tuple[Decoder, str]:

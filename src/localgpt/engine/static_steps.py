@@ -58,8 +58,10 @@ class SlotWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotResult:
-    """What came out for each token of one slot. The logits are overwritten by the next step, which a chain
-    has begun already."""
+    """What came out for each token of one slot; the logits are overwritten by the next step.
+
+    A chain has begun that step already.
+    """
 
     logits: Tensor  # (n, V) float32
     likeliest: list[int]

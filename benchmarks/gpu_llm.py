@@ -64,8 +64,9 @@ _REPEATS = 4  # of all matrices, in one timing
 PARTS = ("cap", "plain", "kernels", "compiled", "peers")
 _TILES = few_rows.TILES
 OTHER_TILES = {
-    "int8, triton": ((2, 1024, 2, 1), (4, 1024, 4, 1), (8, 512, 4, 1), (4, 2048, 4, 1)),
-    "int4, triton": ((8, 8, 4, 1), (8, 16, 8, 2), (8, 16, 8, 1), (4, 16, 4, 2), (8, 4, 2, 2)),
+    "int8, triton": ((4, 1024, 4), (8, 512, 4)),
+    "int4, triton": ((4, 4), (16, 4), (8, 2), (4, 2), (8, 8)),
+    "int4 deep, triton": ((4, 2), (4, 4), (8, 4), (8, 1), (16, 2)),
 }
 OURS = {"int4": "exact", "int4, compiled": "compiled", "int4, plain": "off"}
 
@@ -214,7 +215,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
 def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, Any]:
     """Microseconds of one product, and what of the weights is read in a second, as a share of a copy."""
     n_out, n_in, num = (64, 128, 2) if tiny else (14336, 4096, 8)
-    row = torch.randn(1, n_in, device=device, dtype=torch.bfloat16)
+    rows = [torch.randn(1, size, device=device, dtype=torch.bfloat16) for size in (n_in, n_out)]
     found: dict[str, Any] = {}
     sides = [(name, {}, make) for name, make in _layers(n_out, n_in, device).items()]
     for name, _, make in tuple(sides):
@@ -226,7 +227,7 @@ def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, 
         layers = [make() for _ in range(num)]
         few_rows.TILES = _TILES | tiles
         rounds = Rounds(device, 3 if tiles else 5, time.perf_counter() + 20)
-        rounds.run({name: _repeated(layers, row)})
+        rounds.run({name: _repeated(layers, rows["deep" in name])})
         if seconds := rounds.seconds(name):
             seconds /= num * _REPEATS
             nbytes = sum(one.nbytes for one in (*layers[0].parameters(), *layers[0].buffers()))
@@ -241,7 +242,7 @@ def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, 
 
 
 def _layers(n_out: int, n_in: int, device: torch.device) -> dict[str, Callable[[], torch.nn.Module]]:
-    def weight() -> torch.Tensor:
+    def weight(n_out: int = n_out, n_in: int = n_in) -> torch.Tensor:
         return torch.randn(n_out, n_in, device=device, dtype=torch.bfloat16)
 
     def plain() -> torch.nn.Module:
@@ -251,12 +252,14 @@ def _layers(n_out: int, n_in: int, device: torch.device) -> dict[str, Callable[[
     def int8(kernel: Kernel) -> torch.nn.Module:
         return Int8WeightLinear(*quantize_weight(weight()), kernel=kernel)
 
-    def int4(kernel: Kernel) -> torch.nn.Module:
-        return Int4WeightLinear(*quantize_groups(weight(), 64), kernel=kernel)
+    def int4(kernel: Kernel, matrix: torch.Tensor | None = None) -> torch.nn.Module:
+        matrix = weight() if matrix is None else matrix
+        return Int4WeightLinear(*quantize_groups(matrix, 64), kernel=kernel)
 
     by_triton = {
         "int8, triton": lambda: int8("triton"),
         "int4, triton": lambda: int4("triton"),
+        "int4 deep, triton": lambda: int4("triton", weight(n_in, n_out)),  # of so many inputs
     }
     return {
         "bfloat16": plain,

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from localgpt.compute import quantization
+from localgpt.compute.graphs import capture_graph
 from localgpt.nn import weight_only
 from localgpt.nn.linear import quantize_weight
 from localgpt.nn.weight_only import Int4WeightLinear, Int8WeightLinear, quantize_groups
@@ -87,7 +88,16 @@ def test_a_kernel_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, caplog:
 @needs_kernels
 @pytest.mark.parametrize("num_rows", [1, 3, 8, 9])
 @pytest.mark.parametrize(
-    ("n_out", "n_in", "group"), [(48, 128, 64), (37, 192, 64), (20, 96, 32), (17, 1088, 64), (24, 1024, 64)]
+    ("n_out", "n_in", "group"),
+    [
+        (48, 128, 64),
+        (37, 192, 64),
+        (20, 96, 32),
+        (17, 1088, 64),
+        (24, 1024, 64),
+        (11, 1056, 32),
+        (13, 9280, 64),  # several turns, the last not whole
+    ],
 )
 @pytest.mark.parametrize("bits", ["int8", "int4"])
 def test_kernels_multiply_as_spread_out_weights_do(
@@ -105,16 +115,63 @@ def test_kernels_multiply_as_spread_out_weights_do(
 
 
 @needs_kernels
-@pytest.mark.parametrize("bits", ["int8", "int4"])
-def test_wide_layers_take_two_tiles_at_once(bits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rows", "warps"), [(2, 4), (4, 2), (16, 1)])
+@pytest.mark.parametrize(("n_out", "n_in", "group"), [(21, 4160, 64), (20, 4096, 32)])
+def test_any_tile_makes_the_same(
+    n_out: int, n_in: int, group: int, rows: int, warps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from localgpt.nn import few_rows
 
-    monkeypatch.setattr(few_rows, "_SMALL", 0)
-    for n_out, n_in in ((40, 512), (21, 576)):
-        weight = torch.randn(n_out, n_in)
-        for num_rows in (1, 2):
-            x = torch.randn(num_rows, n_in).to(torch.bfloat16)
-            hold(layer_of(weight, bits, "triton"), layer_of(weight, bits, "plain"), x, None)
+    monkeypatch.setitem(few_rows.TILES, "int4", (rows, warps))
+    weight, bias = torch.randn(n_out, n_in), torch.randn(n_out)
+    layer, plain = (layer_of(weight, "int4", kernel, group, bias) for kernel in ("triton", "plain"))
+    for num_rows in (1, 3):
+        hold(layer, plain, torch.randn(num_rows, n_in).to(torch.bfloat16), bias)
+
+
+def matrix_of(layer: Any) -> Any:
+    from localgpt.nn.few_rows import Matrix
+
+    return Matrix(layer.packed, layer.scale_and_zero, layer.bias)
+
+
+@needs_kernels
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize(("sizes", "n_in", "group"), [((24, 12, 5), 192, 64), ((8, 8, 8), 2080, 32)])
+def test_what_stands_around_a_product(
+    sizes: tuple[int, ...], n_in: int, group: int, has_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from localgpt.nn import few_rows
+
+    monkeypatch.setitem(few_rows.TILES, "int4", (8, 1))
+    biases = [torch.randn(size) if has_bias else None for size in sizes]
+    layers = [
+        layer_of(torch.randn(size, n_in) / n_in**0.5, "int4", "triton", group, bias)
+        for size, bias in zip(sizes, biases, strict=True)
+    ]
+    matrices = [matrix_of(layer) for layer in layers]
+    x, gain, residual = 3 * torch.randn(2, n_in), torch.rand(n_in) + 0.5, torch.randn(2, sum(sizes))
+    spread = [layer.dequantized() for layer in layers]
+    normed = F.rms_norm(x, (n_in,), gain, 1e-5)
+
+    def products(inputs: torch.Tensor) -> list[torch.Tensor]:
+        return [F.linear(inputs, one, bias) for one, bias in zip(spread, biases, strict=True)]
+
+    out = torch.full_like(residual, float("nan"))
+    few_rows.int4_product(out, x, matrices, few_rows.Around(gain=gain, eps=1e-5))
+    torch.testing.assert_close(out, torch.cat(products(normed), dim=-1), rtol=2e-3, atol=1e-2)
+
+    out = residual[:, : sizes[0]].contiguous()
+    few_rows.int4_product(out, x, matrices[:1], few_rows.Around(residual=out))  # in place
+    expected = residual[:, : sizes[0]] + products(x)[0]
+    torch.testing.assert_close(out, expected, rtol=2e-3, atol=1e-2)
+
+    if sizes[0] == sizes[1] and not has_bias:
+        out = torch.full((2, sizes[0]), float("nan"))
+        around = few_rows.Around(gain=gain, eps=1e-5, is_pair=True)
+        few_rows.int4_product(out, x, matrices[:2], around)
+        gate, up, _ = products(normed)
+        torch.testing.assert_close(out, F.silu(gate) * up, rtol=2e-3, atol=1e-2)
 
 
 @needs_kernels
@@ -137,10 +194,10 @@ def test_full_shapes_on_a_card(bits: Any, n_out: int, n_in: int) -> None:
     for num_rows in (1, 2, 8, 20):
         x = torch.randn(num_rows, n_in, device="cuda", dtype=torch.bfloat16)
         hold(layer, plain, x, None)
-    graph, x = torch.cuda.CUDAGraph(), torch.randn(1, n_in, device="cuda", dtype=torch.bfloat16)
-    with torch.cuda.graph(graph):
-        out = layer(x)
-    x.copy_(torch.randn_like(x))
-    graph.replay()
-    torch.cuda.synchronize()
-    assert torch.equal(out, layer(x))
+    x = torch.randn(1, n_in, device="cuda", dtype=torch.bfloat16)
+    captured = capture_graph(lambda: layer(x), x.device)  # kernels that begin before their inputs are there
+    for _ in range(20):
+        x.copy_(torch.randn_like(x))
+        captured.graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(captured.out, layer(x))

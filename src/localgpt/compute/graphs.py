@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import torch
 
+from localgpt.nn.launching import overlapping
+
 __all__ = ["Captured", "capture_graph"]
 
 _WARM_UPS: Final = 2  # libraries choose kernels and take memory
@@ -26,14 +28,14 @@ class Captured:
 def capture_graph(run: Callable[[], Any], device: torch.device, *, pool: Any = None) -> Captured:
     """Warm up and capture what runs; nothing is in the results yet.
 
-    Other threads may go on allocating meanwhile, as the memory ledger's does.
+    Other threads may go on allocating meanwhile, as the memory ledger's does. Our kernels may overlap.
 
     Args:
-        run: reads and writes the same memory each time, and of the host's what is pinned alone.
+        run: reads and writes the same memory each time, of the host's what is pinned alone; makes no weights.
         device: a CUDA or ROCm device, on which it runs.
         pool: memory that is shared with another graph (`CUDAGraph.pool`); None for its own.
     """
-    with torch.cuda.device(device):
+    with torch.cuda.device(device), overlapping():
         torch.cuda.empty_cache()
         before = torch.cuda.memory_reserved()
         stream = _side_stream(torch.cuda.current_device())

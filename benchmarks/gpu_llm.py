@@ -4,12 +4,13 @@
     python benchmarks/gpu_llm.py --tiny --device cpu        # tiny random models, to see that it all runs
 
 Ours goes through the open model as an answer is made (greedy): `int4` replays each token as a CUDA graph,
-the level `--fast exact`; `int4, compiled` captures what torch.compile made of it (`--fast compiled`);
-`int4, plain` launches kernel by kernel (`--fast off`). First they answer alone under a cap of torch's
-allocator, which proves that they fit; then the cap is lifted, since the peers need 16 GB, and `int4`,
-`int4, plain` and transformers' `generate` in bfloat16 with its growing cache are measured in turn. What a
-compiler has to make first comes after them, so that it takes nothing from them where time is short: ours
-under the cap again, and transformers with its static cache, which it compiles by itself.
+the level `--fast exact`, of fused kernels where its path says so; `int4, compiled` captures what
+torch.compile made of it (`--fast compiled`); `int4, plain` launches kernel by kernel (`--fast off`). First
+they answer alone under a cap of torch's allocator, which proves that they fit; then the cap is lifted, since
+the peers need 16 GB, and `int4`, `int4, plain` and transformers' `generate` in bfloat16 with its growing
+cache are measured in turn. What a compiler has to make first comes after them, so that it takes nothing from
+them where time is short: ours under the cap again, and transformers with its static cache, which it compiles
+by itself.
 
 `kernels` are single products of one row with a matrix of the widest layer, of each kind of weights by
 torch's kernel, by Triton's (with other tiles, too) and by the plain path, as graphs over more matrices than
@@ -137,6 +138,7 @@ class Bench:
         self.until = time.perf_counter() + args.seconds
         self.rounds = Rounds(self.device, 1 if args.tiny else args.rounds, self.until)
         self.reads: dict[str, int] = {}
+        self.paths: dict[str, str] = {}  # how our sides made their tokens
         self.found: dict[str, Any] = {"machine": machine(self.device), "shape": self.shape}
         self.network: Any = None  # ours
 
@@ -147,7 +149,14 @@ class Bench:
         self.network = model.network
         self.reads[name] = read_bytes(self.network)
         self.found.setdefault("weights_gib", {})["int4"] = round(model.status().weight_bytes / GIB, 3)
-        return answering(model, self.num_tokens)
+        answer = answering(model, self.num_tokens)
+
+        def side() -> int:
+            made = answer()
+            self.paths[name] = "kernel by kernel" if model._fixed is None else model._fixed.path
+            return made
+
+        return side
 
     def peer(self) -> Any:
         """The network of transformers."""
@@ -206,7 +215,9 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
     }
     found["sides"] = {
-        name: side_row(bench.rounds, name, bench.num_tokens, bench.reads[name], bandwidth) for name in names
+        name: side_row(bench.rounds, name, bench.num_tokens, bench.reads[name], bandwidth)
+        | ({"path": bench.paths[name]} if name in bench.paths else {})
+        for name in names
     }
     return found
 
@@ -335,7 +346,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, side in found["sides"].items():
         told = side.get("failed") or (
             f"{side['tokens_per_s']:9.1f} tokens/s  {side['share_of_copy']:.0%} of copy  "
-            f"{side['times_eager'] or float('nan'):.2f} x eager"
+            f"{side['times_eager'] or float('nan'):.2f} x eager  {side.get('path', '')}"
         )
         lines.append(f"{name:34} {told}")
     lines += [f"{name:34} {row}" for name, row in found.get("kernels", {}).items()]

@@ -34,6 +34,7 @@ def test_language(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(found["sides"]) == {"int4", "int4, plain", "transformers bf16, eager"}
     for side in found["sides"].values():
         assert side["tokens_per_s"] > 0 and side["share_of_copy"] >= 0 and side["times_eager"] > 0
+    assert "not fused" in found["sides"]["int4"]["path"]
     assert set(found["under_the_cap"]) == {"int4", "int4, plain"}
     assert found["weights_gib"]["int4"] <= found["weights_gib"]["bfloat16"]
 

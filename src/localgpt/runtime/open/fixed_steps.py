@@ -6,7 +6,9 @@ out, and one graph for each length (512, 1,024, ... positions) is captured once.
 
 Notable: a network is judged before it is trusted. The prompt's last token is read again in fixed shapes;
 where the logits are not those that were read before, or the network cannot be run so, tokens are made
-kernel by kernel and that is told.
+kernel by kernel and that is told. Fused kernels (`fused_steps`) are held against the network itself at the
+first token of each length; where they say something else, the network computes from there on, and that is a
+warning.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import torch
 from torch import Tensor, nn
 
 from localgpt.compute.graphs import capture_graph
+from localgpt.nn.launching import overlapping
 from localgpt.runtime.open.cache import cache_argument, is_growing
+from localgpt.runtime.open.fused_steps import fused_logits, why_not
 
 __all__ = ["FixedRead", "FixedSteps"]
 
 logger = logging.getLogger(__name__)
 _FIRST_LEN: Final = 512  # positions
 _CLOSE: Final = 0.1  # of the largest logit: rounding of half precision, and of other kernels for one row
+_SLOWER: Final = "answers are slower than this card could make them: fused kernels are not used"
 
 
 class FixedSteps:
@@ -43,8 +48,13 @@ class FixedSteps:
         device = next(network.parameters()).device
         self._captures = device.type == "cuda" if captures is None else captures
         self._forward: Callable[..., Any] = network
+        self._compiles = compiles
         if compiles:
             self._forward = torch.compile(network, dynamic=False)
+        self._why_not_fused = "what a compiler made is run" if compiles else why_not(network)
+        if self._why_not_fused:
+            logger.info("tokens are not made by fused kernels: %s", self._why_not_fused)
+        self._fused_lengths: set[int] = set()  # at which the fused kernels were held against the network
         self._inputs = torch.zeros(2, dtype=torch.int64, device=device)  # token and position
         self._cache: Any = None
         self._num_positions = 0  # that there is memory for
@@ -67,6 +77,13 @@ class FixedSteps:
     def num_graphs(self) -> int:
         """How many lengths were captured."""
         return len(self._graphs)
+
+    @property
+    def path(self) -> str:
+        """What computes tokens, in words."""
+        if not self._why_not_fused:
+            return "fused"
+        return "compiled" if self._compiles else f"not fused: {self._why_not_fused}"
 
     def begin(self, made: Any, token_id: int, logits: Tensor) -> bool:
         """Go on with what a growing cache holds; False where this network cannot be run so.
@@ -99,6 +116,8 @@ class FixedSteps:
         length = _bucket(position + 1)
         for layer in self._cache.layers:
             layer.length = length
+        if not self._why_not_fused and length not in self._fused_lengths:
+            self._judge_fused(length)
         if not self._captures:
             return self._compute(length)
         if length not in self._graphs:
@@ -107,8 +126,34 @@ class FixedSteps:
         graph.replay()
         return logits
 
+    def _judge_fused(self, length: int) -> None:
+        """Hold the fused kernels against the network at the token of now; they are left where they differ."""
+        expected = self._plainly(length)
+        try:
+            with overlapping():  # as in graphs
+                found = fused_logits(self._network, self._cache, *self._token(), length)
+            away = _distance(found, expected)
+            reason = "" if away <= _CLOSE else f"they are {away:.2g} of the largest logit away"
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a compiler of kernels and a driver raise
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if reason:
+            logger.warning("%s: %s", _SLOWER, reason)
+            self._why_not_fused = reason
+            self._forget_graphs()
+        self._fused_lengths.add(length)
+
     def _compute(self, length: int) -> Tensor:
-        token, position = self._inputs[:1], self._inputs[1:]
+        if self._why_not_fused:
+            return self._plainly(length)
+        return fused_logits(self._network, self._cache, *self._token(), length)
+
+    def _token(self) -> tuple[Tensor, Tensor]:
+        return self._inputs[:1], self._inputs[1:]
+
+    def _plainly(self, length: int) -> Tensor:
+        token, position = self._token()
         dtype = self._cache.layers[0].keys.dtype
         is_there = torch.arange(length, device=position.device) <= position
         mask = torch.zeros(length, dtype=dtype, device=position.device)
@@ -153,7 +198,7 @@ class FixedSteps:
             logger.warning("a network cannot be run in fixed shapes", exc_info=True)
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return self._refuse(line)
-        away = float((found - logits).abs().max()) / max(float(logits.abs().max()), 1e-6)
+        away = _distance(found, logits)
         if not away <= _CLOSE:
             return self._refuse(f"its logits are {away:.2g} of the largest away")
         self._is_judged = True
@@ -222,6 +267,11 @@ def _room_for(states: Tensor, num_positions: int) -> Tensor:
     room = states.new_zeros(*states.shape[:-2], num_positions, states.shape[-1])
     room[..., : states.shape[-2], :] = states
     return room
+
+
+def _distance(logits: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a share of the largest logit."""
+    return float((logits - expected).abs().max()) / max(float(expected.abs().max()), 1e-6)
 
 
 def _bucket(num_tokens: int) -> int:

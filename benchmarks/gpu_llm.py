@@ -66,8 +66,9 @@ PARTS = ("cap", "plain", "kernels", "compiled", "peers")
 _TILES = few_rows.TILES
 OTHER_TILES = {
     "int8, triton": ((4, 1024, 4), (8, 512, 4)),
-    "int4, triton": ((4, 4), (16, 4), (8, 2), (4, 2), (8, 8)),
-    "int4 deep, triton": ((4, 2), (4, 4), (8, 4), (8, 1), (16, 2)),
+    "int4 wide, triton": ((16, 4, 0), (8, 4, 1), (8, 4, 0), (8, 2, 1), (32, 4, 1)),
+    "int4 deep, triton": ((8, 2, 0), (8, 4, 1), (4, 4, 1), (4, 2, 1), (16, 2, 1)),
+    "int4, triton": ((8, 4, 0), (16, 4, 1), (4, 4, 1), (8, 2, 1)),
 }
 OURS = {"int4": "exact", "int4, compiled": "compiled", "int4, plain": "off"}
 
@@ -269,7 +270,8 @@ def _layers(n_out: int, n_in: int, device: torch.device) -> dict[str, Callable[[
 
     by_triton = {
         "int8, triton": lambda: int8("triton"),
-        "int4, triton": lambda: int4("triton"),
+        "int4 wide, triton": lambda: int4("triton"),
+        "int4, triton": lambda: int4("triton", weight(n_in, n_in)),
         "int4 deep, triton": lambda: int4("triton", weight(n_in, n_out)),  # of so many inputs
     }
     return {

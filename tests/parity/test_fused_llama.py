@@ -89,7 +89,7 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
     monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
-    monkeypatch.setitem(few_rows.TILES, "int4", (64, 1))
+    monkeypatch.setitem(few_rows.TILES, "int4", (64, 1, 0))
 
 
 def make(family: str, **more: Any) -> Any:

@@ -115,14 +115,14 @@ def test_kernels_multiply_as_spread_out_weights_do(
 
 
 @needs_kernels
-@pytest.mark.parametrize(("rows", "warps"), [(2, 4), (4, 2), (16, 1)])
+@pytest.mark.parametrize("tile", [(2, 4, 1), (4, 2, 0), (16, 1, 1)])
 @pytest.mark.parametrize(("n_out", "n_in", "group"), [(21, 4160, 64), (20, 4096, 32)])
 def test_any_tile_makes_the_same(
-    n_out: int, n_in: int, group: int, rows: int, warps: int, monkeypatch: pytest.MonkeyPatch
+    n_out: int, n_in: int, group: int, tile: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from localgpt.nn import few_rows
 
-    monkeypatch.setitem(few_rows.TILES, "int4", (rows, warps))
+    monkeypatch.setitem(few_rows.TILES, "int4", tile)
     weight, bias = torch.randn(n_out, n_in), torch.randn(n_out)
     layer, plain = (layer_of(weight, "int4", kernel, group, bias) for kernel in ("triton", "plain"))
     for num_rows in (1, 3):
@@ -143,7 +143,7 @@ def test_what_stands_around_a_product(
 ) -> None:
     from localgpt.nn import few_rows
 
-    monkeypatch.setitem(few_rows.TILES, "int4", (8, 1))
+    monkeypatch.setitem(few_rows.TILES, "int4", (8, 1, has_bias))
     biases = [torch.randn(size) if has_bias else None for size in sizes]
     layers = [
         layer_of(torch.randn(size, n_in) / n_in**0.5, "int4", "triton", group, bias)
@@ -172,6 +172,25 @@ def test_what_stands_around_a_product(
         few_rows.int4_product(out, x, matrices[:2], around)
         gate, up, _ = products(normed)
         torch.testing.assert_close(out, F.silu(gate) * up, rtol=2e-3, atol=1e-2)
+
+
+@needs_kernels
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which interprets
+@pytest.mark.parametrize("is_integer", [0, 1])
+def test_inputs_of_all_sizes(is_integer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from localgpt.nn import few_rows
+
+    monkeypatch.setitem(few_rows.TILES, "int4", (8, 1, is_integer))
+    layer = layer_of(torch.randn(8, 128), "int4", "triton")
+    spread = layer.dequantized()
+    x = torch.randn(6, 128) * torch.tensor([1e-20, 1.0, 1e4, 0.0, 1.0, 1.0])[:, None]
+    x[1, 5], x[4, 9], x[5, 70] = 300.0, float("nan"), float("inf")
+    out = torch.empty(6, 8)
+    few_rows.int4_product(out, x, [matrix_of(layer)])
+    expected = F.linear(x[:4], spread)
+    error = (out[:4] - expected).abs().amax(dim=1)
+    assert bool((error <= 1e-4 * x[:4].abs().amax(dim=1) * 16).all()), error
+    assert not bool(out[4:].isfinite().any())
 
 
 @needs_kernels

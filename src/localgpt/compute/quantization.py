@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 Bits = Literal["int8", "int4"]
 _ON_CARDS: Final[dict[Bits, tuple[Kernel, ...]]] = {"int8": ("triton",), "int4": ("triton", "torch")}
 _ELSEWHERE: Final[tuple[Kernel, ...]] = ("torch",)
-# Outputs, inputs and rows of layers to judge by: one where tiles come out uneven, and for cards a wide one.
-_JUDGED: Final = ((64, 1088, 1), (8192, 512, 3))
+# Outputs, inputs and rows of layers to judge by: one where tiles come out uneven, and for cards a wide and a
+# deep one.
+_JUDGED: Final = ((64, 1088, 1), (8192, 512, 3), (64, 9280, 1))
 
 
 def quantized_linear(weight: Tensor, bias: Tensor | None, bits: Bits) -> nn.Module | None:

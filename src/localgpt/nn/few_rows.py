@@ -39,13 +39,15 @@ is_there: Final = triton is not None
 is_interpreted: Final = is_there and not isinstance(kernels.int8_product, triton.runtime.JITFunction)
 _PER_WORD: Final = 8  # weights
 
-# int8: outputs of a tile, inputs of one turn, warps. int4: rows of a tile, warps; a turn has 1,024 inputs to
-# a warp.
+# int8: outputs of a tile, inputs of one turn, warps. int4: rows of a tile, warps, each of which takes 1,024
+# inputs in one turn, and whether it multiplies in integers where a card has an instruction for it.
 TILES: dict[str, tuple[int, ...]] = {
     "int8": (4, 512, 2),
-    "int4": (8, 4),
-    "int4 deep": (8, 2),
+    "int4": (8, 4, 1),
+    "int4 wide": (16, 4, 1),
+    "int4 deep": (8, 2, 1),
 }
+_WIDE: Final = 6144  # rows; from there on, a program has more of them to its inputs
 _DEEP: Final = 8192  # inputs; with more, a program takes several turns, each with the next one's weights
 _UNIT: Final = 32  # inputs, of which a thread multiplies one to a row in each turn
 _MASKS: Final = (0x000F0000, 0x0000F000)  # no constants of the kernel: each use would move them anew
@@ -100,11 +102,12 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
     others = [*matrices[1:], *[first] * (3 - num)]
     tensors = [(one.packed, one.scale_and_zero.view(torch.int32), _or(one.bias, out)) for one in others]
     sizes = [len(one.packed) for one in matrices]
-    outputs, warps = TILES["int4 deep" if n_in > _DEEP else "int4"]
+    outputs, warps, is_integer = TILES[_tile_name(n_in, sum(sizes))]
     warps = min(warps, 1 << (-(-n_in // (_UNIT * 32)) - 1).bit_length())
     per_tile = outputs // 2 if around.is_pair else outputs
     num_tiles = sum(-(-size // per_tile) for size in sizes[: 1 if around.is_pair else 3])
     launch, overlaps = overlap(x)
+    has_asm = x.is_cuda and torch.version.hip is None
     with on(x):
         kernels.int4_product[(num_rows * num_tiles,)](
             out,
@@ -129,10 +132,18 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
             NUM_PARTS=1 if around.is_pair else num,
             BN=outputs,
             T=32 * warps,
+            IS_INTEGER=bool(is_integer) and (has_asm or not x.is_cuda),
+            HAS_ASM=has_asm,
             HAS_PDL=overlaps,
             num_warps=warps,
             **launch,
         )
+
+
+def _tile_name(n_in: int, num_outputs: int) -> str:
+    if n_in > _DEEP:
+        return "int4 deep"
+    return "int4 wide" if num_outputs >= _WIDE else "int4"
 
 
 def on(tensor: Tensor) -> Any:

@@ -29,31 +29,10 @@ _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks")
 
 def why_not(network: Any) -> str:
     """Why a network cannot be run by the fused kernels; empty if it can."""
-    family = type(network).__name__.removesuffix("ForCausalLM")
-    if family not in _FAMILIES or not _is_of(network, f"{family}ForCausalLM", family):
-        return f"{type(network).__name__} is none of {', '.join(_FAMILIES)}"
-    if any("forward" in vars(module) or _is_hooked(module) for module in network.modules()):
-        return "something is hooked into it"
-    model, config = network.model, network.config
-    if not (
-        _is_of(model, f"{family}Model", family)
-        and _is_of(model.norm, f"{family}RMSNorm", family)
-        and _is_of(model.rotary_emb, f"{family}RotaryEmbedding", family)
-        and len(model.layers) == config.num_hidden_layers > 0
-    ):
-        return "its parts are not those of its family"
-    if type(model.embed_tokens) is not nn.Embedding:
-        return "its table of embeddings is another"
-    types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if getattr(config, "sliding_window", None) is not None or types != {"full_attention"}:
-        return "some layers attend to a window"
-    if getattr(model.rotary_emb, "rope_type", "") not in _ROTARIES:
-        return f"its angles are {getattr(model.rotary_emb, 'rope_type', 'unknown')}"
-    dtype = model.embed_tokens.weight.dtype
-    if dtype not in _DTYPES or model.norm.weight.dtype != dtype or network.lm_head.weight.dtype != dtype:
-        return "it is not of one type"
-    reasons = (_layer_reason(layer, family, model.rotary_emb, dtype) for layer in model.layers)
-    return next(filter(None, reasons), "")
+    try:
+        return _reason(network)
+    except AttributeError as error:  # of another release of transformers
+        return f"its parts are not those of its family: {error}"
 
 
 def fused_logits(network: Any, made: Any, token: Tensor, position: Tensor, length: int) -> Tensor:
@@ -79,6 +58,34 @@ def fused_logits(network: Any, made: Any, token: Tensor, position: Tensor, lengt
     x = hidden_after(x, layers, rotary, position, length)
     logits: Tensor = network.lm_head(model.norm(x))[0].float()
     return logits
+
+
+def _reason(network: Any) -> str:
+    family = type(network).__name__.removesuffix("ForCausalLM")
+    if family not in _FAMILIES or not _is_of(network, f"{family}ForCausalLM", family):
+        return f"{type(network).__name__} is none of {', '.join(_FAMILIES)}"
+    if any("forward" in vars(module) or _is_hooked(module) for module in network.modules()):
+        return "something is hooked into it"
+    model, config = network.model, network.config
+    if not (
+        _is_of(model, f"{family}Model", family)
+        and _is_of(model.norm, f"{family}RMSNorm", family)
+        and _is_of(model.rotary_emb, f"{family}RotaryEmbedding", family)
+        and len(model.layers) == config.num_hidden_layers > 0
+    ):
+        return "its parts are not those of its family"
+    if type(model.embed_tokens) is not nn.Embedding:
+        return "its table of embeddings is another"
+    types = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if getattr(config, "sliding_window", None) is not None or types != {"full_attention"}:
+        return "some layers attend to a window"
+    if getattr(model.rotary_emb, "rope_type", "") not in _ROTARIES:
+        return f"its angles are {getattr(model.rotary_emb, 'rope_type', 'unknown')}"
+    dtype = model.embed_tokens.weight.dtype
+    if dtype not in _DTYPES or model.norm.weight.dtype != dtype or network.lm_head.weight.dtype != dtype:
+        return "it is not of one type"
+    reasons = (_layer_reason(layer, family, model.rotary_emb, dtype) for layer in model.layers)
+    return next(filter(None, reasons), "")
 
 
 def _described(layer: Any, memory: Any) -> Any:

@@ -17,14 +17,14 @@ from localgpt.nn.kv_cache import KVCache
 
 KNOBS: dict[str, tuple[Any, ...]] = {
     "_RUN_LEN": (64, 128),
-    "_ATTEND_WARPS": (2, 4),
-    "_QKV": (Tile(rows=4, warps=2), Tile(rows=4, warps=4), Tile(rows=8, warps=8), Tile(rows=16, warps=8)),
-    "_OUT": (Tile(rows=2, warps=2), Tile(rows=4, warps=2), Tile(rows=2, warps=4), Tile(rows=8, warps=8)),
+    "_ATTEND_WARPS": (2, 8),
+    "_QKV": (Tile(rows=4, warps=2), Tile(rows=4, warps=4), Tile(rows=8, warps=4), Tile(rows=32, warps=8)),
+    "_OUT": (Tile(rows=2, warps=2), Tile(rows=4, warps=2), Tile(rows=4, warps=4), Tile(rows=8, warps=4)),
     "_UP": (Tile(rows=4, warps=2), Tile(rows=4, warps=4), Tile(rows=8, warps=8), Tile(rows=16, warps=8)),
     "_DOWN": (Tile(rows=1, warps=4), Tile(rows=2, warps=8), Tile(rows=4, warps=8)),
     "_HEAD": (Tile(rows=8, warps=4), Tile(rows=16, warps=4), Tile(rows=32, warps=8)),
     "_TOLD_WARPS": (16,),
-    "_TOLD_BLOCK": (8192,),
+    "_TOLD_BLOCK": (32_768,),
 }
 """Other sizes to try, each alone, of what `compute.fused.steps` has at its top."""
 

@@ -43,9 +43,9 @@ _PER_WORD: Final = 8  # weights
 # inputs in one turn, and whether it multiplies in integers where a card has an instruction for it.
 TILES: dict[str, tuple[int, ...]] = {
     "int8": (4, 512, 2),
-    "int4": (8, 4, 1),
+    "int4": (16, 4, 1),
     "int4 wide": (16, 4, 1),
-    "int4 deep": (8, 2, 1),
+    "int4 deep": (8, 4, 1),
 }
 _WIDE: Final = 6144  # rows; from there on, a program has more of them to its inputs
 _DEEP: Final = 8192  # inputs; with more, a program takes several turns, each with the next one's weights

@@ -5,8 +5,9 @@
 
 All models of `gpu_shapes` stand in one memory ledger of 8 GiB, as open models do in the product (`OpenHome`),
 with torch's allocator capped at the same, and a device that says it is so large. In each turn every modality
-is asked for one piece of work in the same order: language (8B shape, int4), painting (SDXL shape), listening, speaking, detecting,
-embedding, vision. The ledger decides what makes room, and weights rest in pinned memory of the machine.
+is asked for one piece of work in the same order: language (8B shape, int4), painting (SDXL shape), listening,
+speaking, detecting, embedding, vision. The ledger decides what makes room, and weights rest in pinned memory
+of the machine.
 Told of each model: seconds to be ready, from asking for memory until the work begins, median and most after
 the first turn; and of the pair language and painting, both directions alone.
 
@@ -130,7 +131,7 @@ class Actor:
 
 
 class CappedCard(CudaDevice):
-    """A card of 8 GiB, as the allocator's cap makes one of a larger; what the ledger was not told of counts."""
+    """A card of 8 GiB, as the allocator's cap makes one; what the ledger was not told of counts, too."""
 
     def total_bytes(self) -> int:
         """All of the cap."""

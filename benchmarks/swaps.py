@@ -9,7 +9,8 @@ is asked for one piece of work in the same order: language (8B shape, int4), pai
 speaking, detecting, embedding, vision. The ledger decides what makes room, and weights rest in pinned memory
 of the machine.
 Told of each model: seconds to be ready, from asking for memory until the work begins, median and most after
-the first turn; and of the pair language and painting, both directions alone.
+the first turn; the ways out and back that are a part of it, the first, for which memory is pinned, and the
+median; and of the pair language and painting, both directions alone.
 
 At the end of each turn the ledger is asked for all of its memory, so that everything is put away, and the
 card's memory in use is noted; at the very end everything is let go. Memory comes back where the last turn's
@@ -53,6 +54,8 @@ from benchmarks.gpu_paint import PROMPT  # noqa: E402
 from benchmarks.gpu_painters import painter, sdxl  # noqa: E402
 from benchmarks.gpu_shapes import language_model, other_networks  # noqa: E402
 from localgpt.compute.memory import Budget, CudaDevice, Ledger, Need, Size, device_of, reserve_bytes  # noqa: E402
+from localgpt.compute.memory.device import Holder  # noqa: E402
+from localgpt.compute.memory.state import Place  # noqa: E402
 from localgpt.runtime.footprint import measure  # noqa: E402
 from localgpt.runtime.open.base import OpenCheckpoint  # noqa: E402
 from localgpt.runtime.open.home import OpenHome  # noqa: E402
@@ -133,9 +136,19 @@ class Actor:
 class CappedCard(CudaDevice):
     """A card of 8 GiB, as the allocator's cap makes one; what the ledger was not told of counts, too."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.moves: dict[tuple[str, Place, Place], list[float]] = {}  # seconds, by model and places
+
     def total_bytes(self) -> int:
         """All of the cap."""
         return CAP_BYTES
+
+    def move(self, holder: Holder, piece: str, source: Place, target: Place) -> float:
+        """Have a piece moved, and remember how long it took."""
+        took_s = super().move(holder, piece, source, target)
+        self.moves.setdefault((getattr(holder, "name", ""), source, target), []).append(took_s)
+        return took_s
 
     def free_bytes(self) -> int:
         """What may still be allocated."""
@@ -152,7 +165,8 @@ class Stage:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.device = args, torch.device(args.device)
         self.cap = cap_memory(self.device)
-        device = CappedCard(args.device) if self.device.type == "cuda" else device_of(args.device)
+        self.card = CappedCard(args.device) if self.device.type == "cuda" else None
+        device = self.card or device_of(args.device)
         budget = Budget(nbytes=CAP_BYTES - reserve_bytes(device), host_bytes=HOST_BYTES)
         self.ledger = Ledger(device, budget)
         self.actors = {name: self._new(name, load) for name, load in self._loads().items()}
@@ -223,6 +237,16 @@ class Stage:
             name=f"work with {home.name}", model=home.name, dtype=dtype, sizes=sizes, residents=(home.name,)
         )
 
+    def moves_of(self, name: str) -> dict[str, float]:
+        """Seconds of one model's way out to the machine's memory and back: the first time, and the median."""
+        ways: dict[str, tuple[Place, Place]] = {"out": ("device", "host"), "in": ("host", "device")}
+        found = {}
+        for label, places in ways.items():
+            if seconds := () if self.card is None else self.card.moves.get((name, *places), ()):
+                found[f"{label}_first_s"] = round(seconds[0], 3)
+                found[f"{label}_s"] = round(statistics.median(seconds), 3)
+        return found
+
     def used_bytes(self) -> int:
         """Of the card by this process's allocator; of the ledger elsewhere."""
         if self.device.type == "cuda":
@@ -287,7 +311,7 @@ async def play(stage: Stage, turns: int, until: float) -> dict[str, Any]:
         done += 1
         spent = {name: actor.spent_s for name, actor in stage.actors.items()}
         print(f"turn {done}: {used[-1] / GIB:.3f} GiB, {spent}", file=sys.stderr, flush=True)
-    table = {name: row_of(actor) for name, actor in stage.actors.items()}
+    table = {name: row_of(actor) | stage.moves_of(name) for name, actor in stage.actors.items()}
     pair = await both_ways(stage) if not failures else {}
     stage.let_all_go()
     after = stage.used_bytes()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,20 @@ def test_turns(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["ready_s"] >= 0 and row["work_s"] > 0 for row in found["table"].values())
     assert len(found["pair"]["to paint"]) == len(found["pair"]["to language"]) == 3
     assert found["left_of_cap"] == found["drift_of_cap"] == 0.0
+
+
+def test_a_capped_card_counts_what_nobody_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 3 * gpu_common.GIB)
+    monkeypatch.setattr(swaps.CudaDevice, "move", lambda self, holder, piece, source, target: len(piece))
+    card = swaps.CappedCard("cuda:0")
+    assert card.total_bytes() == gpu_common.CAP_BYTES
+    assert card.free_bytes() == gpu_common.CAP_BYTES - 3 * gpu_common.GIB
+    stage: Any = SimpleNamespace(card=card)
+    for piece in ("aaaa", "b", "cc"):
+        card.move(SimpleNamespace(name="paint"), piece, "device", "host")  # type: ignore[arg-type]
+    assert swaps.Stage.moves_of(stage, "paint") == {"out_first_s": 4, "out_s": 2}
+    assert swaps.Stage.moves_of(stage, "speak") == {}
 
 
 def test_shapes_are_the_true_ones() -> None:

@@ -349,6 +349,34 @@ def test_steps_begun_in_vain_change_no_answer(decoder: Decoder, monkeypatch: pyt
     assert num_replays(graphs) > 0
 
 
+def test_a_step_begun_over_another_prompt_is_not_taken(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, _ = with_graphs(decoder, monkeypatch, num_slots=1)
+    first = ask(1, 20, max_tokens=4)
+    [[*_, last]] = tokens(run(engine, first))
+    # What is asked for next is the very token, and the position, of the step begun in vain.
+    but_last = torch.ones(CONFIG.vocab_size, dtype=torch.bool)
+    but_last[last] = False
+    token_ids = [BOS_ID, USER_ID, *ids(51, len(first.token_ids) - 1), END_ID, ASSISTANT_ID]
+    then = replace(first, token_ids=token_ids, max_tokens=6, banned_first=but_last)
+    assert len(token_ids) == len(first.token_ids) + 3
+    assert tokens(run(engine, then)) == tokens(run(make_engine(decoder, is_static=False), then))
+
+
+def test_no_step_is_begun_that_writes_behind_the_cache(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, graphs = with_graphs(decoder, monkeypatch, num_slots=1)
+    cache = engine.runner.cache
+    assert isinstance(cache, KVCache)
+    steps = StaticSteps(decoder, cache, has_drafts=True, captures=True)
+    last = cache.num_positions - DRAFT_TOKENS
+    for position in (last - 1, last):
+        steps.run([SlotWork(slot=0, position=position, token_ids=[7], is_chain=True)], [position])
+    assert num_replays(graphs) == 3  # the second was begun by the first
+
+
 def test_what_an_older_driver_does_not_capture_is_launched_otherwise(
     decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,8 @@ class ModelRunner:
             (V,) logits after the last token of the prompt, or None when pieces are left.
         """
         assert sequence.slot is not None
+        if self._steps is not None:
+            self._steps.expect_change(sequence.slot)
         began_s = time.monotonic()
         if sequence.num_cached == 0 and self._prefixes is not None:
             assert isinstance(self.cache, KVCache)

@@ -94,7 +94,7 @@ class _Ahead:
     """A step that was begun before it was asked for."""
 
     shape: _Shape
-    works: Sequence[SlotWork]
+    works: Sequence[SlotWork]  # none once it is in vain: it may still run, and is never what is asked for
 
     def is_of(self, shape: _Shape, works: Sequence[SlotWork]) -> bool:
         """Whether it is the one that is asked for."""
@@ -178,9 +178,15 @@ class StaticSteps:
             self._go_ahead(shape, size, works, results, filled)
         return results
 
+    def expect_change(self, slot: int) -> None:
+        """What a slot holds is about to be written by others: a step of it that was begun is in vain."""
+        if self._ahead is not None and any(work.slot == slot for work in self._ahead.works):
+            self._ahead = replace(self._ahead, works=())
+
     @torch.inference_mode()
     def wipe(self, slot: int) -> None:
         """Forget what a slot holds: numbers that are not sound would spoil what is masked out."""
+        self.expect_change(slot)
         self._cache.k[:, slot].zero_()
         self._cache.v[:, slot].zero_()
 
@@ -219,8 +225,8 @@ class StaticSteps:
             replace(work, position=work.position + 1, token_ids=(result.likeliest[-1],))
             for work, result in zip(works, results, strict=True)
         ]
-        last = max(work.position for work in follow)
-        if last < self._cache.num_positions and self._shape_for(follow) == size:
+        end = self.num_each + max(work.position for work in follow)  # of what the step writes
+        if end <= self._cache.num_positions and self._shape_for(follow) == size:
             self._launch(size, follow, filled)
             self._ahead = _Ahead(shape=shape, works=follow)
 

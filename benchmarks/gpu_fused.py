@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from localgpt.compute.fused import kernels
 from localgpt.compute.fused import steps as fused
 from localgpt.compute.fused.steps import Tile
 from localgpt.engine.static_steps import DRAFT_TOKENS, SlotWork, StaticSteps, static_logits
 from localgpt.models.decoder import Decoder
+from localgpt.nn import launching
 from localgpt.nn.kv_cache import KVCache
 
 KNOBS: dict[str, tuple[Any, ...]] = {
@@ -67,7 +67,7 @@ def plain_steps(
 def tile_times(decoder: Decoder, *, positions: tuple[int, ...] = (100, 1000)) -> dict[str, Any]:
     """Microseconds of a token's graph at some positions, as shipped and with each knob turned alone."""
     found: dict[str, Any] = {"as shipped": _graph_times(decoder, positions)}
-    with _turned("can_be_early", lambda device: False, of=kernels):
+    with _turned("can_overlap", lambda device: False, of=launching):
         found["each kernel after the other"] = _graph_times(decoder, positions)
     for knob, values in KNOBS.items():
         for value in values:

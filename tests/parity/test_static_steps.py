@@ -25,6 +25,7 @@ from localgpt.media.text.tokenizer import StreamDecoder
 from localgpt.media.text.vocabulary import ASSISTANT_ID, BOS_ID, END_ID, IMAGE_ID, USER_ID
 from localgpt.models.decoder import Decoder
 from localgpt.nn.kv_cache import KVCache
+from localgpt.nn.launching import may_overlap, overlapping
 from localgpt.nn.linear import quantize_
 from localgpt.tasks.options import SamplingOptions
 from tests import tiny
@@ -377,31 +378,32 @@ def test_no_step_is_begun_that_writes_behind_the_cache(
     assert num_replays(graphs) == 3  # the second was begun by the first
 
 
-def test_what_an_older_driver_does_not_capture_is_launched_otherwise(
-    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+def test_kernels_that_fail_where_they_overlap_are_launched_in_turn(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Early:
-        is_early = True
-
+    class Fused:
         def logits(self, *arguments: Any) -> Tensor:
+            if may_overlap():
+                raise ValueError("operation not supported")
             return static_logits(*arguments)
 
         def told(self, logits: Tensor, banned: Tensor, out: Tensor) -> None:
             out.copy_(static_steps._told(logits, banned))
 
     engine, graphs = with_graphs(decoder, monkeypatch, num_slots=1)
-    capture, fused = static_steps.capture_graph, Early()
+    capture = static_steps.capture_graph
 
-    def refuse(run: Callable[[], Any], device: torch.device, *, pool: Any) -> Captured:
-        if fused.is_early:
-            raise RuntimeError("operation not supported")
+    def capture_twice(run: Callable[[], Any], device: torch.device, *, pool: Any) -> Captured:
+        with overlapping(), pytest.raises(ValueError, match="not supported"):
+            run()
         return capture(run, device, pool=pool)
 
-    monkeypatch.setattr(static_steps, "capture_graph", refuse)
-    assert engine.runner._steps is not None
-    engine.runner._steps._fused = fused  # type: ignore[assignment]
+    monkeypatch.setattr(static_steps, "capture_graph", capture_twice)
+    steps = engine.runner._steps
+    assert steps is not None
+    steps._fused = Fused()  # type: ignore[assignment]
     assert tokens(run(engine, ask(7, 20))) == tokens(run(make_engine(decoder, is_static=False), ask(7, 20)))
-    assert not fused.is_early and num_replays(graphs) > 0
+    assert steps.is_fused and num_replays(graphs) > 0 and not caplog.records
 
 
 def test_a_decoder_without_fixed_shapes_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -9,11 +10,13 @@ from typing import Any, Final
 
 import torch
 
-from localgpt.nn.launching import overlapping
+from localgpt.nn.launching import can_overlap, overlapping
 
 __all__ = ["Captured", "capture_graph"]
 
+logger = logging.getLogger(__name__)
 _WARM_UPS: Final = 2  # libraries choose kernels and take memory
+_in_turn: Final[set[int]] = set()  # devices whose driver does not capture kernels that overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,27 +31,51 @@ class Captured:
 def capture_graph(run: Callable[[], Any], device: torch.device, *, pool: Any = None) -> Captured:
     """Warm up and capture what runs; nothing is in the results yet.
 
-    Other threads may go on allocating meanwhile, as the memory ledger's does. Our kernels may overlap.
+    Other threads may go on allocating meanwhile, as the memory ledger's does. Our kernels overlap where the
+    device can do that; older drivers do not capture it, and it runs again with one kernel after the other.
 
     Args:
         run: reads and writes the same memory each time, of the host's what is pinned alone; makes no weights.
         device: a CUDA or ROCm device, on which it runs.
         pool: memory that is shared with another graph (`CUDAGraph.pool`); None for its own.
+
+    Raises:
+        Exception: whatever `run` raises, or the capture.
     """
-    with torch.cuda.device(device), overlapping():
-        torch.cuda.empty_cache()
-        before = torch.cuda.memory_reserved()
-        stream = _side_stream(torch.cuda.current_device())
-        stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.device(device):
+        index = torch.cuda.current_device()
+        if index in _in_turn or not can_overlap(device):
+            return _captured(run, pool)
+        try:
+            with overlapping():
+                return _captured(run, pool)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a compiler and a driver raise
+            reason = str(error)
+        captured = _captured(run, pool)  # after the error, which holds what its frames held
+        _in_turn.add(index)
+        logger.info("kernels of graphs are launched one after the other (%s)", reason)
+    return captured
+
+
+def _captured(run: Callable[[], Any], pool: Any) -> Captured:
+    """The same on the current device."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    current, stream = torch.cuda.current_stream(), _side_stream(torch.cuda.current_device())
+    stream.wait_stream(current)
+    try:
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 run()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            out = run()
-        torch.cuda.empty_cache()
-        nbytes = max(0, torch.cuda.memory_reserved() - before)
+    finally:
+        current.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        out = run()
+    torch.cuda.empty_cache()
+    nbytes = max(0, torch.cuda.memory_reserved() - before)
     return Captured(graph=graph, out=out, nbytes=nbytes)
 
 

@@ -34,6 +34,7 @@ from localgpt.compute.fused.steps import MAX_SLOTS, FusedSteps, fused_steps
 from localgpt.compute.graphs import capture_graph
 from localgpt.models.decoder import Decoder
 from localgpt.nn.kv_cache import KVCache
+from localgpt.nn.launching import may_overlap
 from localgpt.nn.static_attention import StaticAttend
 
 __all__ = ["DRAFT_TOKENS", "SlotResult", "SlotWork", "StaticSteps", "static_logits"]
@@ -273,7 +274,9 @@ class StaticSteps:
                 shape.logits = self._fused.logits(self._decoder, self._cache, token_ids, positions, length)
                 self._fused.told(shape.logits, self._banned[: len(token_ids)], out=shape.heard)
                 return
-            except Exception as error:  # noqa: BLE001 - whatever a compiler and a driver raise
+            except Exception as error:
+                if may_overlap():  # it is tried again without that
+                    raise
                 logger.warning(
                     "answers are slower from here on: the decoder's fused kernels failed (%s)", error
                 )
@@ -288,15 +291,10 @@ class StaticSteps:
 
     def _capture(self, shape: _Shape, length: int) -> None:
         """Capture a step, unless that cannot be. Writing a position twice, to warm up, is harmless."""
-        compute, device = partial(self._compute, shape, length), self._decoder.device
+        compute = partial(self._compute, shape, length)
         try:
-            captured = capture_graph(compute, device, pool=self._pool)
+            captured = capture_graph(compute, self._decoder.device, pool=self._pool)
         except RuntimeError as error:
-            if self._fused is not None and self._fused.is_early:  # which older drivers do not capture
-                logger.info("kernels are launched one after another (%s)", error)
-                self._fused.is_early = False
-                self._capture(shape, length)
-                return
             self._go_without(error)
             return
         shape.graph = captured.graph

@@ -15,24 +15,21 @@ Shape legend: M rows, N outputs, K inputs, G inputs of a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from localgpt.nn import few_rows_kernels as kernels
-from localgpt.nn.launching import may_overlap
+from localgpt.nn.launching import on, overlap
 
 try:
     import triton
 except ImportError:
     triton = None
 
-__all__ = ["TILES", "Around", "Matrix", "int4_product", "is_interpreted", "is_there", "on", "overlap"]
+__all__ = ["TILES", "Around", "Matrix", "int4_product", "is_interpreted", "is_there"]
 
 is_there: Final = triton is not None
 # Without a card the kernels can be tried, by Triton's interpreter (TRITON_INTERPRET=1).
@@ -106,9 +103,9 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
     warps = min(warps, 1 << (-(-n_in // (_UNIT * 32)) - 1).bit_length())
     per_tile = outputs // 2 if around.is_pair else outputs
     num_tiles = sum(-(-size // per_tile) for size in sizes[: 1 if around.is_pair else 3])
-    launch, overlaps = overlap(x)
+    launch, overlaps = overlap(x.device)
     has_asm = x.is_cuda and torch.version.hip is None
-    with on(x):
+    with on(x.device):
         kernels.int4_product[(num_rows * num_tiles,)](
             out,
             x,
@@ -146,24 +143,6 @@ def _tile_name(n_in: int, num_outputs: int) -> str:
     return "int4 wide" if num_outputs >= _WIDE else "int4"
 
 
-def on(tensor: Tensor) -> Any:
-    """Triton launches on the device that is current."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
-
-
-def overlap(tensor: Tensor) -> tuple[dict[str, bool], bool]:
-    """How a kernel is launched that may begin before the one before it has ended, and whether it may."""
-    may = tensor.is_cuda and may_overlap() and _has_programmatic_launch(tensor.device.index)
-    return ({"launch_pdl": True} if may else {}), may
-
-
-@cache
-def _has_programmatic_launch(index: int | None) -> bool:
-    if torch.version.hip is not None or torch.cuda.get_device_capability(index) < (9, 0):
-        return False
-    return find_spec("triton.language.extra.cuda.gdc") is not None  # older releases have none
-
-
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
     """What is handed over where there is nothing: it is not looked at."""
     return other if tensor is None else tensor
@@ -176,7 +155,7 @@ if is_there:
         x = x.to(torch.bfloat16).contiguous()
         out = torch.empty((num_rows, n_out), dtype=torch.bfloat16, device=x.device)
         outputs, inputs, warps = TILES["int8"]
-        with on(x):
+        with on(x.device):
             kernels.int8_product[(num_rows * triton.cdiv(n_out, outputs),)](
                 x,
                 weight,
@@ -204,7 +183,7 @@ if is_there:
         n_in = num_words * _PER_WORD
         out = torch.empty((n_out, n_in), dtype=torch.bfloat16, device=packed.device)
         outputs, groups, warps = _SPREAD_TILE
-        with on(packed):
+        with on(packed.device):
             kernels.spread[(triton.cdiv(n_out, outputs) * triton.cdiv(num_groups, groups),)](
                 packed,
                 scale_and_zero.view(torch.int32),

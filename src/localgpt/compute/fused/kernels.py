@@ -9,9 +9,9 @@ Notable:
   and looks at what lies before it alone, so what is masked out is never read. Runs of a long context are
   brought together by the product that follows, where `num_runs` is more than one.
 - Values are rounded where the layers round them, with sums in float32.
-- With `is_early` a kernel starts before the one in front of it has ended (programmatic dependent launch,
-  NVIDIA from Hopper on): it reads what no kernel of a token writes, weights and earlier positions, and waits
-  before it touches anything else. Each of them waits, so that the end of one is the end of all before it.
+- With `is_early` a kernel starts before the one in front of it has ended (`nn.launching`): it reads what no
+  kernel of a token writes, weights and earlier positions, and waits before it touches anything else. Each of
+  them waits, so that the end of one is the end of all before it.
 
 Shape legend: B slots, C width of the input, N of the output, H heads, D head width, P positions of the cache,
 R runs of positions, V vocabulary.
@@ -19,9 +19,7 @@ R runs of positions, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import torch
+from typing import Any
 
 try:
     import triton
@@ -29,18 +27,7 @@ try:
 except ImportError:
     triton = tl = None
 
-__all__ = ["attend", "can_be_early", "choose", "product"]
-
-
-_EARLY_FROM: Final = (9, 0)  # compute capability
-
-
-def can_be_early(device: torch.device) -> bool:
-    """Whether kernels can be launched with `is_early` there."""
-    if triton is None or device.type != "cuda" or torch.version.hip is not None:
-        return False
-    is_known = hasattr(getattr(tl.extra, "cuda", None), "gdc_wait")
-    return is_known and torch.cuda.get_device_capability(device) >= _EARLY_FROM
+__all__ = ["attend", "choose", "product"]
 
 
 def _plain(function: Any) -> Any:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from localgpt.compute.fused import llama_kernels
-from localgpt.nn.few_rows import Around, Matrix, int4_product, on, overlap
+from localgpt.nn.few_rows import Around, Matrix, int4_product
+from localgpt.nn.launching import on, overlap
 
 __all__ = ["LlamaAttention", "LlamaLayer", "Norm", "hidden_after"]
 
@@ -125,10 +126,10 @@ def _attend(
     if num_runs > 1:
         parts = qkv.new_empty(num_heads, num_runs, head_dim, dtype=torch.float32)
         stats = qkv.new_empty(num_heads, num_runs, 2, dtype=torch.float32)
-    launch, overlaps = overlap(qkv)
+    launch, overlaps = overlap(qkv.device)
     group = num_heads // shape.num_kv_heads
     q_norm, k_norm = shape.q_norm or Norm(qkv, 0.0), shape.k_norm or Norm(qkv, 0.0)
-    with on(qkv):
+    with on(qkv.device):
         llama_kernels.attend[(shape.num_kv_heads, num_runs)](
             parts,
             stats,

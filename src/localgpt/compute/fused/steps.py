@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from localgpt.models.decoder import Block, Decoder
 from localgpt.nn.attention import ModalityGatedAttention
 from localgpt.nn.kv_cache import KVCache
+from localgpt.nn.launching import on, overlap, overlapping
 from localgpt.nn.linear import Linear
 from localgpt.nn.norm import LayerNorm
 
@@ -94,9 +94,6 @@ class FusedSteps:
 
     What is small may lie in pinned memory of the host: tokens, positions, and what is told.
 
-    Attributes:
-        is_early: a kernel starts before the one in front of it has ended, where the card can do that.
-
     Raises:
         ImportError: there is no Triton.
     """
@@ -107,7 +104,6 @@ class FusedSteps:
         from localgpt.compute.fused import kernels
 
         self._kernels = kernels
-        self.is_early = kernels.can_be_early(decoder.device)
         dtype = decoder.wte.weight.dtype
         with torch.inference_mode():
             blocks: list[Any] = list(decoder.blocks)
@@ -117,7 +113,7 @@ class FusedSteps:
         self, decoder: Decoder, cache: KVCache, token_ids: Tensor, positions: Tensor, length: int
     ) -> Tensor:
         """(B, 1, V) float32 logits after tokens (B, 1) at (B, 1); arguments as those of `static_logits`."""
-        with _on(decoder.device):
+        with on(decoder.device):
             return self._logits(decoder, cache, token_ids, positions, length)
 
     def told(self, logits: Tensor, banned: Tensor, out: Tensor | None = None) -> Tensor:
@@ -126,7 +122,7 @@ class FusedSteps:
         told = out
         if told is None:
             told = torch.empty(num_rows, 1, 2, dtype=torch.int64, device=logits.device)
-        with _on(logits.device):
+        with on(logits.device):
             self._kernels.choose[(num_rows,)](
                 told,
                 logits,
@@ -134,7 +130,7 @@ class FusedSteps:
                 vocab_size=vocab_size,
                 block=min(_TOLD_BLOCK, _power_of_two(vocab_size)),
                 num_warps=_TOLD_WARPS,
-                **self._early(),
+                **_early(logits.device),
             )
         return told
 
@@ -224,7 +220,7 @@ class FusedSteps:
             num_runs=num_runs,
             head_dim=1 if gates is None else width // len(gates),
             num_warps=tile.warps,
-            **self._early(is_first=x_by_id is not None),
+            **_early(out.device, is_first=x_by_id is not None),
         )
 
     def _attend(
@@ -264,13 +260,8 @@ class FusedSteps:
             run_len=_RUN_LEN,
             num_runs=num_runs,
             num_warps=_ATTEND_WARPS,
-            **self._early(),
+            **_early(qkv.device),
         )
-
-    def _early(self, *, is_first: bool = False) -> dict[str, Any]:
-        """Options of a launch. The first kernel waits for whatever was there before."""
-        is_launched_early = self.is_early and not is_first
-        return {"is_early": self.is_early} | ({"launch_pdl": True} if is_launched_early else {})
 
 
 @torch.inference_mode()
@@ -287,7 +278,8 @@ def fused_steps(decoder: Decoder, cache: KVCache, plain: Logits) -> FusedSteps |
         return None
     try:
         made = FusedSteps(decoder)
-        found = _checked(made, decoder, plain, min(2, cache.num_slots))
+        with overlapping():  # as in graphs
+            found = _checked(made, decoder, plain, min(2, cache.num_slots))
     except ImportError as error:
         logger.warning("%s: Triton, which comes with torch on Linux, is not here (%s)", _SLOWER, error)
         return None
@@ -349,5 +341,7 @@ def _power_of_two(least: int) -> int:
     return 1 << (least - 1).bit_length()
 
 
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+def _early(device: torch.device, *, is_first: bool = False) -> dict[str, Any]:
+    """Options of a launch. A token's first kernel waits for whatever was there before."""
+    launch, overlaps = overlap(device)
+    return {"is_early": overlaps} | ({} if is_first else launch)

@@ -1,0 +1,126 @@
+"""Capturing graphs: how kernels are launched meanwhile, and what happens where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from localgpt.compute import graphs
+from localgpt.compute.graphs import capture_graph
+from localgpt.nn import launching
+from localgpt.nn.launching import may_overlap, overlap, overlapping
+
+CARD = torch.device("cuda", 0)
+
+
+class Stream:
+    def wait_stream(self, other: Any) -> None:
+        pass
+
+
+class Card:
+    """Stands for torch with a card, whose captures end like torch's: an invalid one undoes nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, can_overlap: bool = True) -> None:
+        self.stream, self.capturing = Stream(), Stream()
+        self.home = self.stream
+        self.pools: list[Any] = []  # that are allocated to
+        self.released: list[Any] = []
+        self.is_in_capture = False
+        self.generator = SimpleNamespace(state="old", clone_state=lambda: "new")
+        self.generator.graphsafe_set_state = lambda state: setattr(self.generator, "state", state)
+        cuda = SimpleNamespace(
+            CUDAGraph=lambda: SimpleNamespace(pool=lambda: "pool"),
+            current_device=lambda: 0,
+            current_stream=lambda: self.stream,
+            default_generators=[self.generator],
+            device=lambda device: nullcontext(),
+            empty_cache=lambda: None,
+            graph=self.graph,
+            graph_pool_handle=lambda: "own",
+            memory_reserved=lambda: 0,
+            set_stream=lambda stream: setattr(self, "stream", stream),
+            stream=lambda stream: nullcontext(),
+        )
+        private = SimpleNamespace(
+            _cuda_endAllocateToPool=self.end_allocate,
+            _cuda_releasePool=lambda _, pool: self.released.append(pool),
+        )
+        fake = SimpleNamespace(cuda=cuda, _C=private, OutOfMemoryError=torch.OutOfMemoryError)
+        monkeypatch.setattr(graphs, "torch", fake)
+        monkeypatch.setattr(graphs, "can_overlap", lambda device: can_overlap)
+        monkeypatch.setattr(graphs, "_side_stream", lambda index: Stream())
+        monkeypatch.setattr(graphs, "_in_turn", set())
+
+    @contextmanager
+    def graph(self, graph: Any, *, pool: Any, capture_error_mode: str) -> Iterator[None]:
+        self.stream, self.is_in_capture = self.capturing, True
+        self.pools.append(pool)
+        try:
+            yield
+        except RuntimeError as error:
+            raise RuntimeError("operation failed due to a previous error during capture") from error
+        finally:
+            self.is_in_capture = False
+        self.pools.remove(pool)
+        self.stream = self.home
+
+    def end_allocate(self, index: int, pool: Any) -> None:
+        if pool not in self.pools:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.pools.remove(pool)
+
+
+def test_kernels_overlap_while_a_graph_is_captured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch)
+    assert capture_graph(may_overlap, CARD).out is True
+    assert not may_overlap()
+    Card(monkeypatch, can_overlap=False)
+    assert capture_graph(may_overlap, CARD).out is False
+
+
+@pytest.mark.parametrize("is_at_launch", [False, True])
+def test_what_a_driver_does_not_capture_is_captured_in_turn(
+    monkeypatch: pytest.MonkeyPatch, *, is_at_launch: bool
+) -> None:
+    card, overlapped = Card(monkeypatch), []
+
+    def run() -> str:
+        overlapped.append(may_overlap())
+        if may_overlap() and (is_at_launch or card.is_in_capture):
+            raise RuntimeError("operation not supported")
+        return "made"
+
+    assert capture_graph(run, CARD).out == "made"
+    assert overlapped[0] and not overlapped[-1]
+    overlapped.clear()
+    assert capture_graph(run, CARD, pool="given").out == "made"
+    assert not any(overlapped)  # it is known by now
+
+
+def test_memory_that_ran_out_is_no_reason_to_launch_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch)
+    overlapped = []
+
+    def run() -> None:
+        overlapped.append(may_overlap())
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        capture_graph(run, CARD)
+    assert overlapped == [True]
+
+
+def test_launches_overlap_where_device_and_work_allow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    able: Callable[[Any], bool] = lambda index: True  # noqa: E731
+    monkeypatch.setattr(launching, "_has_programmatic_launch", able)
+    assert overlap(CARD) == ({}, False)
+    with overlapping():
+        assert overlap(CARD) == ({"launch_pdl": True}, True)
+        assert overlap(torch.device("cpu")) == ({}, False)
+    assert overlap(CARD) == ({}, False)

@@ -1,4 +1,4 @@
-"""Capturing graphs: how kernels are launched meanwhile, and what happens where that fails."""
+"""Capturing graphs: how kernels are launched meanwhile, and what is left of a capture that failed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from localgpt.nn import launching
 from localgpt.nn.launching import may_overlap, overlap, overlapping
 
 CARD = torch.device("cuda", 0)
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA or ROCm device here")
 
 
 class Stream:
@@ -101,6 +102,21 @@ def test_what_a_driver_does_not_capture_is_captured_in_turn(
     overlapped.clear()
     assert capture_graph(run, CARD, pool="given").out == "made"
     assert not any(overlapped)  # it is known by now
+    assert card.stream is card.home and not card.pools
+
+
+@pytest.mark.parametrize("pool", [None, "given"])
+def test_nothing_is_left_of_a_capture_that_failed(monkeypatch: pytest.MonkeyPatch, pool: Any) -> None:
+    card = Card(monkeypatch, can_overlap=False)
+
+    def run() -> None:
+        if card.is_in_capture:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="previous error"):
+        capture_graph(run, CARD, pool=pool)
+    assert card.stream is card.home and card.generator.state == "new"
+    assert not card.pools and card.released == [pool or "own"]
 
 
 def test_memory_that_ran_out_is_no_reason_to_launch_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,3 +140,18 @@ def test_launches_overlap_where_device_and_work_allow_it(monkeypatch: pytest.Mon
         assert overlap(CARD) == ({"launch_pdl": True}, True)
         assert overlap(torch.device("cpu")) == ({}, False)
     assert overlap(CARD) == ({}, False)
+
+
+@needs_cuda
+def test_a_card_goes_on_after_a_capture_that_failed() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    x, stream = torch.ones(4, device=device), torch.cuda.current_stream()
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            capture_graph(lambda: float(x.sum()), device)  # waits for the card, which no graph can
+        assert torch.cuda.current_stream() == stream
+        assert bool(torch.randn(4, device=device).isfinite().all())
+        torch.cuda.empty_cache()
+    captured = capture_graph(lambda: x + 1, device)
+    captured.graph.replay()
+    assert captured.out.tolist() == [2.0] * 4

@@ -40,7 +40,7 @@ def capture_graph(run: Callable[[], Any], device: torch.device, *, pool: Any = N
         pool: memory that is shared with another graph (`CUDAGraph.pool`); None for its own.
 
     Raises:
-        Exception: whatever `run` raises, or the capture.
+        Exception: whatever `run` raises, or the capture; the device is as it was.
     """
     with torch.cuda.device(device):
         index = torch.cuda.current_device()
@@ -72,11 +72,32 @@ def _captured(run: Callable[[], Any], pool: Any) -> Captured:
     finally:
         current.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        out = run()
+    pool = pool or torch.cuda.graph_pool_handle()
+    try:
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            out = run()
+    except BaseException:
+        torch.cuda.set_stream(current)
+        _end_capture(pool)
+        raise
     torch.cuda.empty_cache()
     nbytes = max(0, torch.cuda.memory_reserved() - before)
     return Captured(graph=graph, out=out, nbytes=nbytes)
+
+
+def _end_capture(pool: Any) -> None:
+    """Undo what torch leaves of a capture that was invalid.
+
+    Its allocator would hold back memory for it, and no random number could be drawn any more.
+    """
+    index = torch.cuda.current_device()
+    try:
+        torch._C._cuda_endAllocateToPool(index, pool)
+    except RuntimeError:  # it has ended, and the rest with it
+        return
+    torch._C._cuda_releasePool(index, pool)
+    generator = torch.cuda.default_generators[index]
+    generator.graphsafe_set_state(generator.clone_state())  # of which no capture is under way
 
 
 @cache

@@ -174,6 +174,22 @@ def test_what_stands_around_a_product(
         torch.testing.assert_close(out, F.silu(gate) * up, rtol=2e-3, atol=1e-2)
 
 
+@pytest.mark.parametrize(("sizes", "has_bias"), [((8, 8), True), ((8, 16), False)])
+def test_a_pair_has_no_bias_and_one_size(sizes: tuple[int, ...], has_bias: bool) -> None:
+    from localgpt.nn.few_rows import Around, Matrix, int4_product
+
+    pair = [
+        Matrix(
+            torch.zeros(size, 8, dtype=torch.int32),
+            torch.zeros(size, 1, 2, dtype=torch.bfloat16),
+            torch.zeros(size) if has_bias else None,
+        )
+        for size in sizes
+    ]
+    with pytest.raises(AssertionError):  # the kernel would read the first one's for both
+        int4_product(torch.zeros(1, 8), torch.zeros(1, 64), pair, Around(is_pair=True))
+
+
 @needs_kernels
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, which interprets
 @pytest.mark.parametrize("is_integer", [0, 1])

@@ -92,9 +92,12 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
     Args:
         out: (M, outputs), which is written; values are rounded where layers of its type round them.
         x: (M, K).
-        matrices: all with a bias or none, all with the same K and G.
+        matrices: all with a bias or none, all with the same K and G; a pair has none, and one N.
         around: what stands before and after.
     """
+    assert not around.is_pair or (
+        all(one.bias is None for one in matrices) and len({len(one.packed) for one in matrices}) == 1
+    )
     (num_rows, n_in), first, num = x.shape, matrices[0], len(matrices)
     others = [*matrices[1:], *[first] * (3 - num)]
     tensors = [(one.packed, one.scale_and_zero.view(torch.int32), _or(one.bias, out)) for one in others]

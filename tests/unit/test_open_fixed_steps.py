@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from localgpt.compute.graphs import Captured
+from localgpt.runtime.open import fixed_steps
 from localgpt.runtime.open.base import Fast, OpenCheckpoint, kind_of, load_open
 from localgpt.runtime.open.fixed_steps import FixedSteps
 from localgpt.runtime.open.language import LanguageModel
@@ -87,6 +90,46 @@ def test_a_network_that_fails_so_is_run_plainly(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(FixedSteps, "_compute", fails)
     assert complete(model, "sea").finish_reason == "length"
     assert any("unexpected argument" in notice for notice in model.notices)
+
+
+def test_an_answer_goes_on_where_a_later_length_cannot_be_captured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replays: list[int] = []
+
+    class Graph:
+        def __init__(self, run: Callable[[], Tensor], out: Tensor) -> None:
+            self._run, self._out = run, out
+
+        def replay(self) -> None:
+            replays.append(1)
+            self._out.copy_(self._run())
+
+        def pool(self) -> str:
+            return "pool"
+
+    def capture(run: Callable[[], Tensor], device: torch.device, *, pool: Any) -> Captured:
+        if pool is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        out = run().clone()
+        return Captured(graph=Graph(run, out), out=out, nbytes=0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fixed_steps, "capture_graph", capture)
+    model = load(folder, "off")
+    steps = FixedSteps(model.network, captures=True)
+    with torch.inference_mode():
+        ids = [5 + number % 200 for number in range(500)]
+        made, logits = read(model, ids)
+        assert steps.begin(made, ids[-1], logits)
+        steps._make_room(made, 600)  # both lengths in one memory
+        steps._graphs.clear()
+        steps._pool = None
+        for position, token_id in enumerate(range(30, 60), start=len(ids)):
+            expected = model._forward(made, [token_id])
+            torch.testing.assert_close(steps.step(token_id, position), expected, rtol=1e-4, atol=1e-4)
+    assert len(replays) == 1 + 12 and steps.num_graphs == 0
+    [record] = caplog.records
+    assert "without a graph from here on" in record.getMessage()
 
 
 def read(model: LanguageModel, ids: list[int]) -> tuple[Any, Tensor]:

@@ -121,8 +121,9 @@ class Sequence:
 
     @property
     def is_chain(self) -> bool:
-        """Whether the next token is the likeliest one and nobody asks how likely it is."""
-        return self._is_plain and bool(self.answer_ids) and self.request.options.top_logprobs is None
+        """Whether the next token is the likeliest, nobody asks how likely it is, and more may follow it."""
+        is_plain = self._is_plain and self.request.options.top_logprobs is None
+        return is_plain and 0 < len(self.answer_ids) < self._max_tokens - 1
 
     def choose(self, logits: Tensor, likeliest: int | None = None) -> tuple[int, Likelihood | None]:
         """Choose the next token from (V,) logits, and tell how likely it was if that was asked for.

@@ -120,8 +120,8 @@ class FixedSteps:
             self._judge_fused(length)
         if not self._captures:
             return self._compute(length)
-        if length not in self._graphs:
-            self._capture(length)
+        if length not in self._graphs and not self._capture(length):
+            return self._compute(length)
         graph, logits = self._graphs[length]
         graph.replay()
         return logits
@@ -169,11 +169,23 @@ class FixedSteps:
         logits: Tensor = out.logits[0, -1].float()
         return logits
 
-    def _capture(self, length: int) -> None:
-        captured = capture_graph(lambda: self._compute(length), self._inputs.device, pool=self._pool)
+    def _capture(self, length: int) -> bool:
+        """Capture a step; False where that fails and an answer goes on without. The first one raises."""
+        try:
+            captured = capture_graph(lambda: self._compute(length), self._inputs.device, pool=self._pool)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if not self._is_judged:
+                raise
+            logger.warning("tokens are made without a graph from here on, and slower (%s)", error)
+            self._captures = False
+            self._forget_graphs()
+            return False
         self._pool = self._pool or captured.graph.pool()
         self._graphs[length] = (captured.graph, captured.out)
         self._pool_bytes += captured.nbytes
+        return True
 
     def _make_room(self, made: Any, num_tokens: int) -> None:
         """Memory for so many tokens, with those that are there; graphs of the old memory are gone."""

@@ -23,11 +23,7 @@ from torch import Tensor
 
 from localgpt.nn import few_rows_kernels as kernels
 from localgpt.nn.launching import on, overlap
-
-try:
-    import triton
-except ImportError:
-    triton = None
+from localgpt.nn.triton_parts import triton
 
 __all__ = ["TILES", "Around", "Matrix", "int4_product", "is_interpreted", "is_there"]
 
@@ -134,7 +130,7 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
             T=32 * warps,
             IS_INTEGER=bool(is_integer) and (has_asm or not x.is_cuda),
             HAS_ASM=has_asm,
-            HAS_PDL=overlaps,
+            IS_EARLY=overlaps,
             num_warps=warps,
             **launch,
         )

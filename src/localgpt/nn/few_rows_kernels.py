@@ -9,7 +9,7 @@ Notable:
 - Where a card multiplies four bytes at once, inputs become integers of 16 bits, in steps of their unit's
   own: at the unit's largest that is over 100 times finer than bfloat16, and it takes fewer instructions.
 - Each turn's weights are asked for before those that are there are multiplied; the first before the launch
-  that this one depends on has ended (`HAS_PDL`, programmatic dependent launch). Until `gdc_wait` nothing may
+  that this one depends on has ended (`IS_EARLY`, programmatic dependent launch). Until `wait` nothing may
   be read that another launch writes, and nothing written; every kernel launched so has to call it.
 
 Shape legend: M rows, N outputs, K inputs, G inputs of a group, T units of 32 inputs in one turn.
@@ -17,22 +17,9 @@ Shape legend: M rows, N outputs, K inputs, G inputs of a group, T units of 32 in
 
 from __future__ import annotations
 
-from typing import Any
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = tl = None
+from localgpt.nn.triton_parts import begin, jit, rounded, tl, wait
 
 __all__ = ["int4_product", "int8_product", "spread"]
-
-
-def _plain(function: Any) -> Any:
-    return function
-
-
-jit: Any = _plain if triton is None else triton.jit
 
 
 @jit
@@ -108,11 +95,6 @@ def _all_inputs(at, gain, there, PLACE: tl.constexpr, IS_WHOLE: tl.constexpr, HA
     if HAS_NORM:
         squares = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7
     return x0, x1, x2, x3, x4, x5, x6, x7, squares
-
-
-@jit
-def _rounded(x, like):
-    return x.to(like.dtype.element_ty).to(tl.float32)
 
 
 @jit
@@ -275,11 +257,10 @@ def int4_product(
     T: tl.constexpr,
     IS_INTEGER: tl.constexpr,
     HAS_ASM: tl.constexpr,
-    HAS_PDL: tl.constexpr,
+    IS_EARLY: tl.constexpr,
 ):
     """One linear layer of int4 weights, or several of the same inputs, with what stands around them."""
-    if HAS_PDL:
-        tl.extra.cuda.gdc_launch_dependents()
+    begin(IS_EARLY)
     UNITS: tl.constexpr = K // 32
     PER_GROUP: tl.constexpr = G // 32
     IS_WHOLE: tl.constexpr = UNITS % T == 0
@@ -307,8 +288,7 @@ def int4_product(
     x_at, gain_at = x_ptr + m * K + k, gain_ptr + k
     w = _load(w_at, (u < UNITS)[:, None, None], IS_WHOLE)
     both = _load(both_at, (u < UNITS)[:, None], IS_WHOLE)
-    if HAS_PDL:
-        tl.extra.cuda.gdc_wait()
+    wait(IS_EARLY)
     acc = tl.zeros((T, BN), dtype=tl.float32)
     squares = tl.zeros((T, 4), dtype=tl.float32)
     for u0 in range(0, UNITS, T):
@@ -335,12 +315,12 @@ def int4_product(
     if HAS_BIAS:
         y += tl.load(bias_ptr + n, mask=n < N, other=0.0).to(tl.float32)
     if IS_PAIR:
-        gate, up = tl.split(tl.reshape(_rounded(y, out_ptr), (BN // 2, 2)))
-        y = _rounded(gate / (1.0 + tl.exp(-gate)), out_ptr) * up
+        gate, up = tl.split(tl.reshape(rounded(y, out_ptr), (BN // 2, 2)))
+        y = rounded(gate / (1.0 + tl.exp(-gate)), out_ptr) * up
         n = tile * (BN // 2) + tl.arange(0, BN // 2)
     to = m * num_outputs + first + n
     if HAS_RESIDUAL:
-        y = _rounded(y, out_ptr) + tl.load(residual_ptr + to, mask=n < N, other=0.0).to(tl.float32)
+        y = rounded(y, out_ptr) + tl.load(residual_ptr + to, mask=n < N, other=0.0).to(tl.float32)
     tl.store(out_ptr + to, y.to(out_ptr.dtype.element_ty), mask=n < N)
 
 

@@ -29,7 +29,7 @@ def on(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def overlap(device: torch.device) -> tuple[dict[str, bool], bool]:
-    """Options of a launch on a device, and whether the kernel overlaps: then it has to wait by `gdc_wait`."""
+    """Options of a launch on a device, and whether the kernel overlaps: then it has to `wait`."""
     overlaps = may_overlap() and can_overlap(device)
     return ({"launch_pdl": True} if overlaps else {}), overlaps
 

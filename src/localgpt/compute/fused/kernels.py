@@ -19,36 +19,9 @@ R runs of positions, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = tl = None
+from localgpt.nn.triton_parts import begin, jit, tl, wait
 
 __all__ = ["attend", "choose", "product"]
-
-
-def _plain(function: Any) -> Any:
-    return function
-
-
-jit: Any = _plain if triton is None else triton.jit
-
-
-@jit
-def _begin(is_early: tl.constexpr):
-    """Let the next kernel come."""
-    if is_early:
-        tl.extra.cuda.gdc_launch_dependents()
-
-
-@jit
-def _wait(is_early: tl.constexpr):
-    """Until what was launched before has ended."""
-    if is_early:
-        tl.extra.cuda.gdc_wait()
 
 
 @jit
@@ -104,7 +77,7 @@ def product(
     is_early: tl.constexpr,
 ):
     """One linear layer for B rows: normalisation, product, GELU, residual."""
-    _begin(is_early)
+    begin(is_early)
     cols = tl.arange(0, width)
     outs = tl.program_id(0) * tile + tl.arange(0, tile)
     is_there = outs < num_out
@@ -112,7 +85,7 @@ def product(
     w = tl.load(weight + places, mask=is_there[:, None], other=0.0)
     if has_norm:
         s = tl.load(scale + cols).to(tl.float32)
-    _wait(is_early)
+    wait(is_early)
     for row in range(num_rows):
         # What is added last is asked for first.
         if has_residual:
@@ -165,7 +138,7 @@ def attend(
     is_early: tl.constexpr,
 ):
     """Enter a token's key and value, and attend from it to a run of positions."""
-    _begin(is_early)
+    begin(is_early)
     slot, head, run = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     num_heads: tl.constexpr = width // head_dim
     position = tl.load(positions + slot * position_stride).to(tl.int32)
@@ -182,7 +155,7 @@ def attend(
     own_k_scale = tl.load(k_scale + own).to(tl.float32)
     slope = tl.load(slopes + head)
     gate = tl.load(gates + head).to(tl.float32)
-    _wait(is_early)
+    wait(is_early)
 
     # Of the whole rows the statistics, and this head's part once more.
     row = qkv + slot * (3 * width)
@@ -236,8 +209,8 @@ def choose(
     is_early: tl.constexpr,
 ):
     """Look at all logits of one slot."""
-    _begin(is_early)
-    _wait(is_early)
+    begin(is_early)
+    wait(is_early)
     slot = tl.program_id(0)
     start = slot.to(tl.int64) * vocab_size
     cols = tl.arange(0, block)

@@ -5,7 +5,7 @@ Notable:
 - A program of `attend` holds one run of positions of one head of keys and values, and all heads of queries
   that share it. It takes the token's own key and value from registers and goes over what lies before the
   token alone, so what is masked out is never read. Where there are several runs, `bring_together` follows.
-- Both are launched so that they may begin before their inputs are there (`has_pdl`): until `gdc_wait` nothing
+- Both are launched so that they may begin before their inputs are there (`is_early`): until `wait` nothing
   is read but the arguments.
 - Values are rounded where the layers round them, with sums in float32.
 
@@ -14,27 +14,9 @@ Shape legend: H heads of queries, H_kv of keys and values, D head width, P posit
 
 from __future__ import annotations
 
-from typing import Any
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    triton = tl = None
+from localgpt.nn.triton_parts import begin, jit, rounded, tl, wait
 
 __all__ = ["attend", "bring_together"]
-
-
-def _plain(function: Any) -> Any:
-    return function
-
-
-jit: Any = _plain if triton is None else triton.jit
-
-
-@jit
-def _rounded(x, like):
-    return x.to(like.dtype.element_ty).to(tl.float32)
 
 
 @jit
@@ -46,12 +28,12 @@ def _turned(rows, is_there, gain, cos, sin, eps, like, head_dim: tl.constexpr, h
     y = tl.load(rows + others[None, :], mask=is_there, other=0.0).to(tl.float32)
     if has_norm:
         rate = (1.0 / tl.sqrt(tl.sum(x * x, axis=1) / head_dim + eps))[:, None]
-        x = _rounded(_rounded(x * rate, like) * tl.load(gain + dims).to(tl.float32)[None, :], like)
-        y = _rounded(_rounded(y * rate, like) * tl.load(gain + others).to(tl.float32)[None, :], like)
+        x = rounded(rounded(x * rate, like) * tl.load(gain + dims).to(tl.float32)[None, :], like)
+        y = rounded(rounded(y * rate, like) * tl.load(gain + others).to(tl.float32)[None, :], like)
     y = tl.where((dims < head_dim // 2)[None, :], -y, y)
-    straight = _rounded(x * tl.load(cos + dims).to(tl.float32)[None, :], like)
-    across = _rounded(y * tl.load(sin + dims).to(tl.float32)[None, :], like)
-    return _rounded(straight + across, like)
+    straight = rounded(x * tl.load(cos + dims).to(tl.float32)[None, :], like)
+    across = rounded(y * tl.load(sin + dims).to(tl.float32)[None, :], like)
+    return rounded(straight + across, like)
 
 
 @jit
@@ -78,11 +60,10 @@ def attend(
     num_runs: tl.constexpr,
     block: tl.constexpr,
     has_norm: tl.constexpr,
-    has_pdl: tl.constexpr,
+    is_early: tl.constexpr,
 ):
     """Enter a token's key and value, and attend from it to a run of positions."""
-    if has_pdl:
-        tl.extra.cuda.gdc_launch_dependents()
+    begin(is_early)
     kv_head, run = tl.program_id(0), tl.program_id(1)
     in_group = tl.arange(0, group_tile)
     one = tl.arange(0, 1)
@@ -90,8 +71,7 @@ def attend(
     heads = kv_head * group + in_group
     is_there = (in_group < group)[:, None]
     start = kv_head.to(tl.int64) * num_positions * head_dim
-    if has_pdl:
-        tl.extra.cuda.gdc_wait()
+    wait(is_early)
     position = tl.load(position_at).to(tl.int32)
     q_rows = qkv + heads[:, None] * head_dim
     q = _turned(q_rows, is_there, q_gain, cos, sin, q_eps, qkv, head_dim, has_norm)
@@ -145,16 +125,14 @@ def bring_together(
     num_runs: tl.constexpr,
     runs_tile: tl.constexpr,
     block: tl.constexpr,
-    has_pdl: tl.constexpr,
+    is_early: tl.constexpr,
 ):
     """One head's sums over all runs; a run in which nothing lies has no weight."""
-    if has_pdl:
-        tl.extra.cuda.gdc_launch_dependents()
+    begin(is_early)
     head = tl.program_id(0)
     dims = tl.arange(0, head_dim)
     runs = tl.arange(0, runs_tile)
-    if has_pdl:
-        tl.extra.cuda.gdc_wait()
+    wait(is_early)
     own = stats + (head * num_runs + runs) * 2
     weight = tl.load(own, mask=runs < num_runs, other=0.0)
     scores = tl.load(own + 1, mask=runs < num_runs, other=float("-inf"))

@@ -152,7 +152,7 @@ def _attend(
             num_runs=num_runs,
             block=_BLOCK,
             has_norm=shape.q_norm is not None,
-            has_pdl=overlaps,
+            is_early=overlaps,
             num_warps=_WARPS,
             num_stages=_STAGES,
             **launch,
@@ -166,7 +166,7 @@ def _attend(
                 num_runs=num_runs,
                 runs_tile=_power_of_two(num_runs),
                 block=min(_LEAST_TILE, _power_of_two(num_runs)),
-                has_pdl=overlaps,
+                is_early=overlaps,
                 num_warps=_WARPS,
                 **launch,
             )

@@ -232,7 +232,7 @@ def kernels(device: torch.device, bandwidth: float, *, tiny: bool) -> dict[str, 
     sides = [(name, {}, make) for name, make in _layers(n_out, n_in, device).items()]
     for name, _, make in tuple(sides):
         sides += [
-            (f"{name} {tile}", {name.split(",")[0]: tile}, make)
+            (f"{name} {tile}", {name.partition(",")[0].removesuffix(" wide"): tile}, make)
             for tile in OTHER_TILES.get(name, ())  # what the choice of `few_rows` is to be held against
         ]
     for name, tiles, make in sides:

@@ -6,11 +6,6 @@ float32: the interpreter cuts numbers to bfloat16 instead of rounding them.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,16 +19,8 @@ from localgpt.runtime.open import fixed_steps
 from localgpt.runtime.open.cache import cache_argument, new_cache
 from localgpt.runtime.open.fixed_steps import FixedSteps
 from localgpt.runtime.open.fused_steps import why_not
+from tests.triton_process import IN_INTERPRETER, interpreted, needs_cuda, needs_triton, run_interpreted
 
-ROOT = Path(__file__).parents[2]
-IN_INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-interpreted = pytest.mark.skipif(not IN_INTERPRETER, reason="runs in a process with TRITON_INTERPRET=1")
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="torch's builds for CPUs bring no Triton"
-)
-needs_cuda = pytest.mark.skipif(
-    IN_INTERPRETER or not torch.cuda.is_available(), reason="no CUDA or ROCm device here"
-)
 FAMILIES = ["Llama", "Mistral", "Qwen2", "Qwen3"]
 MORE: dict[str, dict[str, Any]] = {
     "Llama": {
@@ -64,15 +51,7 @@ TINY = {
 @pytest.mark.skipif(IN_INTERPRETER, reason="is the other process")
 @needs_triton
 def test_the_kernels_in_the_interpreter() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "interpreted", __file__],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""},
-        check=False,
-    )
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-4000:] + done.stderr[-1000:]
+    run_interpreted(__file__)
 
 
 @pytest.fixture(autouse=IN_INTERPRETER)

@@ -6,13 +6,9 @@ left alone: it rounds 1.998 to 1.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,31 +23,15 @@ from localgpt.models.decoder import Decoder, DecoderConfig
 from localgpt.nn.kv_cache import KVCache
 from localgpt.nn.linear import quantize_
 from tests import tiny
+from tests.triton_process import IN_INTERPRETER, interpreted, needs_cuda, needs_triton, run_interpreted
 
-ROOT = Path(__file__).parents[2]
 CONFIG = DecoderConfig(vocab_size=61, n_layer=2, n_embd=32, n_head=2, context_len=600)
-IN_INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-interpreted = pytest.mark.skipif(not IN_INTERPRETER, reason="runs in a process with TRITON_INTERPRET=1")
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="torch's builds for CPUs bring no Triton"
-)
-needs_cuda = pytest.mark.skipif(
-    IN_INTERPRETER or not torch.cuda.is_available(), reason="no CUDA or ROCm device here"
-)
 
 
 @pytest.mark.skipif(IN_INTERPRETER, reason="is the other process")
 @needs_triton
 def test_the_kernels_in_the_interpreter() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "interpreted", __file__],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""},
-        check=False,
-    )
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-4000:] + done.stderr[-1000:]
+    run_interpreted(__file__)
 
 
 # In the interpreter

@@ -37,10 +37,8 @@ _PER_WORD: Final = 8  # weights
 TILES: dict[str, tuple[int, ...]] = {
     "int8": (4, 512, 2),
     "int4": (16, 4, 1),
-    "int4 wide": (16, 4, 1),
     "int4 deep": (8, 4, 1),
 }
-_WIDE: Final = 6144  # rows; from there on, a program has more of them to its inputs
 _DEEP: Final = 8192  # inputs; with more, a program takes several turns, each with the next one's weights
 _UNIT: Final = 32  # inputs, of which a thread multiplies one to a row in each turn
 _MASKS: Final = (0x000F0000, 0x0000F000)  # no constants of the kernel: each use would move them anew
@@ -98,7 +96,7 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
     others = [*matrices[1:], *[first] * (3 - num)]
     tensors = [(one.packed, one.scale_and_zero.view(torch.int32), _or(one.bias, out)) for one in others]
     sizes = [len(one.packed) for one in matrices]
-    outputs, warps, is_integer = TILES[_tile_name(n_in, sum(sizes))]
+    outputs, warps, is_integer = TILES["int4 deep" if n_in > _DEEP else "int4"]
     warps = min(warps, 1 << (-(-n_in // (_UNIT * 32)) - 1).bit_length())
     per_tile = outputs // 2 if around.is_pair else outputs
     num_tiles = sum(-(-size // per_tile) for size in sizes[: 1 if around.is_pair else 3])
@@ -134,12 +132,6 @@ def int4_product(out: Tensor, x: Tensor, matrices: Sequence[Matrix], around: Aro
             num_warps=warps,
             **launch,
         )
-
-
-def _tile_name(n_in: int, num_outputs: int) -> str:
-    if n_in > _DEEP:
-        return "int4 deep"
-    return "int4 wide" if num_outputs >= _WIDE else "int4"
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:

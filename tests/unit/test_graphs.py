@@ -12,6 +12,7 @@ import torch
 
 from localgpt.compute import graphs
 from localgpt.compute.graphs import capture_graph
+from localgpt.compute.memory import give_back_pinned
 from localgpt.nn import launching
 from localgpt.nn.launching import may_overlap, overlap, overlapping
 
@@ -28,25 +29,24 @@ class Card:
     """Stands for torch with a card, whose captures end like torch's: an invalid one undoes nothing."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, can_overlap: bool = True) -> None:
-        self.stream, self.capturing = Stream(), Stream()
-        self.home = self.stream
+        self.home = self.stream = Stream()
+        self.streams: dict[str, Stream] = {}  # by what they are for
         self.pools: list[Any] = []  # that are allocated to
         self.released: list[Any] = []
-        self.is_in_capture = False
+        self.is_in_capture = self.is_invalid = False
         self.generator = SimpleNamespace(state="old", clone_state=lambda: "new")
         self.generator.graphsafe_set_state = lambda state: setattr(self.generator, "state", state)
         cuda = SimpleNamespace(
-            CUDAGraph=lambda: SimpleNamespace(pool=lambda: "pool"),
+            CUDAGraph=lambda: SimpleNamespace(capture_begin=self.begin, capture_end=self.end),
             current_device=lambda: 0,
             current_stream=lambda: self.stream,
             default_generators=[self.generator],
             device=lambda device: nullcontext(),
             empty_cache=lambda: None,
-            graph=self.graph,
             graph_pool_handle=lambda: "own",
             memory_reserved=lambda: 0,
-            set_stream=lambda stream: setattr(self, "stream", stream),
-            stream=lambda stream: nullcontext(),
+            stream=self.on,
+            synchronize=lambda: None,
         )
         private = SimpleNamespace(
             _cuda_endAllocateToPool=self.end_allocate,
@@ -55,21 +55,32 @@ class Card:
         fake = SimpleNamespace(cuda=cuda, _C=private, OutOfMemoryError=torch.OutOfMemoryError)
         monkeypatch.setattr(graphs, "torch", fake)
         monkeypatch.setattr(graphs, "can_overlap", lambda device: can_overlap)
-        monkeypatch.setattr(graphs, "_side_stream", lambda index: Stream())
+        monkeypatch.setattr(graphs, "_stream", lambda index, use: self.streams.setdefault(use, Stream()))
         monkeypatch.setattr(graphs, "_in_turn", set())
 
     @contextmanager
-    def graph(self, graph: Any, *, pool: Any, capture_error_mode: str) -> Iterator[None]:
-        self.stream, self.is_in_capture = self.capturing, True
-        self.pools.append(pool)
+    def on(self, stream: Any) -> Iterator[None]:
+        before, self.stream = self.stream, stream
         try:
             yield
-        except RuntimeError as error:
-            raise RuntimeError("operation failed due to a previous error during capture") from error
         finally:
-            self.is_in_capture = False
-        self.pools.remove(pool)
-        self.stream = self.home
+            self.stream = before
+
+    def begin(self, *, pool: Any, capture_error_mode: str) -> None:
+        assert self.stream is self.streams["capture"]  # on which nothing runs
+        self.is_in_capture, self.is_invalid = True, False
+        self.pools.append(pool)
+
+    def end(self) -> None:
+        self.is_in_capture = False
+        if self.is_invalid:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        self.pools.pop()
+
+    def refuse(self, why: str) -> None:
+        """As a driver does what it does not capture."""
+        self.is_invalid = True
+        raise RuntimeError(why)
 
     def end_allocate(self, index: int, pool: Any) -> None:
         if pool not in self.pools:
@@ -94,7 +105,7 @@ def test_what_a_driver_does_not_capture_is_captured_in_turn(
     def run() -> str:
         overlapped.append(may_overlap())
         if may_overlap() and (is_at_launch or card.is_in_capture):
-            raise RuntimeError("operation not supported")
+            card.refuse("operation not supported")
         return "made"
 
     assert capture_graph(run, CARD).out == "made"
@@ -111,7 +122,7 @@ def test_nothing_is_left_of_a_capture_that_failed(monkeypatch: pytest.MonkeyPatc
 
     def run() -> None:
         if card.is_in_capture:
-            raise RuntimeError("operation not permitted when stream is capturing")
+            card.refuse("operation not permitted when stream is capturing")
 
     with pytest.raises(RuntimeError, match="previous error"):
         capture_graph(run, CARD, pool=pool)
@@ -155,3 +166,14 @@ def test_a_card_goes_on_after_a_capture_that_failed() -> None:
     captured = capture_graph(lambda: x + 1, device)
     captured.graph.replay()
     assert captured.out.tolist() == [2.0] * 4
+
+
+@needs_cuda
+def test_pinned_memory_is_kept_for_the_next_that_rests_there() -> None:
+    torch.empty(2**20, pin_memory=True).fill_(1.0)
+    kept = torch.cuda.host_memory_stats()["allocated_bytes.current"]
+    x = torch.ones(4, device="cuda")
+    capture_graph(lambda: x + 1, torch.device("cuda", torch.cuda.current_device()))
+    assert torch.cuda.host_memory_stats()["allocated_bytes.current"] >= kept > 0
+    give_back_pinned()
+    assert torch.cuda.host_memory_stats()["allocated_bytes.current"] < kept

@@ -63,7 +63,8 @@ def _captured(run: Callable[[], Any], pool: Any) -> Captured:
     """The same on the current device."""
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
-    current, stream = torch.cuda.current_stream(), _side_stream(torch.cuda.current_device())
+    index, current = torch.cuda.current_device(), torch.cuda.current_stream()
+    stream = _stream(index, "warm up")
     stream.wait_stream(current)
     try:
         with torch.cuda.stream(stream):
@@ -72,17 +73,30 @@ def _captured(run: Callable[[], Any], pool: Any) -> Captured:
     finally:
         current.wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    pool = pool or torch.cuda.graph_pool_handle()
-    try:
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            out = run()
-    except BaseException:
-        torch.cuda.set_stream(current)
-        _end_capture(pool)
-        raise
+    out = _record(run, graph, pool or torch.cuda.graph_pool_handle(), _stream(index, "capture"))
     torch.cuda.empty_cache()
     nbytes = max(0, torch.cuda.memory_reserved() - before)
     return Captured(graph=graph, out=out, nbytes=nbytes)
+
+
+def _record(run: Callable[[], Any], graph: torch.cuda.CUDAGraph, pool: Any, stream: Any) -> Any:
+    """As `torch.cuda.graph` does it, which would also give all pinned memory back that is not in use.
+
+    Models that take turns rest there, and pinning anew takes seconds for each that goes.
+    """
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    try:
+        with torch.cuda.stream(stream):
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                out = run()
+            finally:
+                graph.capture_end()
+    except BaseException:
+        _end_capture(pool)
+        raise
+    return out
 
 
 def _end_capture(pool: Any) -> None:
@@ -101,7 +115,10 @@ def _end_capture(pool: Any) -> None:
 
 
 @cache
-def _side_stream(device: int) -> Any:
-    """One for all: libraries keep a workspace for each stream they ever ran on."""
+def _stream(device: int, use: str) -> Any:
+    """One for each use: libraries keep a workspace for each stream they ever ran on.
+
+    Graphs hold that of the stream they were captured on, so nothing else may run there.
+    """
     stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream

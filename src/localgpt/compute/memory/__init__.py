@@ -3,7 +3,7 @@
 from localgpt.compute.memory.device import Device, Holder, Measured, Meter
 from localgpt.compute.memory.hardware import CpuDevice, CudaDevice, device_of, reserve_bytes
 from localgpt.compute.memory.ledger import Budget, Ledger
-from localgpt.compute.memory.modules import ModuleHolder
+from localgpt.compute.memory.modules import ModuleHolder, give_back_pinned
 from localgpt.compute.memory.peaks import Peak, PeakBook, PeakKey
 from localgpt.compute.memory.planning import Partial, Plan, Step, TooLarge, Wait, make_plan
 from localgpt.compute.memory.sizes import Shape, smaller_sizes
@@ -38,6 +38,7 @@ __all__ = [
     "Wait",
     "Waiting",
     "device_of",
+    "give_back_pinned",
     "make_plan",
     "reserve_bytes",
     "smaller_sizes",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from localgpt.compute.memory.state import Piece, Place
 from localgpt.errors import BackendError, CheckpointError
 
-__all__ = ["ModuleHolder"]
+__all__ = ["ModuleHolder", "give_back_pinned"]
 
 Reader = Callable[[str], Mapping[str, Tensor]]
 
@@ -77,6 +77,12 @@ class ModuleHolder:
             BackendError: always.
         """
         raise BackendError(f"{piece!r} holds weights, which are moved and not dropped")
+
+
+def give_back_pinned() -> None:
+    """Give the machine back what is pinned and not in use; torch keeps it for whoever rests there next."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch._C._host_emptyCache()
 
 
 def _detach_views(module: nn.Module) -> None:

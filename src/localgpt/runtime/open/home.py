@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from localgpt.compute.memory import Ledger, ModuleHolder, Piece
+from localgpt.compute.memory import Ledger, ModuleHolder, Piece, give_back_pinned
 from localgpt.compute.memory.state import Place
 from localgpt.errors import BackendError
 from localgpt.runtime.footprint import measure
@@ -97,6 +97,7 @@ class OpenHome:
         self._ledger.let_go(self._cache_name)
         if not is_last:
             gc.collect()
+            give_back_pinned()
 
     def tell_cache(self) -> None:
         """Tell the ledger what the model remembers now."""

@@ -28,12 +28,13 @@ needs_cuda = pytest.mark.skipif(
 
 def run_interpreted(file: str) -> None:
     """Run a file's tests of the interpreter, all of which have to pass."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-k", "interpreted", file],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""},
+        env=own | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""},
         check=False,
     )
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-4000:] + done.stderr[-1000:]

@@ -58,7 +58,8 @@ def prune_listener(options: RunOptions) -> dict[str, Any]:
     log.write(**{"pruned": table["pruned"]})
     figures = training.go(options.budget(_MINUTES), log)
     table["after"] = _row(training)
-    figures |= {"steps": training.step, "n_ff": pruned.config.sizes_ff, "table": table}
+    figures |= {"steps": training.step, "hours": training.pool.describe()}
+    figures |= {"n_ff": pruned.config.sizes_ff, "table": table}
     log.finish(**figures)
     return figures
 

@@ -1,6 +1,6 @@
 """How the search weighs what it hears, and what is too improbable to be speech, by held-out recordings.
 
-Scores of the network are made once; each pair of weights is tried on them, on all cores. What is chosen has
+Scores of the network are made once; each choice of weights is tried on them, on all cores. What is chosen has
 the least mean of the errors of all sets. A segment counts as speech from four fifths of the confidence that
 all but one in a hundred segments of real speech have.
 """
@@ -26,8 +26,9 @@ from recipes.speech_data.sound_sets import Recording, SoundSet
 
 __all__ = ["tune_search"]
 
-_LM_WEIGHTS = (0.4, 0.6, 0.8)
-_BONUSES = (1.0, 2.0, 3.0)
+_LM_WEIGHTS = (0.3, 0.4)
+_BONUSES = (0.5, 1.0)  # of English words
+_CHINESE_BONUSES = (-1.0, -0.5)
 _LEAST_CONFIDENCE, _MOST_CONFIDENCE = 0.02, 0.35
 Scored = tuple[NDArray[np.float32], Recording]
 
@@ -43,10 +44,10 @@ def tune_search(
         num: recordings of each set that are looked at, evenly spaced.
     """
     scored = {name: _scored(knowledge, sounds, num) for name, sounds in sets.items() if len(sounds)}
-    weights = list(product(_LM_WEIGHTS, _BONUSES))
+    weights = list(product(_LM_WEIGHTS, _BONUSES, _CHINESE_BONUSES))
     errors = _errors_of(knowledge, scored, weights) if scored else []
     tried = {
-        f"{weight} {bonus}": round(error, 4) for (weight, bonus), error in zip(weights, errors, strict=False)
+        " ".join(map(str, choice)): round(error, 4) for choice, error in zip(weights, errors, strict=False)
     }
     best = _with_weights(knowledge, weights[int(np.argmin(errors))]) if errors else knowledge
     heard = [segment.confidence for one in scored.values() for log_probs, _ in one
@@ -67,20 +68,20 @@ def _scored(knowledge: Knowledge, sounds: SoundSet, num: int) -> list[Scored]:
     ]
 
 
-def _with_weights(knowledge: Knowledge, weights: tuple[float, float]) -> Knowledge:
-    lm_weight, bonus = weights
-    options = replace(knowledge.options, lm_weight=lm_weight, word_bonus=bonus)
+def _with_weights(knowledge: Knowledge, weights: tuple[float, ...]) -> Knowledge:
+    lm_weight, bonus, chinese = weights
+    options = replace(knowledge.options, lm_weight=lm_weight, word_bonus=bonus, chinese_bonus=chinese)
     return replace(knowledge, options=options, min_confidence=0.0)
 
 
 def _errors_of(
-    knowledge: Knowledge, scored: Mapping[str, Sequence[Scored]], weights: Sequence[tuple[float, float]]
+    knowledge: Knowledge, scored: Mapping[str, Sequence[Scored]], weights: Sequence[tuple[float, ...]]
 ) -> list[float]:
-    """The mean error of all sets for each pair of weights."""
+    """The mean error of all sets for each choice of weights."""
     tasks = list(product(weights, scored))
     workers = min(len(tasks), os.cpu_count() or 1)
     if workers == 1:
-        each = [_error(_with_weights(knowledge, pair), scored[name]) for pair, name in tasks]
+        each = [_error(_with_weights(knowledge, choice), scored[name]) for choice, name in tasks]
     else:
         context = multiprocessing.get_context("fork")  # what is searched in is large, and shared so
         with ProcessPoolExecutor(workers, context, _take, (knowledge, scored)) as pool:
@@ -96,9 +97,9 @@ def _take(knowledge: Knowledge, scored: Mapping[str, Sequence[Scored]]) -> None:
     _taken.update(knowledge=knowledge, scored=scored)
 
 
-def _taken_error(task: tuple[tuple[float, float], str]) -> float:
-    pair, name = task
-    return _error(_with_weights(_taken["knowledge"], pair), _taken["scored"][name])
+def _taken_error(task: tuple[tuple[float, ...], str]) -> float:
+    choice, name = task
+    return _error(_with_weights(_taken["knowledge"], choice), _taken["scored"][name])
 
 
 def _error(knowledge: Knowledge, scored: Sequence[Scored]) -> float:

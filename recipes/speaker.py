@@ -48,8 +48,8 @@ class SpeakerRun:
     slice_frames: int = 48  # half a second
     judged_from: float = 0.33  # share of the run from which critics are heard
     mel_weight: float = 45.0
-    lr: float = 3e-4
-    critics_lr: float = 2e-4
+    lr: float = 1.8e-4  # with 3e-4 the waveform decoder fell apart after 2,300 steps
+    critics_lr: float = 1.2e-4
     warmup: float = 0.02
     ema: float = 0.999
     most: int | None = None  # utterances of each voice

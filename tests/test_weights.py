@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import wave
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ from localgpt.tasks import (
 from localgpt.units import MIB
 from tests.tiny import make_photo
 
-BUDGETS_MB = {"decoder": 104, "encoder": 46}  # million bytes, of 256 for the whole family
+BUDGETS_MB = {"decoder": 104, "encoder": 46, "listener": 21, "speaker": 21}  # million bytes, of 256
 GREEDY = SamplingOptions(temperature=0.0, max_tokens=64)
 
 pytestmark = pytest.mark.weights
@@ -67,7 +69,7 @@ def test_every_member_has_a_card_that_names_data_licence_recipe_and_limits(folde
 
 def test_the_members_have_the_agreed_sizes(folder: Path) -> None:
     members = {member.name: member for member in describe_family(folder).members}
-    assert set(members) == {"decoder", "encoder"}
+    assert set(members) == {"decoder", "encoder", "listener", "speaker"}
     assert 100e6 <= members["decoder"].num_params <= 120e6
     assert read_config(folder / "decoder")["n_layer"] == 6
 
@@ -103,6 +105,29 @@ def test_it_answers_about_a_picture_in_the_language_of_the_question(pipeline: Mu
     assert pipeline.image_to_text(photo)["generated_text"].isascii()
     assert not pipeline.image_to_text(photo, language="zh")["generated_text"].isascii()
     assert pipeline.ask(photo, "Is there a dog?")["generated_text"].split(",")[0].rstrip(".") in ("Yes", "No")
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ("The doctor will see you at nine tomorrow morning.", ("doctor", "will see you", "nine")),
+        ("我想喝一杯热水。", ("我想", "一杯", "水")),
+    ],
+)
+def test_it_hears_what_it_says(pipeline: MultimodalPipeline, said: str, heard: tuple[str, ...]) -> None:
+    spoken = pipeline.speak(said, seed=1)
+    assert spoken["sample_rate"] == 48_000 and 1.0 < spoken["seconds"] < 8.0
+    written = pipeline.listen(spoken["audio"])
+    assert written["language"] == ("en" if said.isascii() else "zh")
+    assert all(part in written["text"] for part in heard), written["text"]
+
+
+def test_it_hears_nothing_in_silence(pipeline: MultimodalPipeline) -> None:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 16_000))
+    assert pipeline.listen(buffer.getvalue())["text"] == ""
 
 
 WEATHER = Tool(

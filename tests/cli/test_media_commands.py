@@ -182,8 +182,7 @@ def test_what_is_lacking_or_wrong_is_one_line(
     (tmp_path / "empty").mkdir()
     for arguments, reason in (
         (("paint", "a cat"), "localgpt pull sd-turbo"),
-        (("transcribe", sound), "localgpt pull whisper-base"),
-        (("say", "hello"), "localgpt pull mms-tts-eng"),
+        (("detect", photo), "localgpt pull rtdetr"),
         (("paint", "a cat", "--model", str(models / "listen")), "cannot paint, it can listen"),
         (("paint", "", *paint), "the prompt is empty"),
         (("paint", "x" * 5000, *paint), "at most 4,000"),

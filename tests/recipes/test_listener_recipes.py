@@ -126,8 +126,8 @@ def test_it_becomes_a_member(data: Path, trained: Path, family_folder: Path, tmp
     assert "cat" in knowledge.words.ids and "你好" in knowledge.words.ids
     errors = unit_errors(knowledge.network, SoundSet.load(data, "speechocean_en_dev"), num=100)
     assert figures["speechocean_en_dev_int8"] == pytest.approx(errors, abs=1e-4)
-    assert len(figures["search"]["tried"]) == 9
-    assert knowledge.options.lm_weight in (0.4, 0.6, 0.8) and 0.02 <= knowledge.min_confidence <= 0.35
+    assert len(figures["search"]["tried"]) == 8
+    assert knowledge.options.lm_weight in (0.3, 0.4) and 0.02 <= knowledge.min_confidence <= 0.35
     card = (tmp_path / "listener" / "README.md").read_text(encoding="utf-8")
     assert "{" not in card and "?" not in card and f"{figures['num_params']:,}" in card
 
@@ -141,7 +141,8 @@ def test_the_search_is_tuned_to_what_was_said(data: Path) -> None:
     tuned, tried = tune_search(knowledge, sets, num=2)
     assert min(tried.values()) == 0.0 and tuned.network is knowledge.network
     assert tuned.min_confidence == 0.35  # tones are heard surely
-    assert tried[f"{tuned.options.lm_weight} {tuned.options.word_bonus}"] == 0.0
+    chosen = tuned.options
+    assert tried[f"{chosen.lm_weight} {chosen.word_bonus} {chosen.chinese_bonus}"] == 0.0
 
 
 def test_batches_have_the_shapes_of_their_buckets(data: Path) -> None:

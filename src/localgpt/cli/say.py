@@ -69,9 +69,9 @@ def say(
 ) -> None:
     """Say a text into a file, or aloud.
 
-    Without --model the newest pulled model that speaks is taken. Writes the file's name; with --json
-    {"path", "sample_rate", "seconds"}: the seconds are those of the recording, and without a file the path
-    is null.
+    Without --model the newest pulled model that speaks is taken, else the embedded one. Writes the file's
+    name; with --json {"path", "sample_rate", "seconds"}: the seconds are those of the recording, and
+    without a file the path is null.
     """
     command = player() if play else ()
     settings = media_settings("speak", model=model, device=device, fp16=fp16, data_dir=data_dir)

@@ -37,14 +37,15 @@ LogProbs = NDArray[np.float32]
 class SearchOptions:
     """How the search weighs what it hears against what it knows; natural logarithms."""
 
-    beam: int = 128  # hypotheses that are followed
+    beam: int = 64  # hypotheses that are followed
     width: float = 14.0  # a hypothesis that much worse than the best is given up
     num_units: int = 8  # sounds that are tried at each frame
     unit_width: float = 8.0  # a sound that much worse than the best is not tried
     lm_weight: float = 0.6  # of the word model
     word_bonus: float = 2.0  # for each word: without it the model prefers few
+    chinese_bonus: float = 0.0  # likewise; below 0 keeps words of several characters together
     spelling_price: float = 5.0  # of a word that is not listed
-    letter_price: float = 1.0  # of each of its letters
+    letter_price: float = 2.0  # of each of its letters
     expected_bonus: float = 3.0  # for words that the caller said to expect
 
 
@@ -283,7 +284,8 @@ class WordSearch:
         found = []
         for word, score in zip(words, self._model.scores(context, words), strict=True):
             text = self._words.texts[word]
-            gain = options.lm_weight * (score - node.best) + options.word_bonus
+            bonus = options.word_bonus if text.isascii() else options.chinese_bonus
+            gain = options.lm_weight * (score - node.best) + bonus
             gain += (text.lower() in self._expected) * options.expected_bonus
             found.append((text, (context[1], word), gain))
         return found

@@ -83,7 +83,8 @@ def test_serve_answers_and_ends(start: Callable[..., Server], environment: dict[
     assert second.returncode == 2 and second.stderr.count("\n") == 1 and "in use" in second.stderr
     status, err = server.end(signal.SIGINT)
     assert status == 130
-    assert err == ""
+    # Where the machine is busy, the models' process may take longer than it is given, which is told.
+    assert [line for line in err.splitlines() if "the models did not stop within" not in line] == []
 
 
 def test_start_api_as_published(

@@ -109,6 +109,14 @@ def test_english_and_chinese_are_found(words: WordList, model: WordModel) -> Non
     assert texts(heard(words, model, spoken(*units_of("是"), *units_of("你")))) == ["是", "你"]
 
 
+def test_words_of_the_two_languages_are_weighed_apart(words: WordList, model: WordModel) -> None:
+    said = spoken(*units_of("the"), *units_of("cat"), *units_of("你好"))
+    for bonus, expected in ((-1.0, ["你好"]), (6.0, ["你", "好"])):
+        search = WordSearch(words, model, SearchOptions(chinese_bonus=bonus))
+        search.push(said)
+        assert texts(search.sentences(1)[0]) == ["the", "cat", *expected]
+
+
 def test_times_and_confidence(words: WordList, model: WordModel) -> None:
     sentence = heard(words, model, spoken(*units_of("the"), *units_of("cat"), sure=0.8))
     first, second = sentence.words
